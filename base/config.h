@@ -1,0 +1,100 @@
+/*
+ * config.h - the configuration: one struct, its defaults, and the reader (libconfuse) that fills it.
+ *
+ * Lookup order (DESIGN 5): the file given, else ./posthaste.conf, else /etc/posthaste/posthaste.conf, else defaults. An error names file, line and
+ * key: unknown key, wrong type, bad value ("rate = fast"), duplicate section title, a pool naming a source that is not there, missing file when one was given.
+ * The struct is immutable after loading and may be read from any thread; config_free() after all threads ended.
+ */
+#ifndef POSTHASTE_BASE_CONFIG_H
+#define POSTHASTE_BASE_CONFIG_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/rate.h"
+
+enum tls_policy { TLS_NONE, TLS_OPPORTUNISTIC, TLS_REQUIRED, TLS_VERIFIED };
+enum on_uncertain { UNCERTAIN_RESEND, UNCERTAIN_HOLD };
+
+struct config_route { /* an explicit next hop in place of the MX lookup */
+    char *pattern;    /* recipient domain, ".suffix" for its subdomains, or "*" = everything */
+    char *host;       /* name or address literal without brackets */
+    uint16_t port;    /* default 25 */
+    enum tls_policy tls;
+};
+struct config_source {
+    char *name, *address, *hostname; /* hostname "" = the global one */
+};
+struct config_pool {
+    char *name;
+    char **sources; /* names, `source_count` of them */
+    size_t source_count;
+};
+struct config_profile {
+    char *name;
+    char **mx;     size_t mx_count;     /* MX host suffixes, ".google.com" */
+    char **domain; size_t domain_count; /* recipient domain names or ".suffix" */
+    uint32_t connections;             /* default 10 */
+    uint32_t messages_per_connection; /* default 100 */
+    struct rate rate;                 /* default 100/s; messages of the whole site */
+    uint32_t pipeline_depth;          /* messages outstanding on one connection, default 10 */
+    enum tls_policy tls;              /* default opportunistic */
+    int64_t idle_timeout_ms;          /* default 5 s: how long an unused connection is kept */
+};
+struct config_timeouts { /* RFC 5321 section 4.5.3.2 minimums are the defaults; section `timeouts { greeting = "5min" … }` */
+    int64_t connect_ms;  /* 60 s */
+    int64_t greeting_ms; /* 5 min */
+    int64_t ehlo_ms;     /* 5 min */
+    int64_t mail_ms;     /* 5 min */
+    int64_t rcpt_ms;     /* 5 min */
+    int64_t data_ms;     /* 2 min: until the reply to DATA */
+    int64_t block_ms;    /* 3 min: until the peer takes more of the content */
+    int64_t final_ms;    /* 10 min: until the reply to the end of the content */
+    int64_t quit_ms;     /* 5 s */
+};
+struct config_domain { /* per recipient domain, inside its site; 0 / unlimited = no limit of its own */
+    char *name;
+    struct rate rate;
+    uint32_t connections;
+};
+
+struct config {
+    char *file;              /* where it was read from, "" = defaults */
+    char *hostname;          /* EHLO name; default gethostname() */
+    char *data_dir;          /* default "./posthaste-data" */
+    char *listen_host;       /* "127.0.0.1"; brackets of an IPv6 literal removed */
+    uint16_t listen_port;    /* 8025; 0 lets the system choose */
+    char *public_url;        /* "http://HOST:PORT" of `listen` when not set; no trailing slash */
+    char *bounce_domain;     /* domain of the VERP return path; "" = the domain of the campaign's From */
+    char *dns_server;        /* "" = /etc/resolv.conf */
+    enum log_level log_level;
+    uint32_t loops;          /* engine threads; default max(1, cores / 2) */
+    uint32_t compose_threads;/* default: cores */
+    enum on_uncertain on_uncertain;
+    int64_t retry_first_ms;  /* 5 min; doubles ... */
+    int64_t retry_max_ms;    /* ... up to 4 h */
+    int64_t expires_after_ms;/* 3 d */
+    int64_t shutdown_ms;     /* 30 s: how long SIGTERM waits for what is in the air */
+    struct config_timeouts timeouts;
+    struct config_route *routes;     size_t route_count;
+    struct config_source *sources;   size_t source_count;
+    struct config_pool *pools;       size_t pool_count;
+    struct config_profile *profiles; size_t profile_count; /* profiles[0] is always "default" */
+    struct config_domain *domains;   size_t domain_count;
+};
+
+/* `file` NULL = lookup order above. 0, -ENOENT (given file missing), -EINVAL, -errno; *out is NULL unless 0. */
+int config_load(const char *file, struct config **out, struct error *err) ATTR_MUSTCHECK;
+void config_free(struct config *config);
+
+/* The effective configuration in the file's own syntax, for `config show`; newly allocated, NULL when no memory. */
+char *config_format(const struct config *config) ATTR_MALLOC;
+
+/* Most specific match (exact, then longest ".suffix", then "*"); NULL = none. `domain` in normal form. */
+const struct config_route *config_route_for(const struct config *config, const char *domain);
+const struct config_domain *config_domain_for(const struct config *config, const char *domain);
+/* Profile whose `domain` list matches most specifically, else profiles[0]. (By MX: engine/site.) */
+const struct config_profile *config_profile_for_domain(const struct config *config, const char *domain);
+
+#endif

@@ -1,0 +1,50 @@
+/*
+ * outcome.h - what one attempt to deliver one message ended with. The engine makes it, campaign judges it, storage keeps it.
+ *
+ * A remote "no" is data, not an error. `code` is 0 when no reply of a server decided. What is known about the text
+ * is only that it is bounded and holds no control bytes (they were replaced by spaces on the way in).
+ */
+#ifndef POSTHASTE_BASE_OUTCOME_H
+#define POSTHASTE_BASE_OUTCOME_H
+
+#include <stdbool.h>
+
+#include "base/attr.h"
+
+enum outcome_class {
+    OUTCOME_DELIVERED, /* 2xx to the end of the content: the server has taken responsibility (RFC 5321 4.2.5) */
+    OUTCOME_TEMPORARY, /* 4xx, or a reply that makes no sense: try again later */
+    OUTCOME_PERMANENT, /* 5xx for this recipient or message, null MX, no such domain */
+    OUTCOME_TRANSPORT, /* connection, TLS or DNS failed before this message's content was finished: try again later */
+    OUTCOME_UNCERTAIN, /* content was finished, the connection ended before the reply (RFC 1047) */
+    OUTCOME_COMPOSE,   /* the message could not be made (a local fault); never reached the wire */
+    OUTCOME_RELEASED,  /* given back untried because the caller asked (pause, cancel, shutdown) */
+};
+
+enum outcome_stage {
+    STAGE_NONE, STAGE_COMPOSE, STAGE_DNS, STAGE_CONNECT, STAGE_TLS, STAGE_GREETING, STAGE_EHLO, STAGE_AUTH,
+    STAGE_MAIL, STAGE_RCPT, STAGE_DATA, STAGE_CONTENT, /* CONTENT: the final reply */
+    STAGE_COUNT
+};
+
+struct outcome {
+    enum outcome_class class_;
+    enum outcome_stage stage;
+    uint16_t code;           /* SMTP reply code, 200..599, or 0 */
+    char enhanced[12];       /* RFC 3463 "5.1.1", or "" */
+    char text[480];          /* reply text without code and enhanced code, lines joined by a space; or our own sentence */
+    char mx_host[256];       /* name or address of the host that was tried, or "" */
+    char source[48];         /* name of the source (local address) used, or "" */
+    bool tls;                /* the attempt ran under TLS */
+    uint32_t duration_ms;    /* from MAIL (or connect) to the end */
+    int64_t ended_wall_ms;
+};
+
+const char *outcome_class_name(enum outcome_class class_); /* "delivered", "temporary", … */
+const char *outcome_stage_name(enum outcome_stage stage);  /* "none", "compose", "dns", … "content" */
+
+/* Fills class, stage and text (printf-like, made safe and cut); everything else is zeroed. */
+void outcome_set(struct outcome *outcome, enum outcome_class class_, enum outcome_stage stage, const char *format, ...)
+    ATTR_PRINTF(4, 5);
+
+#endif

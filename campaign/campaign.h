@@ -1,0 +1,64 @@
+/*
+ * campaign.h - the door of the campaign room: what is sent to whom and when, how it reads, and what follows from each outcome.
+ *
+ * `struct mailer` is the running heart of a server: the feeder thread (claims members lane by lane and feeds the engine), the
+ * compose pool (renders and signs) and the outcome policy. It implements the engine's message source and outcome sink. The functions
+ * without a mailer work on the database alone and serve the CLI with or without a running server.
+ *
+ * Return values: 0; positive STORAGE_* conditions; -EINVAL with `problem` filled in where the caller's input is at fault; other negatives are failures.
+ */
+#ifndef POSTHASTE_CAMPAIGN_CAMPAIGN_H
+#define POSTHASTE_CAMPAIGN_CAMPAIGN_H
+
+#include <jansson.h>
+
+#include "base/config.h"
+#include "engine/engine.h"
+#include "storage/storage.h"
+
+/* What is wrong with an input, field by field: becomes errors:[{field,message}] of RFC 9457. */
+#define PROBLEM_FIELDS_MAX 16
+struct problem {
+    struct { char field[64]; char message[192]; } fields[PROBLEM_FIELDS_MAX];
+    size_t count; /* more than PROBLEM_FIELDS_MAX are counted, not kept */
+};
+void problem_add(struct problem *problem, const char *field, const char *format, ...) ATTR_PRINTF(3, 4);
+
+struct mailer;
+int mailer_start(const struct config *config, struct storage *storage, struct mailer **out, struct error *err) ATTR_MUSTCHECK;
+/* Stops feeding, the engine (up to config->shutdown_ms), the pool; everything is recorded when it returns. Frees. */
+void mailer_stop(struct mailer *mailer);
+struct engine *mailer_engine(struct mailer *mailer);
+struct mailer_status {
+    double rate_now;        /* delivered/s */
+    uint32_t jobs;          /* deliveries in memory */
+    const char *held_by;    /* "" or why nothing is claimed now: "storage: disk full …" (static or mailer-lifetime text) */
+};
+void mailer_status(struct mailer *mailer, struct mailer_status *out);
+/* What limits the campaign now: "nothing", "paused", "rate", "connections", "back-off", "retries", "storage", "finished"; and its deliveries/s. */
+const char *mailer_campaign_limit(struct mailer *mailer, int64_t campaign_id, double *rate_now);
+
+/*
+ * A campaign from its JSON as posted (DESIGN 5). Checks every field: unknown ones, types, lists (name or id) that exist, from address, templates (line and
+ * column), header names, times. Nothing is stored when a problem is found. With `"launch": true` it is launched too.
+ */
+int campaign_create(struct mailer *mailer, struct storage_reader *reader, const json_t *spec, int64_t *id, struct problem *problem, struct error *err);
+/* Launch (scheduled when schedule_at is ahead). -EINVAL with a problem when it cannot be sent: no DKIM key for the From domain, empty audience list gone. STORAGE_WRONG_STATE. */
+int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_t id, struct problem *problem, struct error *err);
+int campaign_pause(struct mailer *mailer, int64_t id, struct error *err);
+int campaign_resume(struct mailer *mailer, int64_t id, struct error *err);
+int campaign_cancel(struct mailer *mailer, int64_t id, struct error *err);
+/* A new draft with the same content; name gets " (copy)". */
+int campaign_clone(struct mailer *mailer, struct storage_reader *reader, int64_t id, int64_t *new_id, struct error *err);
+/* The whole message as it would go to `recipient` (an address; NULL = a sample member): {"recipient","subject","html","text","message"} . */
+int campaign_preview(struct mailer *mailer, struct storage_reader *reader, int64_t id, const char *recipient, json_t **out, struct problem *problem, struct error *err);
+
+/* Sending domains: makes an RSA-2048 key (mode 0600 in data_dir/dkim) and registers it. STORAGE_EXISTS when there. `selector` NULL = "ph1". */
+int sending_domain_add(struct storage *storage, const struct config *config, const char *domain, const char *selector, struct problem *problem, struct error *err);
+
+/* Unsubscribe token from a URL or return path: 0 and the pair, or STORAGE_NOT_FOUND for anything not made by us. Constant time. */
+int unsubscribe_token_parse(struct mailer *mailer, const char *token, int64_t *campaign_id, int64_t *recipient_id);
+
+#include "campaign/audience/import.h"
+
+#endif

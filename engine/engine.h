@@ -1,0 +1,90 @@
+/*
+ * engine.h - the door of the engine room: sends composed messages to the sites of their recipients' domains under limits, and tells what became of each.
+ *
+ * The engine knows nothing of campaigns, keys, templates or SQL. It is given jobs (one recipient each), asks its *message source* for the
+ * message of a job only when a connection is about to need it, and hands every job back exactly once through its *outcome sink*.
+ *
+ * Threads: `loops` uv loops, one thread each. A site (in this stage: a recipient domain) belongs to one loop, so its queue, limits and
+ * connections need no lock. Calls marked "any thread" post to the loops' inboxes and return at once. Callbacks come on a loop thread and must not block.
+ * Async is always async: no callback is ever made inside the call that caused it.
+ */
+#ifndef POSTHASTE_ENGINE_ENGINE_H
+#define POSTHASTE_ENGINE_ENGINE_H
+
+#include "base/config.h"
+#include "base/list.h"
+#include "base/outcome.h"
+
+struct engine;
+
+/* A composed message. Whoever made it owns the bytes; they stay valid and unchanged until release() (any thread). */
+struct engine_message {
+    const char *mail_from; /* RFC 5321 reverse-path without brackets (VERP); "" = null path */
+    const char *data;      /* RFC 5322 content, CRLF line ends only, not dot-stuffed, ends with CRLF */
+    size_t size_bytes;
+    bool eight_bit;        /* content has bytes over 127: BODY=8BITMIME needed */
+    bool smtputf8;         /* an address in the envelope or the header has UTF-8 */
+    void (*release)(struct engine_message *message);
+};
+
+/* One delivery to make. The caller's memory, which the engine borrows from engine_submit() until `done`. */
+struct engine_job {
+    struct list node;      /* the engine's while it holds the job */
+    const char *rcpt_to;   /* normal form of base/address.h */
+    const char *domain;    /* the domain part of rcpt_to */
+    uint64_t group;        /* the campaign: engine_release() takes jobs back by it */
+    bool smtputf8;         /* the local part of rcpt_to has UTF-8 */
+    /* the engine's own, zeroed by the caller */
+    struct engine_message *message;
+    int64_t taken_ms;
+    uint32_t state, drops;
+};
+
+struct engine_callbacks {
+    void *context;
+    /* Message source. Loop thread. Answer later, exactly once, from any thread, with engine_composed(). */
+    void (*compose)(void *context, struct engine_job *job);
+    /* Outcome sink. Loop thread. The job is the caller's again; `outcome` lives during the call. */
+    void (*done)(void *context, struct engine_job *job, const struct outcome *outcome);
+    /* End of a batch of `done` calls of this loop turn (may be NULL): the place to post what was gathered. `loop` is 0..loops-1. */
+    void (*flush)(void *context, unsigned loop);
+};
+
+/* Starts the loops. `config` outlives the engine. */
+int engine_start(const struct config *config, const struct engine_callbacks *callbacks, struct engine **out, struct error *err) ATTR_MUSTCHECK;
+
+/* Hands over jobs (list of engine_job.node) and empties the list. Any thread. Order within a domain is kept. */
+void engine_submit(struct engine *engine, struct list *jobs);
+
+/* Answers `compose`: `message`, or NULL when it could not be made (the job ends as OUTCOME_COMPOSE with `why`, copied). Any thread. */
+void engine_composed(struct engine *engine, struct engine_job *job, struct engine_message *message, const char *why);
+
+/* Gives back, as OUTCOME_RELEASED, every job of the group whose transaction has not begun on the wire; group 0 = all. Any thread; jobs come back through `done`. */
+void engine_release(struct engine *engine, uint64_t group);
+
+/* Stops: releases what was not begun, waits up to deadline_ms for what is in the air, then closes (the rest ends TRANSPORT or UNCERTAIN). Blocks; not from a loop
+ * thread. All jobs have come back when it returns; compose answers that are still owed are waited for. */
+void engine_stop(struct engine *engine, int64_t deadline_ms);
+void engine_free(struct engine *engine); /* after engine_stop() */
+
+/* One site as people see it. Strings live during the call. */
+struct engine_site_stats {
+    const char *site;         /* name: the recipient domain in this stage */
+    const char *next_hop;     /* "host:port" of the route, or "" */
+    const char *profile;
+    uint32_t queued;          /* jobs waiting */
+    uint32_t in_flight;       /* messages on the wire or composed for it */
+    uint32_t connections, connections_max;
+    struct rate rate;
+    double rate_now;          /* delivered/s over the last seconds */
+    uint64_t delivered, temporary, permanent, transport; /* since start */
+    const char *limited_by;   /* "nothing", "rate", "domain rate", "connections", "back-off", "compose", "idle" */
+    int64_t backoff_until_wall_ms; /* 0 = none */
+    const char *last_reply;   /* last reply that was not 2xx, or "" */
+};
+struct engine_totals { uint64_t delivered, temporary, permanent, transport; double rate_now; uint32_t sites, connections, queued, in_flight; };
+typedef void engine_site_cb(void *context, const struct engine_site_stats *stats);
+/* A consistent copy of each loop's sites, busiest first is NOT promised. Blocks for a moment (bounded by 2 s: -ETIMEDOUT); any thread but a loop's. */
+int engine_sites(struct engine *engine, engine_site_cb *each, void *context, struct engine_totals *totals);
+
+#endif

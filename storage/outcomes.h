@@ -1,0 +1,32 @@
+/*
+ * outcomes.h - what became of a delivery, recorded once it is known; public, included through storage/storage.h.
+ */
+#ifndef POSTHASTE_STORAGE_OUTCOMES_H
+#define POSTHASTE_STORAGE_OUTCOMES_H
+
+#include "base/list.h"
+#include "base/outcome.h"
+#include "storage/storage.h"
+
+struct storage_outcome {
+    struct list node; /* the writer's from storage_outcomes_post() until `done` */
+    /* Called on the writer thread after the commit that holds the row; the record is the caller's again (free it or pass it on). Never called on failure:
+     * a record that cannot be written waits in the writer and is tried again (storage_healthy() is false meanwhile). */
+    void (*done)(struct storage_outcome *record);
+    void *context; /* the caller's own */
+
+    int64_t campaign_id, recipient_id, claim_id; /* as in storage_job */
+    enum delivery_state state; /* DELIVERED, DEFERRED, BOUNCED, FAILED, UNCERTAIN, CANCELLED or SUPPRESSED */
+    int attempts;              /* made in total, this one included; a release adds none */
+    int64_t next_attempt_ms;   /* DEFERRED only */
+    bool uncertain;            /* sticky flag of the row */
+    bool tried;                /* false: released untried; no attempt is recorded and the last reply stays as it was */
+    const char *suppress_reason; /* static text, e.g. "hard-bounce": suppress the address in the same transaction; NULL = no */
+    bool missing_attributes;   /* the rendering lacked an attribute; counted */
+    struct outcome outcome;
+};
+
+/* Hands all records to the writer, empties `records`. Any thread, never blocks on the disk. */
+void storage_outcomes_post(struct storage *storage, struct list *records);
+
+#endif
