@@ -59,8 +59,9 @@ void engine_submit(struct engine *engine, struct list *jobs);
 /* Answers `compose`: `message`, or NULL when it could not be made (the job ends as OUTCOME_COMPOSE with `why`, copied). Any thread. */
 void engine_composed(struct engine *engine, struct engine_job *job, struct engine_message *message, const char *why);
 
-/* Gives back, as OUTCOME_RELEASED, every job of the group whose transaction has not begun on the wire; group 0 = all. Any thread; jobs come back through `done`. */
-void engine_release(struct engine *engine, uint64_t group);
+/* Gives back, as OUTCOME_RELEASED, every job of the group (0 = all) that has waited for at least waiting_ms (0 = all) and whose transaction has
+ * not begun on the wire. Any thread; jobs come back through `done`. */
+void engine_release(struct engine *engine, uint64_t group, int64_t waiting_ms);
 
 /* Stops: releases what was not begun, waits up to deadline_ms for what is in the air, then closes (the rest ends TRANSPORT or UNCERTAIN). Blocks; not from a loop
  * thread. All jobs have come back when it returns; compose answers that are still owed are waited for. */
