@@ -18,6 +18,8 @@ enum log_level log_get_level(void);
 /* "error" | "warn" | "info" | "debug"; -EINVAL for anything else. */
 int log_level_parse(const char *text, enum log_level *out) ATTR_MUSTCHECK;
 
+const char *log_level_name(enum log_level level); /* the same words */
+
 void log_write(enum log_level level, const char *room, const char *format, ...) ATTR_PRINTF(3, 4);
 
 #define log_error(room, ...) log_write(LOG_LEVEL_ERROR, room, __VA_ARGS__)
