@@ -1,0 +1,130 @@
+/*
+ * verify.c - a second opinion on a signed message, by libopendkim: the check of our own signatures before a campaign starts.
+ *
+ * The library is given the record in place of DNS. Every signature of the message must be good; expiry (x=) is judged by the
+ * library with the system's time. A message that the library cannot take apart is a failure, not a bad signature.
+ *
+ * Not for the sending path: the library allocates and parses anew for each message.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/types.h>
+
+#include <stdbool.h>
+#include <opendkim/dkim.h>
+
+#include "dkim/dkim.h"
+
+#define CHECK_OK 0
+#define CHECK_BAD 1
+#define CHECK_NONE 2
+
+static DKIM_CBSTAT answer_record(DKIM *dkim, DKIM_SIGINFO *sig, u_char *out, size_t out_bytes)
+{
+    (void)sig;
+    const char *record = dkim_get_user_context(dkim);
+    if (record == NULL)
+        return DKIM_CBSTAT_NOTFOUND;
+    size_t len = strlen(record);
+    if (len >= out_bytes)
+        return DKIM_CBSTAT_ERROR;
+    memcpy(out, record, len + 1);
+    return DKIM_CBSTAT_CONTINUE;
+}
+
+static int library_error(DKIM *dkim, DKIM_STAT status, struct error *err)
+{
+    const char *detail = dkim != NULL ? dkim_geterror(dkim) : NULL;
+    const char *text = dkim_getresultstr(status);
+    return error_set(err, status == DKIM_STAT_NORESOURCE ? -ENOMEM : -EIO, "libopendkim: %s%s%s",
+                     text != NULL ? text : "failure", detail != NULL ? ": " : "", detail != NULL ? detail : "");
+}
+
+/* Feeds the header field by field and returns where the body starts, or NULL with `status` set. */
+static const char *feed_header(DKIM *dkim, const char *at, const char *end, DKIM_STAT *status)
+{
+    const char *field = at;
+    *status = DKIM_STAT_OK;
+    while (at < end) {
+        const char *lf = memchr(at, '\n', (size_t)(end - at));
+        const char *next = lf != NULL ? lf + 1 : end;
+        if (at == field && lf == at + 1 && *at == '\r')
+            return next;
+        at = next;
+        if (next < end && (*next == ' ' || *next == '\t'))
+            continue;
+        size_t len = (size_t)(next - field);
+        while (len > 0 && (field[len - 1] == '\n' || field[len - 1] == '\r'))
+            len--;
+        *status = dkim_header(dkim, (u_char *)(uintptr_t)field, len);
+        if (*status != DKIM_STAT_OK)
+            return NULL;
+        field = next;
+    }
+    return end;
+}
+
+/* All signatures, after end of message: the library itself stops at the first good one. */
+static int judge(DKIM *dkim, struct error *err)
+{
+    DKIM_SIGINFO **sigs = NULL;
+    int count = 0;
+    if (dkim_getsiglist(dkim, &sigs, &count) != DKIM_STAT_OK || count == 0)
+        return CHECK_NONE;
+    for (int i = 0; i < count; i++) {
+        if ((dkim_sig_getflags(sigs[i]) & DKIM_SIGFLAG_PROCESSED) == 0)
+            (void)dkim_sig_process(dkim, sigs[i]);
+        if (DKIM_SIG_CHECK(sigs[i]))
+            continue;
+        const char *why = dkim_sig_geterrorstr(dkim_sig_geterror(sigs[i]));
+        bool body_differs = dkim_sig_getbh(sigs[i]) == DKIM_SIGBH_MISMATCH;
+        (void)error_set(err, -EINVAL, "signature %d of %d (d=%s) is bad: %s", i + 1, count, (const char *)dkim_sig_getdomain(sigs[i]),
+                        body_differs ? "the body was changed" : why != NULL ? why : "unknown reason");
+        return CHECK_BAD;
+    }
+    return CHECK_OK;
+}
+
+static int check_with(DKIM *dkim, const char *message, size_t len, struct error *err)
+{
+    DKIM_STAT status = DKIM_STAT_OK;
+    const char *end = message + len;
+    const char *body = feed_header(dkim, message, end, &status);
+    if (body == NULL)
+        return library_error(dkim, status, err);
+    status = dkim_eoh(dkim);
+    if (status == DKIM_STAT_NOSIG)
+        return CHECK_NONE;
+    /* A signature that cannot be used (bad syntax, expired) is told here; judge() finds the reason. */
+    if (status != DKIM_STAT_OK && status != DKIM_STAT_CANTVRFY && status != DKIM_STAT_SYNTAX)
+        return library_error(dkim, status, err);
+    if (status == DKIM_STAT_OK && end > body)
+        status = dkim_body(dkim, (u_char *)(uintptr_t)body, (size_t)(end - body));
+    if (status == DKIM_STAT_OK)
+        status = dkim_eom(dkim, NULL);
+    if (status == DKIM_STAT_NOSIG)
+        return CHECK_NONE;
+    if (status == DKIM_STAT_INTERNAL || status == DKIM_STAT_NORESOURCE)
+        return library_error(dkim, status, err);
+    return judge(dkim, err);
+}
+
+int dkim_check(const char *message, size_t len, const char *record, struct error *err)
+{
+    DKIM_LIB *library = dkim_init(NULL, NULL);
+    if (library == NULL)
+        return error_memory(err);
+    DKIM_STAT status = dkim_set_key_lookup(library, answer_record);
+    const unsigned char id[] = "posthaste-check";
+    DKIM *dkim = status == DKIM_STAT_OK ? dkim_verify(library, id, NULL, &status) : NULL;
+    int rc;
+    if (dkim == NULL) {
+        rc = library_error(NULL, status, err);
+    } else {
+        (void)dkim_set_user_context(dkim, (void *)(uintptr_t)record);
+        rc = check_with(dkim, message, len, err);
+        (void)dkim_free(dkim);
+    }
+    dkim_close(library);
+    return rc;
+}
