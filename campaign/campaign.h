@@ -46,7 +46,7 @@ int campaign_create(struct mailer *mailer, struct storage_reader *reader, const 
 /* Launch (scheduled when schedule_at is ahead). -EINVAL with a problem when it cannot be sent: no DKIM key for the From domain, empty audience list gone. STORAGE_WRONG_STATE. */
 int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_t id, struct problem *problem, struct error *err);
 int campaign_pause(struct mailer *mailer, int64_t id, struct error *err);
-int campaign_resume(struct mailer *mailer, int64_t id, struct error *err);
+int campaign_resume(struct mailer *mailer, struct storage_reader *reader, int64_t id, struct error *err);
 int campaign_cancel(struct mailer *mailer, int64_t id, struct error *err);
 /* A new draft with the same content; name gets " (copy)". */
 int campaign_clone(struct mailer *mailer, struct storage_reader *reader, int64_t id, int64_t *new_id, struct error *err);
