@@ -1,8 +1,8 @@
 /*
  * attributes.c - JSON text of a recipient's attributes. See attributes.h.
  *
- * Escaped are the quote, the backslash and the control characters below SP (RFC 8259 section 7); everything else goes through as it is. Bytes
- * above ASCII send the whole value through the UTF-8 check once.
+ * Escaped are the quote, the backslash and the control characters below SP (RFC 8259 section 7); everything else goes
+ * through as it is. Bytes above ASCII send the whole value through the UTF-8 check once.
  */
 #include "base/attr.h"
 #include "base/str.h"

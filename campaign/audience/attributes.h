@@ -14,8 +14,8 @@
 #define ATTRIBUTE_NAME_MAX_BYTES 128
 
 /*
- * Appends `text` as a JSON string, quotes included. Returns NULL, or why it cannot be one ("is not valid UTF-8", "holds a NUL byte"); then
- * the buffer's content is undefined. A failed buffer is seen by the caller.
+ * Appends `text` as a JSON string, quotes included. Returns NULL, or why it cannot be one ("is not valid UTF-8", "holds
+ * a NUL byte"); then the buffer's content is undefined. A failed buffer is seen by the caller.
  */
 const char *attributes_append_string(struct buffer *out, const char *text, size_t len) ATTR_MUSTCHECK;
 

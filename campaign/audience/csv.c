@@ -1,12 +1,14 @@
 /*
  * csv.c - the streaming CSV reader. See csv.h for grammar and bounds.
  *
- * Two steps a row: find its end, then split it. Finding the end needs only to know where quoted fields begin and end, and this
- * state (struct csv) survives a cut of the input, so a row that lies whole in one feed, which is nearly every row, is split where it lies
- * and never copied. Only the row across a cut is gathered in `pending`. The search leans on memchr(): three cursors remember
- * where the next LF, CR and quote are, so each byte is looked at once by each, whatever the rows look like.
+ * Two steps a row: find its end, then split it. Finding the end needs only to know where quoted fields begin and end,
+ * and this state (struct csv) survives a cut of the input, so a row that lies whole in one feed, which is nearly every
+ * row, is split where it lies and never copied. Only the row across a cut is gathered in `pending`. The search leans on
+ * memchr(): three cursors remember where the next LF, CR and quote are, so each byte is looked at once by each,
+ * whatever the rows look like.
  *
- * Success of csv_feed() means that every row that ended was told to the callback, the unusable ones too. It does not mean that the input was good CSV.
+ * Success of csv_feed() means that every row that ended was told to the callback, the unusable ones too. It does not
+ * mean that the input was good CSV.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -166,7 +168,8 @@ static size_t split_plain(struct csv *csv, const char *at, const char *end, char
     }
 }
 
-/* One quoted field, `at` behind its opening quote, written to `out`. Returns the byte behind the closing quote, or NULL when there is none. */
+/* One quoted field, `at` behind its opening quote, written to `out`. Returns the byte behind the closing quote, or NULL
+ * when there is none. */
 static const char *unquote(const char *at, const char *end, char **out)
 {
     for (;;) {
@@ -182,7 +185,8 @@ static const char *unquote(const char *at, const char *end, char **out)
     }
 }
 
-/* As split_plain() for a row with quotes; 0 and a problem when text follows a closing quote. -ENOMEM is told by `failed` of the scratch buffer. */
+/* As split_plain() for a row with quotes; 0 and a problem when text follows a closing quote. -ENOMEM is told by
+ * `failed` of the scratch buffer. */
 static size_t split_quoted(struct csv *csv, const char *at, const char *end, char delimiter)
 {
     size_t count = 0;
@@ -284,14 +288,15 @@ static int emit(struct csv *csv, const char *raw, size_t len)
     size_t count = 0;
     if (csv->broken_quote) {
         snprintf(csv->problem, sizeof(csv->problem),
-                 "the quote opened in line %" PRId64 " is not closed within %zu bytes; lines %" PRId64 " to %" PRId64 " were skipped",
+                 "the quote opened in line %" PRId64 " is not closed within %zu bytes; lines %" PRId64 " to %" PRId64
+                 " were skipped",
                  csv->quote_line, CSV_ROW_MAX_BYTES, csv->row_line, csv->line);
     } else if (csv->overlong) {
         snprintf(csv->problem, sizeof(csv->problem), "the row is longer than %zu bytes", CSV_ROW_MAX_BYTES - 1);
     } else if (csv->in_quotes) {
         snprintf(csv->problem, sizeof(csv->problem),
-                 "the quote opened in line %" PRId64 " is never closed; lines %" PRId64 " to %" PRId64 " were skipped", csv->quote_line,
-                 csv->row_line, csv->line);
+                 "the quote opened in line %" PRId64 " is never closed; lines %" PRId64 " to %" PRId64 " were skipped",
+                 csv->quote_line, csv->row_line, csv->line);
     } else if (len == 0) {
         return 0;
     } else {

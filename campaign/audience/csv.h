@@ -1,14 +1,15 @@
 /*
  * csv.h - a streaming reader of CSV (RFC 4180): bytes in, rows out. It does no I/O and knows nothing of recipients.
  *
- * Grammar: rows end with LF, CRLF or CR; empty lines are skipped. A field that begins with a double quote is quoted: it may hold
- * delimiters and line breaks, and "" stands for one quote. A quote anywhere else is an ordinary character (people write 5'4"). White space is
- * kept. The delimiter (comma, semicolon or tab) is read from the first row: the candidate under which the row holds `key_column`, and
- * among equals the one that occurs most often outside quotes.
+ * Grammar: rows end with LF, CRLF or CR; empty lines are skipped. A field that begins with a double quote is quoted: it
+ * may hold delimiters and line breaks, and "" stands for one quote. A quote anywhere else is an ordinary character
+ * (people write 5'4"). White space is kept. The delimiter (comma, semicolon or tab) is read from the first row: the
+ * candidate under which the row holds `key_column`, and among equals the one that occurs most often outside quotes.
  *
- * Bounds: a row is shorter than CSV_ROW_MAX_BYTES and has at most CSV_COLUMNS_MAX columns. Whatever is not a row is told to the caller as
- * a row with a `problem`, and reading goes on behind it. A quote that is still open when the bound is reached is taken as a slip of the pen: reading goes on
- * at the next line end, so that one missing quote cannot swallow a file. Memory does not depend on the input.
+ * Bounds: a row is shorter than CSV_ROW_MAX_BYTES and has at most CSV_COLUMNS_MAX columns. Whatever is not a row is
+ * told to the caller as a row with a `problem`, and reading goes on behind it. A quote that is still open when the
+ * bound is reached is taken as a slip of the pen: reading goes on at the next line end, so that one missing quote
+ * cannot swallow a file. Memory does not depend on the input.
  *
  * How the input is cut into feeds changes nothing. One thread at a time.
  */
@@ -29,9 +30,9 @@ struct csv_field {
     size_t len;
 };
 
-struct csv_row { /* everything in it lives during the callback */
-    int64_t line;         /* 1-based line on which the row begins */
-    const char *problem;  /* NULL, or why these bytes are not a row, for a person to read; then `count` is 0 */
+struct csv_row {         /* everything in it lives during the callback */
+    int64_t line;        /* 1-based line on which the row begins */
+    const char *problem; /* NULL, or why these bytes are not a row, for a person to read; then `count` is 0 */
     const struct csv_field *fields;
     size_t count;
     const char *raw; /* as it stood in the input, cut to CSV_RAW_MAX_BYTES, not terminated */
@@ -47,7 +48,8 @@ struct csv;
 int csv_create(csv_row_cb *each, void *context, const char *key_column, struct csv **out) ATTR_MUSTCHECK;
 void csv_free(struct csv **csv); /* takes NULL in either place; sets *csv to NULL */
 
-/* Reads `len` bytes; the callback runs inside the call for each row that ends in them. 0, what the callback returned, or -ENOMEM. */
+/* Reads `len` bytes; the callback runs inside the call for each row that ends in them. 0, what the callback returned,
+ * or -ENOMEM. */
 int csv_feed(struct csv *csv, const char *bytes, size_t len) ATTR_MUSTCHECK;
 
 /* End of the input: a last row without a line end, or the report of an open quote. Returns as csv_feed(). */

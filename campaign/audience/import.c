@@ -1,9 +1,10 @@
 /*
  * import.c - the door of an import: byte order mark, choice of reader, counts, and the hand-over to storage.
  *
- * Success of import_feed() means that the bytes were read; their rows are durable only when import_finish() returned 0. A refusal of the
- * input as a whole (encoding, header) comes before the first row is handed to storage, so nothing of it is stored. Rows that are handed over
- * are stored or, when storage fails, the call fails; none is dropped in between.
+ * Success of import_feed() means that the bytes were read; their rows are durable only when import_finish() returned 0.
+ * A refusal of the input as a whole (encoding, header) comes before the first row is handed to storage, so nothing of
+ * it is stored. Rows that are handed over are stored or, when storage fails, the call fails; none is dropped in
+ * between.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -37,7 +38,8 @@ int rows_reject(struct import *import, int64_t line, const char *raw, size_t raw
 int rows_take(struct import *import, const struct address *address)
 {
     size_t email_len = address->at + 1 + strlen(address_domain(address));
-    int rc = storage_import_add(import->storage, address->text, email_len, buffer_text(&import->json), import->json.len, import->err);
+    int rc = storage_import_add(import->storage, address->text, email_len, buffer_text(&import->json), import->json.len,
+                                import->err);
     if (rc == 0)
         import->accepted++;
     return rc;
@@ -76,11 +78,13 @@ int import_begin(struct storage *storage, const struct import_options *options, 
 
 static int read_bytes(struct import *import, const char *bytes, size_t len)
 {
-    int rc = import->options.format == IMPORT_CSV ? csv_feed(import->csv, bytes, len) : jsonl_feed(&import->jsonl, bytes, len);
+    int rc = import->options.format == IMPORT_CSV ? csv_feed(import->csv, bytes, len)
+                                                  : jsonl_feed(&import->jsonl, bytes, len);
     return rc == -ENOMEM ? error_memory(import->err) : rc;
 }
 
-/* The first bytes are here, three of them or all there are: drops a UTF-8 byte order mark, refuses one of UTF-16 or UTF-32. */
+/* The first bytes are here, three of them or all there are: drops a UTF-8 byte order mark, refuses one of UTF-16 or
+ * UTF-32. */
 static int start(struct import *import)
 {
     import->started = true;
@@ -88,7 +92,8 @@ static int start(struct import *import)
     if (import->head_len == 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0)
         return 0;
     if (import->head_len >= 2 && ((head[0] == 0xfe && head[1] == 0xff) || (head[0] == 0xff && head[1] == 0xfe)))
-        return error_set(import->err, -EINVAL, "the input is UTF-16, not UTF-8 (its first bytes say so): save it as UTF-8 and try again");
+        return error_set(import->err, -EINVAL,
+                         "the input is UTF-16, not UTF-8 (its first bytes say so): save it as UTF-8 and try again");
     return read_bytes(import, (const char *)head, import->head_len);
 }
 

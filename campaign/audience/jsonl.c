@@ -1,7 +1,8 @@
 /*
  * jsonl.c - the streaming line reader behind JSONL imports. See jsonl.h.
  *
- * A line that lies whole in one feed is told where it lies; only a line across a cut is gathered. Success means that every line was told, not that it is JSON.
+ * A line that lies whole in one feed is told where it lies; only a line across a cut is gathered. Success means that
+ * every line was told, not that it is JSON.
  */
 #include <errno.h>
 
@@ -11,7 +12,8 @@
 
 void jsonl_init(struct jsonl *jsonl, jsonl_line_cb *each, void *context)
 {
-    *jsonl = (struct jsonl){.each = each, .context = context, .line = 1, .pending = BUFFER_INIT(JSONL_LINE_MAX_BYTES + 1)};
+    *jsonl =
+        (struct jsonl){.each = each, .context = context, .line = 1, .pending = BUFFER_INIT(JSONL_LINE_MAX_BYTES + 1)};
 }
 
 void jsonl_fini(struct jsonl *jsonl)

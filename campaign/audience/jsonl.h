@@ -2,8 +2,8 @@
  * jsonl.h - a streaming reader of JSON Lines: bytes in, lines out. It does no I/O and does not parse the JSON.
  *
  * A line ends with LF; white space around it is dropped, lines of nothing else are skipped. A line is shorter than
- * JSONL_LINE_MAX_BYTES; a longer one is told once with text NULL and skipped without being kept. The cut of the input changes nothing.
- * One thread at a time.
+ * JSONL_LINE_MAX_BYTES; a longer one is told once with text NULL and skipped without being kept. The cut of the input
+ * changes nothing. One thread at a time.
  */
 #ifndef POSTHASTE_CAMPAIGN_AUDIENCE_JSONL_H
 #define POSTHASTE_CAMPAIGN_AUDIENCE_JSONL_H
@@ -16,7 +16,7 @@
 #define JSONL_LINE_MAX_BYTES ((size_t)1 << 20)
 #define JSONL_RAW_MAX_BYTES ((size_t)1024)
 
-struct jsonl_line { /* lives during the callback */
+struct jsonl_line {   /* lives during the callback */
     int64_t line;     /* 1-based */
     bool overlong;    /* then only the beginning is in `text` */
     const char *text; /* not terminated */
@@ -28,7 +28,7 @@ typedef int jsonl_line_cb(void *context, const struct jsonl_line *line); /* anyt
 struct jsonl {
     jsonl_line_cb *each;
     void *context;
-    int64_t line;          /* of the byte that comes next */
+    int64_t line; /* of the byte that comes next */
     bool overlong;
     struct buffer pending; /* the line across a cut */
 };

@@ -1,5 +1,6 @@
 /*
- * rows.h - what the halves of an import share: the import itself and the way out of a row, taken or rejected. Private to audience/.
+ * rows.h - what the halves of an import share: the import itself and the way out of a row, taken or rejected. Private
+ * to audience/.
  */
 #ifndef POSTHASTE_CAMPAIGN_AUDIENCE_ROWS_H
 #define POSTHASTE_CAMPAIGN_AUDIENCE_ROWS_H
@@ -40,7 +41,8 @@ struct import {
 };
 
 /* One row that is not taken; returns 0, so that a reader's callback may end with it. */
-int rows_reject(struct import *import, int64_t line, const char *raw, size_t raw_len, const char *format, ...) ATTR_PRINTF(5, 6);
+int rows_reject(struct import *import, int64_t line, const char *raw, size_t raw_len, const char *format, ...)
+    ATTR_PRINTF(5, 6);
 
 /* One row whose attributes are in import->json. 0 or storage's failure. */
 int rows_take(struct import *import, const struct address *address) ATTR_MUSTCHECK;

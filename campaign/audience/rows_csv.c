@@ -1,10 +1,11 @@
 /*
  * rows_csv.c - one CSV row becomes one recipient: header, address, attributes.
  *
- * The header names the attributes. It is refused as a whole (and with it the file, before anything is stored) when it has no `email` column
- * or two of them, the same name twice, or a name that cannot be one. A column without a name, and columns behind the header's last, are
- * allowed as long as their cells are empty, because spreadsheets write such columns; a value in one rejects its row, because it would be lost in silence
- * or belongs to a neighbour. A row may be shorter than the header (spreadsheets leave out empty cells at the end): those attributes are then absent.
+ * The header names the attributes. It is refused as a whole (and with it the file, before anything is stored) when it
+ * has no `email` column or two of them, the same name twice, or a name that cannot be one. A column without a name, and
+ * columns behind the header's last, are allowed as long as their cells are empty, because spreadsheets write such
+ * columns; a value in one rejects its row, because it would be lost in silence or belongs to a neighbour. A row may be
+ * shorter than the header (spreadsheets leave out empty cells at the end): those attributes are then absent.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -69,10 +70,13 @@ static int name_column(struct import *import, const struct csv_row *row, size_t 
     if (name.len == 0)
         return 0;
     if (memchr(name.text, '\0', name.len) != NULL)
-        return error_set(import->err, -EINVAL, "the header row (line %" PRId64 ") holds NUL bytes: is the file UTF-16? Save it as UTF-8", row->line);
+        return error_set(import->err, -EINVAL,
+                         "the header row (line %" PRId64 ") holds NUL bytes: is the file UTF-16? Save it as UTF-8",
+                         row->line);
     const char *why = attributes_check_name(name.text, name.len);
     if (why != NULL)
-        return error_set(import->err, -EINVAL, "the name of column %zu in the header row (line %" PRId64 ") %s", i + 1, row->line, why);
+        return error_set(import->err, -EINVAL, "the name of column %zu in the header row (line %" PRId64 ") %s", i + 1,
+                         row->line, why);
     buffer_clear(&import->json);
     why = attributes_append_string(&import->json, name.text, name.len);
     assure(why == NULL); /* its characters were checked above */
@@ -92,7 +96,8 @@ static int check_columns(struct import *import, const struct csv_row *row)
             continue;
         if (is_email(trim(row->fields[i]))) {
             if (found)
-                rc = error_set(import->err, -EINVAL, "the header row (line %" PRId64 ") has two email columns, %zu and %zu", row->line,
+                rc = error_set(import->err, -EINVAL,
+                               "the header row (line %" PRId64 ") has two email columns, %zu and %zu", row->line,
                                import->email_column + 1, i + 1);
             found = true;
             import->email_column = i;
@@ -102,14 +107,16 @@ static int check_columns(struct import *import, const struct csv_row *row)
         if (put < 0)
             rc = error_memory(import->err);
         else if (put > 0)
-            rc = error_set(import->err, -EINVAL, "the header row (line %" PRId64 ") has the column %.*s twice", row->line,
-                           (int)import->columns[i].json_key_len - 1, import->columns[i].json_key);
+            rc = error_set(import->err, -EINVAL, "the header row (line %" PRId64 ") has the column %.*s twice",
+                           row->line, (int)import->columns[i].json_key_len - 1, import->columns[i].json_key);
     }
     hashmap_finish(&seen);
     if (rc == 0 && !found) {
         char names[200];
         list_names(row, names, sizeof(names));
-        rc = error_set(import->err, -EINVAL, "the header row (line %" PRId64 ") has no column named email; its columns are: %s", row->line, names);
+        rc = error_set(import->err, -EINVAL,
+                       "the header row (line %" PRId64 ") has no column named email; its columns are: %s", row->line,
+                       names);
     }
     return rc;
 }
@@ -117,7 +124,8 @@ static int check_columns(struct import *import, const struct csv_row *row)
 static int take_header(struct import *import, const struct csv_row *row)
 {
     if (row->problem != NULL)
-        return error_set(import->err, -EINVAL, "the header row (line %" PRId64 ") cannot be read: %s", row->line, row->problem);
+        return error_set(import->err, -EINVAL, "the header row (line %" PRId64 ") cannot be read: %s", row->line,
+                         row->problem);
     import->columns = calloc(row->count, sizeof(*import->columns));
     if (import->columns == NULL)
         return error_memory(import->err);
@@ -144,7 +152,8 @@ static int reject_row(struct import *import, const struct csv_row *row, const ch
 /* The rejection of a row whose attributes are too long; returns 1. */
 static int reject_long(struct import *import, const struct csv_row *row)
 {
-    rows_reject(import, row->line, row->raw, row->raw_len, "its attributes are longer than %zu bytes", ATTRIBUTES_MAX_BYTES);
+    rows_reject(import, row->line, row->raw, row->raw_len, "its attributes are longer than %zu bytes",
+                ATTRIBUTES_MAX_BYTES);
     return 1;
 }
 
@@ -162,7 +171,8 @@ static int write_attributes(struct import *import, const struct csv_row *row)
         if (column == NULL || column->json_key == NULL) {
             if (field->len == 0)
                 continue;
-            rows_reject(import, row->line, row->raw, row->raw_len, "column %zu has a value, but the header has no name for it", i + 1);
+            rows_reject(import, row->line, row->raw, row->raw_len,
+                        "column %zu has a value, but the header has no name for it", i + 1);
             return 1;
         }
         if (import->json.len + field->len > ATTRIBUTES_MAX_BYTES)
@@ -173,7 +183,8 @@ static int write_attributes(struct import *import, const struct csv_row *row)
         buffer_append(&import->json, column->json_key, column->json_key_len);
         const char *why = attributes_append_string(&import->json, field->text, field->len);
         if (why != NULL) {
-            rows_reject(import, row->line, row->raw, row->raw_len, "column %.*s %s", (int)column->json_key_len - 1, column->json_key, why);
+            rows_reject(import, row->line, row->raw, row->raw_len, "column %.*s %s", (int)column->json_key_len - 1,
+                        column->json_key, why);
             return 1;
         }
     }
@@ -191,8 +202,8 @@ int rows_csv(void *context, const struct csv_row *row)
     if (row->problem != NULL)
         return reject_row(import, row, row->problem);
     if (row->count <= import->email_column)
-        return rows_reject(import, row->line, row->raw, row->raw_len, "the row has %zu columns, the email is in column %zu", row->count,
-                           import->email_column + 1);
+        return rows_reject(import, row->line, row->raw, row->raw_len,
+                           "the row has %zu columns, the email is in column %zu", row->count, import->email_column + 1);
     struct address address;
     struct error why = {{0}};
     const struct csv_field *email = &row->fields[import->email_column];

@@ -1,9 +1,9 @@
 /*
  * rows_jsonl.c - one line of JSONL becomes one recipient.
  *
- * The line is one object. Its key `email` (any case) is the address; every other key is an attribute of any JSON type. When `attributes` is
- * an object, its keys are attributes too; a key in both places rejects the line, because nobody can say which was meant. Duplicate keys,
- * NUL characters, and nesting deeper than ATTRIBUTES_MAX_DEPTH are rejected.
+ * The line is one object. Its key `email` (any case) is the address; every other key is an attribute of any JSON type.
+ * When `attributes` is an object, its keys are attributes too; a key in both places rejects the line, because nobody
+ * can say which was meant. Duplicate keys, NUL characters, and nesting deeper than ATTRIBUTES_MAX_DEPTH are rejected.
  */
 #include <errno.h>
 
@@ -26,7 +26,8 @@ static bool within_depth(const json_t *value, int depth)
         if (!within_depth(json_array_get(value, i), depth - 1))
             return false;
     }
-    for (void *at = json_object_iter((json_t *)(uintptr_t)value); at != NULL; at = json_object_iter_next((json_t *)(uintptr_t)value, at)) {
+    for (void *at = json_object_iter((json_t *)(uintptr_t)value); at != NULL;
+         at = json_object_iter_next((json_t *)(uintptr_t)value, at)) {
         if (!within_depth(json_object_iter_value(at), depth - 1))
             return false;
     }
@@ -106,7 +107,8 @@ static int append_json(const char *bytes, size_t len, void *context)
 }
 
 /* NULL when the line is ready to be taken; else why it is rejected. *rc < 0: a failure. */
-static const char *read_object(struct import *import, json_t *object, struct address *address, struct error *why, int *rc)
+static const char *read_object(struct import *import, json_t *object, struct address *address, struct error *why,
+                               int *rc)
 {
     if (!json_is_object(object))
         return "it is not a JSON object";
@@ -130,11 +132,13 @@ int rows_jsonl(void *context, const struct jsonl_line *line)
     struct import *import = context;
     size_t raw_len = MIN_OF(line->len, JSONL_RAW_MAX_BYTES);
     if (line->overlong)
-        return rows_reject(import, line->line, line->text, raw_len, "the line is longer than %zu bytes", JSONL_LINE_MAX_BYTES - 1);
+        return rows_reject(import, line->line, line->text, raw_len, "the line is longer than %zu bytes",
+                           JSONL_LINE_MAX_BYTES - 1);
     json_error_t parse;
     json_t *object = json_loadb(line->text, line->len, JSON_REJECT_DUPLICATES, &parse);
     if (object == NULL)
-        return rows_reject(import, line->line, line->text, raw_len, "it is not JSON: %s (column %d)", parse.text, parse.column);
+        return rows_reject(import, line->line, line->text, raw_len, "it is not JSON: %s (column %d)", parse.text,
+                           parse.column);
     struct address address;
     struct error why = {{0}};
     int rc = 0;

@@ -1,7 +1,9 @@
 /*
- * test_csv.c - the CSV reader: the csv-spectrum corpus, a table of shapes, bombs, every cut of the input, and a random writer against the reader.
+ * test_csv.c - the CSV reader: the csv-spectrum corpus, a table of shapes, bombs, every cut of the input, and a random
+ * writer against the reader.
  *
- * Rows are compared in a printed form: fields between < and >, one row a line, "line: " in front; problems as "line! text".
+ * Rows are compared in a printed form: fields between < and >, one row a line, "line: " in front; problems as "line!
+ * text".
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -63,7 +65,9 @@ static void read_cut(const char *input, size_t len, size_t first, size_t step, s
 static void shapes(void **state)
 {
     (void)state;
-    static const struct { const char *name, *input, *rows; } cases[] = {
+    static const struct {
+        const char *name, *input, *rows;
+    } cases[] = {
         {"simple", "a,b\n1,2\n", "1: <a><b>\n2: <1><2>\n"},
         {"no line end at the end", "a,b\n1,2", "1: <a><b>\n2: <1><2>\n"},
         {"CRLF", "a,b\r\n1,2\r\n", "1: <a><b>\n2: <1><2>\n"},
@@ -80,11 +84,14 @@ static void shapes(void **state)
         {"quotes", "a,b\n\"1,\"\"2\"\"\",\"\"\n", "1: <a><b>\n2: <1,\"2\"><>\n"},
         {"quote inside a plain field", "a,b\n5'4\",x\"y\"\n", "1: <a><b>\n2: <5'4\"><x\"y\">\n"},
         {"quote behind a space is plain", "a,b\n1, \"x\n2,3\n", "1: <a><b>\n2: <1>< \"x>\n3: <2><3>\n"},
-        {"line breaks in quotes count as lines", "a,b\n\"1\r\n\n\r2\",3\n4,5\n", "1: <a><b>\n2: <1\r\n\n\r2><3>\n6: <4><5>\n"},
-        {"text behind a closing quote", "a,b\n1,\"x\"y\n2,3\n", "1: <a><b>\n2! column 2 has text behind its closing quote\n3: <2><3>\n"},
+        {"line breaks in quotes count as lines", "a,b\n\"1\r\n\n\r2\",3\n4,5\n",
+         "1: <a><b>\n2: <1\r\n\n\r2><3>\n6: <4><5>\n"},
+        {"text behind a closing quote", "a,b\n1,\"x\"y\n2,3\n",
+         "1: <a><b>\n2! column 2 has text behind its closing quote\n3: <2><3>\n"},
         {"quoted field at the very end", "a,b\n1,\"x\"", "1: <a><b>\n2: <1><x>\n"},
         {"only quotes", "\"\"\n\"\"\"\"\n", "1: <>\n2: <\">\n"},
-        {"never closed", "a,b\n1,2\n3,\"x\n4,5\n6,7\n", "1: <a><b>\n2: <1><2>\n3! the quote opened in line 3 is never closed; lines 3 to 6 were skipped\n"},
+        {"never closed", "a,b\n1,2\n3,\"x\n4,5\n6,7\n",
+         "1: <a><b>\n2: <1><2>\n3! the quote opened in line 3 is never closed; lines 3 to 6 were skipped\n"},
         {"nothing", "", ""},
         {"only line ends", "\r\n\n\r", ""},
         {"UTF-8 goes through", "a,b\n\xca\xa4,\xe2\x82\xac\n", "1: <a><b>\n2: <\xca\xa4><\xe2\x82\xac>\n"},
@@ -136,7 +143,8 @@ static int check_corpus_row(void *context, const struct csv_row *row)
     if (check->names == NULL) {
         check->names = json_array();
         for (size_t i = 0; i < row->count; i++)
-            assert_int_equal(json_array_append_new(check->names, json_stringn(row->fields[i].text, row->fields[i].len)), 0);
+            assert_int_equal(json_array_append_new(check->names, json_stringn(row->fields[i].text, row->fields[i].len)),
+                             0);
         return 0;
     }
     json_t *object = json_is_array(check->expected) ? json_array_get(check->expected, check->row) : check->expected;
@@ -152,8 +160,8 @@ static int check_corpus_row(void *context, const struct csv_row *row)
             continue;
         if (json_string_length(value) != row->fields[i].len ||
             memcmp(json_string_value(value), row->fields[i].text, row->fields[i].len) != 0)
-            fail_msg("%s: row %zu, field %zu: got %.*s, want %s", check->name, check->row, i, (int)row->fields[i].len, row->fields[i].text,
-                     json_string_value(value));
+            fail_msg("%s: row %zu, field %zu: got %.*s, want %s", check->name, check->row, i, (int)row->fields[i].len,
+                     row->fields[i].text, json_string_value(value));
     }
     return 0;
 }
@@ -161,8 +169,10 @@ static int check_corpus_row(void *context, const struct csv_row *row)
 static void csv_spectrum(void **state)
 {
     (void)state;
-    static const char *const names[] = {"comma_in_quotes", "empty", "empty_crlf", "escaped_quotes", "json", "location_coordinates",
-                                        "newlines", "newlines_crlf", "quotes_and_newlines", "simple", "simple_crlf", "utf8"};
+    static const char *const names[] = {"comma_in_quotes", "empty",         "empty_crlf",
+                                        "escaped_quotes",  "json",          "location_coordinates",
+                                        "newlines",        "newlines_crlf", "quotes_and_newlines",
+                                        "simple",          "simple_crlf",   "utf8"};
     const char *root = getenv("POSTHASTE_CORPORA");
     if (root == NULL)
         root = POSTHASTE_SOURCE_ROOT "/../shared/corpora";
@@ -221,7 +231,8 @@ static void endless_line_is_skipped_in_constant_memory(void **state)
     assert_true(max_rss_kib() - before < 4096);
     feed_text(csv, "\n3,4\n");
     assert_int_equal(csv_finish(csv), 0);
-    assert_string_equal(buffer_text(&out), "1: <email><x>\n2: <1><2>\n3! the row is longer than 1048575 bytes\n4: <3><4>\n");
+    assert_string_equal(buffer_text(&out),
+                        "1: <email><x>\n2: <1><2>\n3! the row is longer than 1048575 bytes\n4: <3><4>\n");
     csv_free(&csv);
     buffer_finish(&out);
 }
@@ -271,7 +282,8 @@ static void open_quote_swallows_no_more_than_a_row(void **state)
         assert_int_equal(tally.problems, 1);
         assert_int_equal(tally.last_line, (int64_t)lines + 2);
         assert_in_range(tally.rows, 1 + lines - skipped - 2, 1 + lines - skipped + 2);
-        assert_non_null(strstr(tally.problem, "the quote opened in line 2 is not closed within 1048576 bytes; lines 2 to "));
+        assert_non_null(
+            strstr(tally.problem, "the quote opened in line 2 is not closed within 1048576 bytes; lines 2 to "));
     }
     buffer_finish(&input);
 }
@@ -450,7 +462,8 @@ static void random_bytes_read_the_same_in_any_cut(void **state)
         read_cut(input, len, len, 0, &whole);
         read_cut(input, len, random_below(64), 1 + random_below(5), &cut);
         if (strcmp(buffer_text(&whole), buffer_text(&cut)) != 0)
-            fail_msg("seed %" PRIu64 ": %.*s\nwhole\n%s\ncut\n%s", seed, (int)len, input, buffer_text(&whole), buffer_text(&cut));
+            fail_msg("seed %" PRIu64 ": %.*s\nwhole\n%s\ncut\n%s", seed, (int)len, input, buffer_text(&whole),
+                     buffer_text(&cut));
         buffer_finish(&whole);
         buffer_finish(&cut);
     }

@@ -1,7 +1,9 @@
 /*
- * test_import.c - rows to recipients: what is taken, what is rejected with which line and reason, what is refused as a whole.
+ * test_import.c - rows to recipients: what is taken, what is rejected with which line and reason, what is refused as a
+ * whole.
  *
- * The seam is storage_import_*(): this program has its own, which keep what they are given. The real one is tested in its room and end to end.
+ * The seam is storage_import_*(): this program has its own, which keep what they are given. The real one is tested in
+ * its room and end to end.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,14 +30,15 @@ struct storage_import {
     struct upsert_counts counts;
 };
 
-static struct buffer stored; /* "address json\n" a row */
+static struct buffer stored;  /* "address json\n" a row */
 static struct buffer rejects; /* "line reason\n" a row */
 static size_t last_raw_len;
 static bool keep_rows;
 static int add_result, finish_result;
 static bool abandoned;
 
-int storage_import_begin(struct storage *storage, int64_t list_id, enum upsert_mode mode, struct storage_import **out, struct error *err)
+int storage_import_begin(struct storage *storage, int64_t list_id, enum upsert_mode mode, struct storage_import **out,
+                         struct error *err)
 {
     (void)storage;
     (void)mode;
@@ -45,7 +48,8 @@ int storage_import_begin(struct storage *storage, int64_t list_id, enum upsert_m
     return *out != NULL ? 0 : error_memory(err);
 }
 
-int storage_import_add(struct storage_import *import, const char *email, size_t email_len, const char *json, size_t json_len, struct error *err)
+int storage_import_add(struct storage_import *import, const char *email, size_t email_len, const char *json,
+                       size_t json_len, struct error *err)
 {
     if (add_result != 0)
         return error_set(err, add_result, "disk full");
@@ -97,7 +101,8 @@ static int reset(void **state)
 }
 
 /* Runs a whole import, cut every `step` bytes (0 = not). Returns the first result that is not 0. */
-static int run(enum import_format format, const char *input, size_t len, size_t step, struct import_counts *counts, struct error *err)
+static int run(enum import_format format, const char *input, size_t len, size_t step, struct import_counts *counts,
+               struct error *err)
 {
     struct import_options options = {.format = format, .list_id = 1, .reject = keep_reject, .context = &rejects};
     struct import *import;
@@ -142,26 +147,40 @@ static void csv_rows(void **state)
     static const struct taken cases[] = {
         {"plain", "email,name\na@b.example,Ann\n", "a@b.example {\"name\":\"Ann\"}\n", ""},
         {"any case, any column, space", "name , EMail\nAnn, A@B.Example \n", "a@b.example {\"name\":\"Ann\"}\n", ""},
-        {"BOM", "\xef\xbb\xbf" "email\na@b.example\n", "a@b.example {}\n", ""},
-        {"BOM and CRLF and semicolons", "\xef\xbb\xbf" "email;city\r\na@b.example;K\xc3\xb6ln\r\n", "a@b.example {\"city\":\"K\xc3\xb6ln\"}\n", ""},
-        {"escapes", "email,v\na@b.example,\"q\"\"q\\\n\t\x01\x7f\"\n", "a@b.example {\"v\":\"q\\\"q\\\\\\n\\t\\u0001\x7f\"}\n", ""},
+        {"BOM",
+         "\xef\xbb\xbf"
+         "email\na@b.example\n",
+         "a@b.example {}\n", ""},
+        {"BOM and CRLF and semicolons",
+         "\xef\xbb\xbf"
+         "email;city\r\na@b.example;K\xc3\xb6ln\r\n",
+         "a@b.example {\"city\":\"K\xc3\xb6ln\"}\n", ""},
+        {"escapes", "email,v\na@b.example,\"q\"\"q\\\n\t\x01\x7f\"\n",
+         "a@b.example {\"v\":\"q\\\"q\\\\\\n\\t\\u0001\x7f\"}\n", ""},
         {"escaped name", "email,\"a\"\"b\"\na@b.example,1\n", "a@b.example {\"a\\\"b\":\"1\"}\n", ""},
         {"names differ by case", "email,a,A\na@b.example,1,2\n", "a@b.example {\"a\":\"1\",\"A\":\"2\"}\n", ""},
         {"email in the middle", "a,email,b\n1,a@b.example,2\n", "a@b.example {\"a\":\"1\",\"b\":\"2\"}\n", ""},
         {"short row", "email,a,b\na@b.example,1\n", "a@b.example {\"a\":\"1\"}\n", ""},
         {"row too short for the email", "a,b,email\n1,2\n", "", "2 the row has 2 columns, the email is in column 3\n"},
         {"empty cells behind the header", "email,a\na@b.example,1,,\n", "a@b.example {\"a\":\"1\"}\n", ""},
-        {"value behind the header", "email,a\na@b.example,1,x\n", "", "2 column 3 has a value, but the header has no name for it\n"},
+        {"value behind the header", "email,a\na@b.example,1,x\n", "",
+         "2 column 3 has a value, but the header has no name for it\n"},
         {"nameless column, empty", "email,,a\na@b.example,,1\n", "a@b.example {\"a\":\"1\"}\n", ""},
-        {"nameless column, value", "email, ,a\na@b.example,x,1\n", "", "2 column 2 has a value, but the header has no name for it\n"},
-        {"invalid UTF-8 value", "email,a\na@b.example,\xff\nc@b.example,ok\n", "c@b.example {\"a\":\"ok\"}\n", "2 column \"a\" is not valid UTF-8\n"},
+        {"nameless column, value", "email, ,a\na@b.example,x,1\n", "",
+         "2 column 2 has a value, but the header has no name for it\n"},
+        {"invalid UTF-8 value", "email,a\na@b.example,\xff\nc@b.example,ok\n", "c@b.example {\"a\":\"ok\"}\n",
+         "2 column \"a\" is not valid UTF-8\n"},
         {"truncated UTF-8 value", "email,a\na@b.example,x\xc3\n", "", "2 column \"a\" is not valid UTF-8\n"},
-        {"line numbers with breaks inside", "email,a\na@b.example,\"1\n2\n3\"\nd@b.example,\xff\n", "a@b.example {\"a\":\"1\\n2\\n3\"}\n",
-         "5 column \"a\" is not valid UTF-8\n"},
-        {"open quote", "email,a\na@b.example,\"1\nc@b.example,2\n", "", "2 the quote opened in line 2 is never closed; lines 2 to 4 were skipped\n"},
+        {"line numbers with breaks inside", "email,a\na@b.example,\"1\n2\n3\"\nd@b.example,\xff\n",
+         "a@b.example {\"a\":\"1\\n2\\n3\"}\n", "5 column \"a\" is not valid UTF-8\n"},
+        {"open quote", "email,a\na@b.example,\"1\nc@b.example,2\n", "",
+         "2 the quote opened in line 2 is never closed; lines 2 to 4 were skipped\n"},
         {"header only", "email,name\n", "", ""},
         {"duplicates are handed over", "email\na@b.example\nA@b.example\n", "a@b.example {}\na@b.example {}\n", ""},
-        {"IDN", "email\nx@b\xc3\xbc" "cher.example\n", "x@xn--bcher-kva.example {}\n", ""},
+        {"IDN",
+         "email\nx@b\xc3\xbc"
+         "cher.example\n",
+         "x@xn--bcher-kva.example {}\n", ""},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         check_taken(IMPORT_CSV, &cases[i]);
@@ -170,7 +189,9 @@ static void csv_rows(void **state)
 static void bad_addresses_are_rejected_with_their_line(void **state)
 {
     (void)state;
-    static const char input[] = "email,n\n,1\nnot an address,2\na@b,3\nok@b.example,4\n<x@y.example>,5\n\"a@b.example\r\nBcc: x@y.example\",6\n";
+    static const char input[] =
+        "email,n\n,1\nnot an address,2\na@b,3\nok@b.example,4\n<x@y.example>,5\n\"a@b.example\r\nBcc: "
+        "x@y.example\",6\n";
     struct import_counts counts;
     struct error err = {{0}};
     assert_int_equal(run(IMPORT_CSV, input, sizeof(input) - 1, 0, &counts, &err), 0);
@@ -197,18 +218,28 @@ static void nul_bytes_are_rejected(void **state)
 static void refused_as_a_whole(void **state)
 {
     (void)state;
-    static const struct { const char *name, *input; size_t len; const char *says; } cases[] = {
-        {"no email column", "name,mail\nx,a@b.example\n", 0, "the header row (line 1) has no column named email; its columns are: name, mail"},
+    static const struct {
+        const char *name, *input;
+        size_t len;
+        const char *says;
+    } cases[] = {
+        {"no email column", "name,mail\nx,a@b.example\n", 0,
+         "the header row (line 1) has no column named email; its columns are: name, mail"},
         {"no header", "a@b.example,Ann\n", 0, "has no column named email; its columns are: a@b.example, Ann"},
         {"empty", "", 0, "the input is empty: it needs a header row with a column named email"},
         {"only line ends", "\n\r\n\n", 0, "the input is empty"},
         {"only a BOM", "\xef\xbb\xbf", 0, "the input is empty"},
         {"two emails", "email,a,EMAIL\nx@y.example,1,2\n", 0, "has two email columns, 1 and 3"},
         {"same name twice", "email,a,b, a \nx@y.example,1,2,3\n", 0, "has the column \"a\" twice"},
-        {"open quote in the header", "email,\"a\nx@y.example,1\n", 0, "cannot be read: the quote opened in line 1 is never closed"},
-        {"invalid UTF-8 in a name", "email,\xff\nx@y.example,1\n", 0, "the name of column 2 in the header row (line 1) is not valid UTF-8"},
+        {"open quote in the header", "email,\"a\nx@y.example,1\n", 0,
+         "cannot be read: the quote opened in line 1 is never closed"},
+        {"invalid UTF-8 in a name", "email,\xff\nx@y.example,1\n", 0,
+         "the name of column 2 in the header row (line 1) is not valid UTF-8"},
         {"control character in a name", "email,a\x01\nx@y.example,1\n", 0, "holds a control character"},
-        {"UTF-16 LE", "\xff\xfe" "e\0m\0", 6, "the input is UTF-16, not UTF-8"},
+        {"UTF-16 LE",
+         "\xff\xfe"
+         "e\0m\0",
+         6, "the input is UTF-16, not UTF-8"},
         {"UTF-16 BE", "\xfe\xff\0e\0m", 6, "the input is UTF-16, not UTF-8"},
         {"UTF-16 LE, only the mark", "\xff\xfe", 2, "the input is UTF-16, not UTF-8"},
         {"UTF-16 without a mark", "e\0m\0a\0i\0l\0\n\0x\0\n\0", 16, "holds NUL bytes: is the file UTF-16?"},
@@ -255,7 +286,8 @@ static void long_names_and_values(void **state)
     keep_rows = false;
     assert_int_equal(run(IMPORT_CSV, input.data, input.len, 1000, &counts, &err), 0);
     assert_int_equal(counts.created, 1);
-    assert_string_equal(buffer_text(&rejects), "3 its attributes are longer than 65536 bytes\n4 its attributes are longer than 65536 bytes\n");
+    assert_string_equal(buffer_text(&rejects),
+                        "3 its attributes are longer than 65536 bytes\n4 its attributes are longer than 65536 bytes\n");
     assert_int_equal(last_raw_len, 1024);
     buffer_finish(&input);
 }
@@ -264,19 +296,25 @@ static void jsonl_rows(void **state)
 {
     (void)state;
     static const struct taken cases[] = {
-        {"plain", "{\"email\":\"A@b.example\",\"name\":\"Ann\",\"age\":7}\n", "a@b.example {\"name\":\"Ann\",\"age\":7}\n", ""},
+        {"plain", "{\"email\":\"A@b.example\",\"name\":\"Ann\",\"age\":7}\n",
+         "a@b.example {\"name\":\"Ann\",\"age\":7}\n", ""},
         {"no attributes, no line end", "{\"email\":\"a@b.example\"}", "a@b.example {}\n", ""},
-        {"BOM, CRLF, empty lines", "\xef\xbb\xbf{\"email\":\"a@b.example\"}\r\n\r\n \n{\"EMAIL\":\"c@b.example\"}\r\n", "a@b.example {}\nc@b.example {}\n", ""},
+        {"BOM, CRLF, empty lines", "\xef\xbb\xbf{\"email\":\"a@b.example\"}\r\n\r\n \n{\"EMAIL\":\"c@b.example\"}\r\n",
+         "a@b.example {}\nc@b.example {}\n", ""},
         {"attributes object", "{\"email\":\"a@b.example\",\"x\":1,\"attributes\":{\"y\":{\"z\":[1,null,true,0.1]}}}\n",
          "a@b.example {\"x\":1,\"y\":{\"z\":[1,null,true,0.1]}}\n", ""},
-        {"attributes of another type is an attribute", "{\"email\":\"a@b.example\",\"attributes\":[1]}\n", "a@b.example {\"attributes\":[1]}\n", ""},
-        {"key twice", "{\"email\":\"a@b.example\",\"x\":1,\"attributes\":{\"x\":2}}\n", "", "1 it has the attribute \"x\" twice\n"},
-        {"not an object", "[1]\n\"x\"\n{\"email\":\"a@b.example\"}\n", "a@b.example {}\n", "1 it is not a JSON object\n2 it is not JSON: '[' or '{' expected near '\"x\"' (column 3)\n"},
+        {"attributes of another type is an attribute", "{\"email\":\"a@b.example\",\"attributes\":[1]}\n",
+         "a@b.example {\"attributes\":[1]}\n", ""},
+        {"key twice", "{\"email\":\"a@b.example\",\"x\":1,\"attributes\":{\"x\":2}}\n", "",
+         "1 it has the attribute \"x\" twice\n"},
+        {"not an object", "[1]\n\"x\"\n{\"email\":\"a@b.example\"}\n", "a@b.example {}\n",
+         "1 it is not a JSON object\n2 it is not JSON: '[' or '{' expected near '\"x\"' (column 3)\n"},
         {"no email", "{\"name\":1}\n", "", "1 it has no email\n"},
         {"email of a wrong type", "{\"email\":1}\n", "", "1 its email is not a string\n"},
         {"two emails", "{\"email\":\"a@b.example\",\"Email\":\"c@b.example\"}\n", "", "1 it has two email keys\n"},
         {"empty name", "{\"email\":\"a@b.example\",\"\":1}\n", "", "1 the name of attribute \"\" is empty\n"},
-        {"control character in a name", "{\"email\":\"a@b.example\",\"a\\n\":1}\n", "", "1 the name of attribute \"a \" holds a control character\n"},
+        {"control character in a name", "{\"email\":\"a@b.example\",\"a\\n\":1}\n", "",
+         "1 the name of attribute \"a \" holds a control character\n"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         check_taken(IMPORT_JSONL, &cases[i]);
@@ -285,8 +323,10 @@ static void jsonl_rows(void **state)
 static void jsonl_bad_lines_do_not_stop_it(void **state)
 {
     (void)state;
-    static const char input[] = "{\"email\":\"a@b.example\"\n{\"email\":\"b@b.example\",\"x\":\"\\u0000\"}\n{\"email\":\"c@b.example\",\"x\":1,\"x\":2}\n"
-                                "{\"email\":\"d@b.example\",\"x\":\"\xff\"}\n{\"email\":\"e@b.example\"} trailing\n{\"email\":\"f@b.example\"}\n";
+    static const char input[] = "{\"email\":\"a@b.example\"\n{\"email\":\"b@b.example\",\"x\":\"\\u0000\"}\n{\"email\":"
+                                "\"c@b.example\",\"x\":1,\"x\":2}\n"
+                                "{\"email\":\"d@b.example\",\"x\":\"\xff\"}\n{\"email\":\"e@b.example\"} "
+                                "trailing\n{\"email\":\"f@b.example\"}\n";
     struct import_counts counts;
     struct error err = {{0}};
     assert_int_equal(run(IMPORT_JSONL, input, sizeof(input) - 1, 7, &counts, &err), 0);
@@ -317,8 +357,9 @@ static void jsonl_bombs(void **state)
         struct error err = {{0}};
         assert_int_equal(run(IMPORT_JSONL, input.data, input.len, steps[i], &counts, &err), 0);
         assert_string_equal(buffer_text(&stored), "d@b.example {}\n");
-        assert_string_equal(buffer_text(&rejects), "1 its attributes are nested too deeply\n2 the line is longer than 1048575 bytes\n"
-                                                   "3 its attributes are longer than 65536 bytes\n");
+        assert_string_equal(buffer_text(&rejects),
+                            "1 its attributes are nested too deeply\n2 the line is longer than 1048575 bytes\n"
+                            "3 its attributes are longer than 65536 bytes\n");
     }
     buffer_finish(&input);
 }
