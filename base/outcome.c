@@ -16,7 +16,7 @@ const char *outcome_class_name(enum outcome_class class_)
     static const char *const names[] = {
         [OUTCOME_DELIVERED] = "delivered", [OUTCOME_TEMPORARY] = "temporary", [OUTCOME_PERMANENT] = "permanent",
         [OUTCOME_TRANSPORT] = "transport", [OUTCOME_UNCERTAIN] = "uncertain", [OUTCOME_COMPOSE] = "compose",
-        [OUTCOME_RELEASED] = "released",
+        [OUTCOME_EXPIRED] = "expired",     [OUTCOME_RELEASED] = "released",
     };
     assure((size_t)class_ < countof(names));
     return names[class_];

@@ -18,6 +18,7 @@ enum outcome_class {
     OUTCOME_TRANSPORT, /* connection, TLS or DNS failed before this message's content was finished: try again later */
     OUTCOME_UNCERTAIN, /* content was finished, the connection ended before the reply (RFC 1047) */
     OUTCOME_COMPOSE,   /* the message could not be made (a local fault); never reached the wire */
+    OUTCOME_EXPIRED,   /* its time was over before it could be tried; never reached the wire */
     OUTCOME_RELEASED,  /* given back untried because the caller asked (pause, cancel, shutdown) */
 };
 

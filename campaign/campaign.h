@@ -32,7 +32,7 @@ struct engine *mailer_engine(struct mailer *mailer);
 struct mailer_status {
     double rate_now;        /* delivered/s */
     uint32_t jobs;          /* deliveries in memory */
-    const char *held_by;    /* "" or why nothing is claimed now: "storage: disk full …" (static or mailer-lifetime text) */
+    char held_by[256];      /* "" or why nothing is claimed now */
 };
 void mailer_status(struct mailer *mailer, struct mailer_status *out);
 /* What limits the campaign now: "nothing", "paused", "rate", "connections", "back-off", "retries", "storage", "finished"; and its deliveries/s. */

@@ -20,6 +20,8 @@ void header_phrase_id(struct buffer *out, const char *name, const char *display,
 /* "Name: value" for a value that we made ourselves: printable ASCII, bounded; asserted. */
 void header_raw(struct buffer *out, const char *name, const char *value);
 
+/* True when the address may stand in a header and in a command as it is: dot-atom or UTF-8 local part, ASCII domain, no control, separator or quote; at most 254 octets. *utf8: has non-ASCII. */
+bool header_address_valid(const char *address, bool *utf8);
 /* RFC 5322 field-name: printable ASCII without colon, 1 to 76 characters. */
 bool header_name_valid(const char *name);
 /* Fields that the program writes itself, or that would change how the message is read: "Subject", "Content-…", "Received" … */

@@ -29,6 +29,7 @@ struct template_node {
     size_t len;
     bool raw;              /* VALUE: {{{name}}} or {{&name}} */
     enum template_builtin builtin;
+    enum template_builtin fallback; /* for want of an attribute: {{email}} is the recipient's address */
 };
 
 struct template {

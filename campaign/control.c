@@ -1,0 +1,240 @@
+/*
+ * control.c - what people do with campaigns: create, launch, pause, resume, cancel, clone, preview.
+ *
+ * Each is one durable change of the campaign's row; the feeder is told afterwards and reads it. The legal moves are storage's
+ * (storage_campaign_move); here stands only what a *verb* may mean: `launch` never resumes a paused campaign and `resume` never launches a draft, although
+ * both lead to `running`. Asking for what is so already is no fault and changes nothing.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/address.h"
+#include "base/clock.h"
+#include "base/str.h"
+
+#include "campaign/draft.h"
+#include "campaign/mailer.h"
+#include "campaign/message/token.h"
+
+struct copy {
+    struct storage_campaign campaign; /* name and spec are copies */
+    bool failed;
+};
+
+static int copy_campaign(void *context, const struct storage_campaign *campaign)
+{
+    struct copy *copy = context;
+    copy->campaign = *campaign;
+    copy->campaign.name = str_dup(campaign->name);
+    copy->campaign.spec = str_dup(campaign->spec);
+    copy->failed = copy->campaign.name == NULL || copy->campaign.spec == NULL;
+    return 0;
+}
+
+static void copy_free(struct copy *copy)
+{
+    free((char *)(uintptr_t)copy->campaign.name);
+    free((char *)(uintptr_t)copy->campaign.spec);
+}
+
+/* 0, STORAGE_NOT_FOUND or negative; copy_free() in any case. */
+static int load(struct storage_reader *reader, int64_t id, struct copy *copy, struct error *err)
+{
+    *copy = (struct copy){0};
+    int result = storage_campaign_get(reader, id, copy_campaign, copy, err);
+    if (result == 0 && copy->failed)
+        return error_memory(err);
+    return result;
+}
+
+int campaign_create(struct mailer *mailer, struct storage_reader *reader, const json_t *spec, int64_t *id,
+                    struct problem *problem, struct error *err)
+{
+    struct draft draft;
+    int result = draft_parse(spec, reader, mailer->config, &draft, problem, err);
+    if (result == 0)
+        result = mailer_check_content(mailer, reader, spec, draft.campaign.name,
+                                      draft.launch ? SIGNATURE_REQUIRED : SIGNATURE_NONE, problem, err);
+    if (result == 0)
+        result = storage_campaign_create(mailer->storage, &draft.campaign, clock_wall_ms(), id, err);
+    if (result == 0 && draft.launch)
+        result = campaign_launch(mailer, reader, *id, problem, err);
+    draft_free(&draft);
+    return result;
+}
+
+int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_t id, struct problem *problem,
+                    struct error *err)
+{
+    struct copy copy;
+    int result = load(reader, id, &copy, err);
+    if (result != 0)
+        goto out;
+    switch (copy.campaign.status) {
+    case CAMPAIGN_RUNNING:
+    case CAMPAIGN_SCHEDULED:
+        goto out;
+    case CAMPAIGN_DRAFT:
+        break;
+    default:
+        result = STORAGE_WRONG_STATE;
+        goto out;
+    }
+    struct content *content = NULL;
+    result = mailer_compile(mailer, reader, &copy.campaign, SIGNATURE_REQUIRED, &content, problem, err);
+    content_unref(content);
+    if (result != 0)
+        goto out;
+    int64_t now_ms = clock_wall_ms();
+    bool later = copy.campaign.scheduled_ms > now_ms;
+    result = storage_campaign_move(mailer->storage, id, later ? CAMPAIGN_SCHEDULED : CAMPAIGN_RUNNING,
+                                   copy.campaign.scheduled_ms, now_ms, NULL, err);
+    if (result == 0)
+        feeder_look(mailer->feeder);
+out:
+    copy_free(&copy);
+    return result;
+}
+
+static int move(struct mailer *mailer, int64_t id, enum campaign_status to, struct error *err)
+{
+    int result = storage_campaign_move(mailer->storage, id, to, 0, clock_wall_ms(), NULL, err);
+    if (result == 0)
+        feeder_look(mailer->feeder);
+    return result;
+}
+
+int campaign_pause(struct mailer *mailer, int64_t id, struct error *err)
+{
+    return move(mailer, id, CAMPAIGN_PAUSED, err);
+}
+
+int campaign_resume(struct mailer *mailer, struct storage_reader *reader, int64_t id, struct error *err)
+{
+    struct copy copy;
+    int result = load(reader, id, &copy, err);
+    if (result == 0 && copy.campaign.status != CAMPAIGN_RUNNING)
+        result = copy.campaign.status == CAMPAIGN_PAUSED ? move(mailer, id, CAMPAIGN_RUNNING, err) : STORAGE_WRONG_STATE;
+    copy_free(&copy);
+    return result;
+}
+
+int campaign_cancel(struct mailer *mailer, int64_t id, struct error *err)
+{
+    return move(mailer, id, CAMPAIGN_CANCELLED, err);
+}
+
+int campaign_clone(struct mailer *mailer, struct storage_reader *reader, int64_t id, int64_t *new_id, struct error *err)
+{
+    struct copy copy;
+    json_t *spec = NULL;
+    char *name = NULL;
+    int result = load(reader, id, &copy, err);
+    if (result != 0)
+        goto out;
+    struct storage_campaign clone = copy.campaign;
+    clone.scheduled_ms = 0; /* the old time is over or somebody else's; a draft waits for its launch */
+    name = str_printf("%.190s (copy)", copy.campaign.name);
+    spec = json_loads(copy.campaign.spec, 0, NULL);
+    if (name == NULL || spec == NULL || json_object_set_new(spec, "name", json_string(name)) != 0) {
+        result = error_memory(err);
+        goto out;
+    }
+    (void)json_object_del(spec, "schedule_at");
+    char *text = json_dumps(spec, JSON_COMPACT);
+    if (text == NULL) {
+        result = error_memory(err);
+        goto out;
+    }
+    clone.name = name;
+    clone.spec = text;
+    result = storage_campaign_create(mailer->storage, &clone, clock_wall_ms(), new_id, err);
+    free(text);
+out:
+    free(name);
+    json_decref(spec);
+    copy_free(&copy);
+    return result;
+}
+
+/* ---- preview ---- */
+
+static int keep_recipient(void *context, const struct storage_recipient *recipient)
+{
+    struct message_recipient *copy = context;
+    copy->id = recipient->id;
+    copy->email = str_dup(recipient->email);
+    copy->attributes_json = str_dup(recipient->attributes);
+    return 0;
+}
+
+/* The recipient to show the campaign for: the one asked for, else a member of its first list that has one. */
+static int find_recipient(struct storage_reader *reader, const struct storage_campaign *campaign, const char *email,
+                          struct message_recipient *out, struct problem *problem, struct error *err)
+{
+    int result = STORAGE_NOT_FOUND;
+    if (email != NULL) {
+        struct address address;
+        struct error why = {""};
+        if (address_parse(email, strlen(email), &address, &why) != 0) {
+            problem_add(problem, "recipient", "%s", why.text);
+            return error_set(err, -EINVAL, "%s", why.text);
+        }
+        result = storage_recipient_find(reader, address.text, keep_recipient, out, err);
+    }
+    for (int i = 0; email == NULL && result == STORAGE_NOT_FOUND && i < campaign->list_count; i++)
+        result = storage_list_sample(reader, campaign->lists[i], keep_recipient, out, err);
+    if (result == STORAGE_NOT_FOUND) {
+        problem_add(problem, "recipient", email != NULL ? "is not known; import it first" : "the lists of the campaign are empty");
+        return error_set(err, -EINVAL, "there is nobody to show the campaign for");
+    }
+    if (result == 0 && (out->email == NULL || out->attributes_json == NULL))
+        return error_memory(err);
+    return result;
+}
+
+static int preview_json(const struct message_recipient *recipient, const struct message_preview *preview, json_t **out,
+                        struct error *err)
+{
+    *out = json_pack("{s:s, s:s, s:s, s:s, s:s%}", "recipient", recipient->email, "subject", preview->subject, "html",
+                     preview->html, "text", preview->text, "message", preview->message.data, preview->message.size_bytes);
+    return *out != NULL ? 0 : error_memory(err);
+}
+
+/* Shown without a signature: what a message looks like does not depend on it, and a draft may have no key yet. */
+int campaign_preview(struct mailer *mailer, struct storage_reader *reader, int64_t id, const char *email, json_t **out,
+                     struct problem *problem, struct error *err)
+{
+    struct copy copy;
+    struct message_recipient recipient = {0};
+    struct message_preview preview = {0};
+    struct content *content = NULL;
+    struct composer *composer = NULL;
+    int result = load(reader, id, &copy, err);
+    if (result == 0)
+        result = find_recipient(reader, &copy.campaign, email, &recipient, problem, err);
+    if (result == 0)
+        result = mailer_compile(mailer, reader, &copy.campaign, SIGNATURE_NONE, &content, problem, err);
+    if (result == 0)
+        result = composer_create(&composer, err);
+    if (result == 0)
+        result = message_preview(composer, content, &recipient, clock_wall_ms(), &preview, err);
+    if (result == 0)
+        result = preview_json(&recipient, &preview, out, err);
+    message_preview_finish(&preview);
+    composer_free(composer);
+    content_unref(content);
+    free((char *)(uintptr_t)recipient.email);
+    free((char *)(uintptr_t)recipient.attributes_json);
+    copy_free(&copy);
+    return result;
+}
+
+int unsubscribe_token_parse(struct mailer *mailer, const char *token, int64_t *campaign_id, int64_t *recipient_id)
+{
+    int result = token_parse(mailer->mac, TOKEN_UNSUBSCRIBE, token, strlen(token), campaign_id, recipient_id);
+    return result == 1 ? STORAGE_NOT_FOUND : result;
+}

@@ -1,0 +1,19 @@
+/*
+ * draft.h - a campaign as somebody posted it (DESIGN 5), checked field by field; private to the room.
+ */
+#ifndef POSTHASTE_CAMPAIGN_DRAFT_H
+#define POSTHASTE_CAMPAIGN_DRAFT_H
+
+#include "campaign/campaign.h"
+
+struct draft {
+    struct storage_campaign campaign; /* what storage_campaign_create() takes; name and spec belong to the draft */
+    bool launch;
+};
+
+/* -EINVAL with every fault found in `problem`. draft_free() in any case. */
+int draft_parse(const json_t *spec, struct storage_reader *reader, const struct config *config, struct draft *out,
+                struct problem *problem, struct error *err) ATTR_MUSTCHECK;
+void draft_free(struct draft *draft);
+
+#endif

@@ -1,0 +1,203 @@
+/*
+ * mailer.c - wires the campaign room together: engine, composers, feeder, and the outcome sink between them.
+ *
+ * The order of the stop is the whole point of it: no new claims (feeder_halt), then the engine gives back what has not begun and finishes what is in the air, so
+ * every delivery gets its outcome; then the feeder waits until the last of them is durable. What was given back lies as deferred rows that are due at
+ * once, so a restart goes on where this process stopped and nothing is uncertain.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/address.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+
+#include "campaign/mailer.h"
+#include "campaign/message/pool.h"
+#include "campaign/schedule/delivery.h"
+#include "campaign/sending_domain.h"
+
+/* ---- the engine's message source and outcome sink (loop threads) ---- */
+
+static void source_compose(void *context, struct engine_job *job)
+{
+    struct mailer *mailer = context;
+    pool_post(mailer->pool, mailer->engine, container_of(job, struct delivery, job));
+}
+
+static void sink_done(void *context, struct engine_job *job, const struct outcome *outcome)
+{
+    struct mailer *mailer = context;
+    struct delivery *delivery = container_of(job, struct delivery, job);
+    delivery_judge(delivery, &mailer->policy, outcome, atomic_load(&mailer->stopping));
+    pthread_mutex_lock(&mailer->lock);
+    list_append(&mailer->pending, &delivery->record.node);
+    pthread_mutex_unlock(&mailer->lock);
+}
+
+static void sink_flush(void *context, unsigned loop)
+{
+    struct mailer *mailer = context;
+    struct list records = LIST_INIT(records);
+    (void)loop;
+    pthread_mutex_lock(&mailer->lock);
+    list_splice(&records, &mailer->pending);
+    pthread_mutex_unlock(&mailer->lock);
+    if (!list_empty(&records))
+        storage_outcomes_post(mailer->storage, &records);
+}
+
+/* ---- start and stop ---- */
+
+static int recover(struct mailer *mailer, struct error *err)
+{
+    struct storage_recovery found;
+    bool hold = mailer->config->on_uncertain == UNCERTAIN_HOLD;
+    int result = storage_recover(mailer->storage, hold, clock_wall_ms(), &found, err);
+    if (result == 0 && found.deliveries > 0)
+        log_warn("campaign", "recovered claims=%lld uncertain_deliveries=%lld they_are=%s", (long long)found.claims,
+                 (long long)found.deliveries, hold ? "held" : "sent again");
+    return result;
+}
+
+static int start_parts(struct mailer *mailer, struct error *err)
+{
+    uint8_t secret[32];
+    int result = storage_secret(mailer->storage, "message", secret, err);
+    if (result != 0)
+        return result;
+    mailer->mac = mac_key_create(secret, sizeof(secret));
+    explicit_bzero(secret, sizeof(secret));
+    if (mailer->mac == NULL)
+        return error_memory(err);
+    result = recover(mailer, err);
+    if (result == 0)
+        result = pool_start(mailer->config->compose_threads, &mailer->pool, err);
+    if (result == 0) {
+        const struct engine_callbacks callbacks = {
+            .context = mailer,
+            .compose = source_compose,
+            .done = sink_done,
+            .flush = sink_flush,
+        };
+        result = engine_start(mailer->config, &callbacks, &mailer->engine, err);
+    }
+    if (result == 0)
+        result = feeder_start(mailer, &mailer->feeder, err);
+    return result;
+}
+
+int mailer_start(const struct config *config, struct storage *storage, struct mailer **out, struct error *err)
+{
+    struct mailer *mailer = calloc(1, sizeof(*mailer));
+    if (mailer == NULL)
+        return error_memory(err);
+    mailer->config = config;
+    mailer->storage = storage;
+    mailer->policy = (struct policy){
+        .retry_first_ms = config->retry_first_ms,
+        .retry_max_ms = config->retry_max_ms,
+        .on_uncertain = config->on_uncertain,
+    };
+    list_init(&mailer->pending);
+    pthread_mutex_init(&mailer->lock, NULL);
+    int result = start_parts(mailer, err);
+    if (result != 0) {
+        mailer_stop(mailer);
+        return result;
+    }
+    *out = mailer;
+    return 0;
+}
+
+void mailer_stop(struct mailer *mailer)
+{
+    if (mailer == NULL)
+        return;
+    atomic_store(&mailer->stopping, true);
+    if (mailer->feeder != NULL)
+        feeder_halt(mailer->feeder);
+    if (mailer->engine != NULL)
+        engine_stop(mailer->engine, mailer->config->shutdown_ms);
+    feeder_finish(mailer->feeder);
+    pool_stop(mailer->pool);
+    if (mailer->engine != NULL)
+        engine_free(mailer->engine);
+    mac_key_free(mailer->mac);
+    pthread_mutex_destroy(&mailer->lock);
+    free(mailer);
+}
+
+struct engine *mailer_engine(struct mailer *mailer)
+{
+    return mailer->engine;
+}
+
+void mailer_status(struct mailer *mailer, struct mailer_status *out)
+{
+    struct engine_totals totals = {0};
+    struct feeder_view view;
+    feeder_view(mailer->feeder, &view);
+    (void)engine_sites(mailer->engine, NULL, NULL, &totals);
+    out->rate_now = totals.rate_now;
+    out->jobs = view.jobs;
+    (void)str_copy(out->held_by, sizeof(out->held_by), view.held_by);
+}
+
+/* What most waiting sites are limited by; the engine does not know which campaign waits. */
+struct limit_count {
+    const char *name;
+    uint32_t queued;
+};
+struct limits {
+    struct limit_count counts[8];
+};
+
+static void count_limit(void *context, const struct engine_site_stats *site)
+{
+    static const char *const names[] = {"rate", "domain rate", "connections", "back-off", "compose"};
+    struct limits *limits = context;
+    for (size_t i = 0; i < countof(names); i++) {
+        limits->counts[i].name = names[i];
+        if (strcmp(site->limited_by, names[i]) == 0)
+            limits->counts[i].queued += site->queued;
+    }
+}
+
+static const char *engine_limit(struct mailer *mailer)
+{
+    struct limits limits = {0};
+    const char *most = "nothing";
+    uint32_t queued = 0;
+    if (engine_sites(mailer->engine, count_limit, &limits, NULL) != 0)
+        return most;
+    for (size_t i = 0; i < countof(limits.counts); i++) {
+        if (limits.counts[i].queued > queued) {
+            queued = limits.counts[i].queued;
+            most = limits.counts[i].name;
+        }
+    }
+    return most;
+}
+
+const char *mailer_campaign_limit(struct mailer *mailer, int64_t campaign_id, double *rate_now)
+{
+    struct run_view run;
+    struct feeder_view view;
+    *rate_now = 0;
+    if (!feeder_run_view(mailer->feeder, campaign_id, &run))
+        return "nothing";
+    *rate_now = run.rate_now;
+    feeder_view(mailer->feeder, &view);
+    if (view.held_by[0] != '\0')
+        return "storage";
+    if (run.status != CAMPAIGN_RUNNING)
+        return campaign_status_name(run.status);
+    if (run.only_retries)
+        return "retries";
+    return engine_limit(mailer);
+}

@@ -1,0 +1,48 @@
+/*
+ * mailer.h - the parts of a running server that the campaign room wires together; private to the room.
+ *
+ * Everything here is set before the threads start and constant afterwards, but for `pending`, which has its lock.
+ */
+#ifndef POSTHASTE_CAMPAIGN_MAILER_H
+#define POSTHASTE_CAMPAIGN_MAILER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "dkim/dkim.h"
+
+#include "campaign/campaign.h"
+#include "campaign/message/message.h"
+#include "campaign/outcome/policy.h"
+#include "campaign/schedule/feeder.h"
+
+struct pool;
+
+struct mailer {
+    const struct config *config;
+    struct storage *storage;
+    struct engine *engine;
+    struct pool *pool;
+    struct feeder *feeder;
+    struct policy policy;
+    struct mac_key *mac;      /* Message-IDs, return paths, unsubscribe tokens */
+    atomic_bool stopping;
+    pthread_mutex_t lock;
+    struct list pending;      /* storage_outcome.node: judged in this loop turn, not yet posted */
+};
+
+/* A draft may be looked at before its key is made; nothing is ever sent so. */
+enum signature { SIGNATURE_REQUIRED, SIGNATURE_NONE };
+
+/*
+ * Compiles the campaign's content, with SIGNATURE_REQUIRED for the DKIM key of its From domain, which is then proven to fit its record. What a person can mend
+ * (no key, a template that does not parse) gives -EINVAL and goes into `problem`; with problem == NULL it goes into `err`.
+ */
+int mailer_compile(struct mailer *mailer, struct storage_reader *reader, const struct storage_campaign *campaign,
+                   enum signature signature, struct content **out, struct problem *problem, struct error *err) ATTR_MUSTCHECK;
+
+/* The same check of a spec that is not stored yet. */
+int mailer_check_content(struct mailer *mailer, struct storage_reader *reader, const json_t *spec, const char *name,
+                         enum signature signature, struct problem *problem, struct error *err) ATTR_MUSTCHECK;
+
+#endif

@@ -1,0 +1,145 @@
+/*
+ * policy.c - from one outcome to one state, in one place.
+ *
+ *   2xx                          delivered
+ *   4xx, senseless replies       deferred, until the deadline, then failed
+ *   connection, TLS, DNS         the same: they say nothing about the recipient
+ *   5xx                          bounced; suppressed too when the address itself is dead
+ *   end-of-data without reply    uncertain: deferred and flagged, or held for a person (on_uncertain)
+ *   could not be composed        failed: trying again would fail again
+ *   expired untried              failed
+ *   released untried             as the reason of the release says; never an attempt
+ *
+ * The delay doubles from retry_first to retry_max. Jitter only shortens it (by up to a fifth), so the maximum is a maximum, and is a function of recipient and attempt: a
+ * provider that deferred ten thousand mails in one minute does not get them all back in one other minute.
+ * An attempt that would fall behind the deadline is moved to it: the last try is made as late as allowed.
+ *
+ * A hard bounce is claimed only where the reply says that the mailbox or the domain does not exist. With an enhanced code (RFC 3463) that code alone
+ * decides; without one, a 550, 551 or 553 to RCPT and its words do. Everything else that is permanent bounces this delivery and leaves the address alone.
+ */
+#include <string.h>
+
+#include "base/hashmap.h"
+#include "base/str.h"
+
+#include "campaign/outcome/policy.h"
+
+int64_t policy_retry_delay_ms(const struct policy *policy, int attempts, uint64_t jitter_seed)
+{
+    int64_t delay_ms = policy->retry_first_ms;
+    for (int i = 1; i < attempts && delay_ms < policy->retry_max_ms; i++)
+        delay_ms *= 2;
+    if (delay_ms > policy->retry_max_ms)
+        delay_ms = policy->retry_max_ms;
+    const uint64_t mix[2] = {jitter_seed, (uint64_t)attempts};
+    static const uint8_t fixed_key[16] = "retry jitter key"; /* spreads load; nothing to keep secret */
+    int64_t fifth_ms = delay_ms / 5;
+    if (fifth_ms > 0)
+        delay_ms -= (int64_t)(siphash24(fixed_key, mix, sizeof(mix)) % (uint64_t)fifth_ms);
+    return delay_ms;
+}
+
+static bool text_has(const char *text, const char *const *needles, size_t count)
+{
+    char lower[sizeof(((struct outcome *)NULL)->text)];
+    (void)str_copy(lower, sizeof(lower), text);
+    str_lower(lower);
+    for (size_t i = 0; i < count; i++) {
+        if (strstr(lower, needles[i]) != NULL)
+            return true;
+    }
+    return false;
+}
+
+bool policy_is_hard_bounce(const struct outcome *outcome)
+{
+    static const char *const dead_codes[] = {
+        "5.1.1",  /* bad destination mailbox address */
+        "5.1.2",  /* bad destination system address */
+        "5.1.10", /* RFC 7505: null MX */
+    };
+    static const char *const dead_words[] = {
+        "user unknown",     "unknown user",      "no such user",   "unknown recipient", "recipient unknown", "does not exist",
+        "doesn't exist",    "mailbox not found", "user not found", "invalid mailbox",   "no mailbox",        "no such mailbox",
+        "unknown mailbox",  "unknown address",   "no such recipient",
+    };
+    if (outcome->class_ != OUTCOME_PERMANENT)
+        return false;
+    if (outcome->enhanced[0] != '\0') {
+        for (size_t i = 0; i < countof(dead_codes); i++) {
+            if (strcmp(outcome->enhanced, dead_codes[i]) == 0)
+                return true;
+        }
+        return false;
+    }
+    if (outcome->stage != STAGE_RCPT || (outcome->code != 550 && outcome->code != 551 && outcome->code != 553))
+        return false;
+    return text_has(outcome->text, dead_words, countof(dead_words));
+}
+
+static void defer(struct verdict *verdict, const struct policy *policy, const struct policy_case *the_case)
+{
+    if (the_case->now_ms >= the_case->deadline_ms) {
+        verdict->state = DELIVERY_FAILED;
+        return;
+    }
+    verdict->state = DELIVERY_DEFERRED;
+    verdict->next_attempt_ms =
+        the_case->now_ms + policy_retry_delay_ms(policy, MAX_OF(verdict->attempts, 1), the_case->jitter_seed);
+    if (verdict->next_attempt_ms > the_case->deadline_ms)
+        verdict->next_attempt_ms = the_case->deadline_ms;
+}
+
+/* Untried jobs keep their place in time: at once after a pause, spread over a minute when their site was too slow. */
+static void release(struct verdict *verdict, const struct policy_case *the_case)
+{
+    if (the_case->release == RELEASE_CANCELLED) {
+        verdict->state = DELIVERY_CANCELLED;
+        return;
+    }
+    verdict->state = DELIVERY_DEFERRED;
+    verdict->next_attempt_ms = the_case->now_ms;
+    if (the_case->release == RELEASE_WAITED)
+        verdict->next_attempt_ms += 30000 + (int64_t)(the_case->jitter_seed % 60000);
+}
+
+struct verdict policy_judge(const struct policy *policy, const struct outcome *outcome, const struct policy_case *the_case)
+{
+    struct verdict verdict = {.attempts = the_case->attempts_before + 1, .tried = true};
+
+    switch (outcome->class_) {
+    case OUTCOME_DELIVERED:
+        verdict.state = DELIVERY_DELIVERED;
+        break;
+    case OUTCOME_TEMPORARY:
+    case OUTCOME_TRANSPORT:
+        defer(&verdict, policy, the_case);
+        break;
+    case OUTCOME_PERMANENT:
+        verdict.state = DELIVERY_BOUNCED;
+        if (policy_is_hard_bounce(outcome))
+            verdict.suppress_reason = "hard-bounce";
+        break;
+    case OUTCOME_UNCERTAIN:
+        verdict.uncertain = true;
+        if (policy->on_uncertain == UNCERTAIN_HOLD)
+            verdict.state = DELIVERY_UNCERTAIN;
+        else
+            defer(&verdict, policy, the_case);
+        break;
+    case OUTCOME_COMPOSE:
+        verdict.state = DELIVERY_FAILED;
+        break;
+    case OUTCOME_EXPIRED:
+        verdict.attempts = the_case->attempts_before;
+        verdict.tried = false;
+        verdict.state = DELIVERY_FAILED;
+        break;
+    case OUTCOME_RELEASED:
+        verdict.attempts = the_case->attempts_before;
+        verdict.tried = false;
+        release(&verdict, the_case);
+        break;
+    }
+    return verdict;
+}

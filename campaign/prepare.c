@@ -1,0 +1,195 @@
+/*
+ * prepare.c - from a stored campaign to something that composers can use: its spec, the names of its lists, the key of its From domain.
+ *
+ * A launch is checked with the very code that sends: the content is compiled, one message is composed for a made-up recipient and its
+ * signature is verified by libopendkim against the record that we told the user to publish. So a key that does not fit its record is found by us, not by the first provider.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/address.h"
+#include "base/clock.h"
+#include "base/str.h"
+
+#include "campaign/mailer.h"
+#include "campaign/sending_domain.h"
+
+struct list_names {
+    const char *names[CAMPAIGN_LISTS_MAX];
+    size_t count;
+    bool failed;
+};
+
+static int keep_name(void *context, const struct storage_list *list)
+{
+    struct list_names *names = context;
+    char *copy = str_dup(list->name);
+    names->failed |= copy == NULL;
+    if (copy != NULL && names->count < countof(names->names))
+        names->names[names->count++] = copy;
+    else
+        free(copy);
+    return 0;
+}
+
+static int load_list_names(struct storage_reader *reader, const struct storage_campaign *campaign, struct list_names *names,
+                           struct error *err)
+{
+    for (int i = 0; i < campaign->list_count; i++) {
+        int result = storage_list_get(reader, campaign->lists[i], keep_name, names, err);
+        if (result < 0)
+            return result;
+        if (names->failed)
+            return error_memory(err);
+    }
+    return 0;
+}
+
+static void list_names_finish(struct list_names *names)
+{
+    for (size_t i = 0; i < names->count; i++)
+        free((char *)(uintptr_t)names->names[i]);
+}
+
+/* The DKIM key of a sending domain, and what stands in the database about it. */
+struct signing {
+    const char *data_dir;
+    struct error *err;
+    struct dkim_key *key;
+    char *selector, *record;
+    int result;
+};
+
+static int load_signing(void *context, const struct storage_domain *domain)
+{
+    struct signing *signing = context;
+    signing->selector = str_dup(domain->selector);
+    signing->record = str_dup(domain->dkim_record);
+    if (signing->selector == NULL || signing->record == NULL)
+        signing->result = error_memory(signing->err);
+    else
+        signing->result = sending_domain_load_key(signing->data_dir, domain->key_file, &signing->key, signing->err);
+    return 0;
+}
+
+static void signing_finish(struct signing *signing)
+{
+    dkim_key_unref(signing->key);
+    free(signing->selector);
+    free(signing->record);
+}
+
+/* 0, or -EINVAL with a problem: no key, or a key file that cannot be used. Other negatives are failures. signing_finish() in any case. */
+static int find_signing(struct mailer *mailer, struct storage_reader *reader, const json_t *spec, struct signing *signing,
+                        struct problem *problem, struct error *err)
+{
+    const char *from = json_string_value(json_object_get(json_object_get(spec, "from"), "email"));
+    struct address address;
+    *signing = (struct signing){.data_dir = mailer->config->data_dir, .err = err};
+    if (from == NULL || address_parse(from, strlen(from), &address, err) != 0) {
+        problem_add(problem, "from.email", "is not an address");
+        return error_set(err, -EINVAL, "from.email is not an address");
+    }
+    const char *domain = address_domain(&address);
+    int result = storage_domain_get(reader, domain, load_signing, signing, err);
+    if (result < 0)
+        return result;
+    if (result == STORAGE_NOT_FOUND)
+        signing->result = error_set(err, -EINVAL, "there is no DKIM key for %s; make one with: posthaste domain add %s",
+                                    domain, domain);
+    if (signing->result < 0 && signing->result != -ENOMEM) {
+        problem_add(problem, "from.email", "%s", err->text);
+        return -EINVAL;
+    }
+    return signing->result;
+}
+
+static int compile(struct mailer *mailer, const json_t *spec, int64_t id, const char *name, const struct list_names *lists,
+                   const struct signing *signing, struct content **out, struct problem *problem, struct error *err)
+{
+    const struct content_options options = {
+        .spec = spec,
+        .campaign_id = id,
+        .campaign_name = name,
+        .list_names = lists->names,
+        .list_count = lists->count,
+        .public_url = mailer->config->public_url,
+        .bounce_domain = mailer->config->bounce_domain,
+        .mac = mailer->mac,
+        .dkim_key = signing->key,
+        .dkim_selector = signing->selector,
+    };
+    return content_compile(&options, out, problem, err);
+}
+
+/* Composes one message and lets libopendkim judge it. */
+static int verify_signature(const struct content *content, const char *record, struct problem *problem, struct error *err)
+{
+    struct composer *composer = NULL;
+    struct composed composed = {0};
+    const struct message_recipient nobody = {.id = 1, .email = "launch-check@example.invalid", .attributes_json = "{}"};
+    int result = composer_create(&composer, err);
+    if (result == 0)
+        result = message_compose(composer, content, &nobody, clock_wall_ms(), &composed, err);
+    if (result == 0) {
+        result = dkim_check(composed.data, composed.size_bytes, record, err);
+        if (result > 0) {
+            problem_add(problem, "from.email", "the DKIM key does not fit its record: %s", err->text);
+            result = -EINVAL;
+        }
+    }
+    free(composed.block);
+    composer_free(composer);
+    return result;
+}
+
+int mailer_compile(struct mailer *mailer, struct storage_reader *reader, const struct storage_campaign *campaign,
+                   enum signature signature, struct content **out, struct problem *problem, struct error *err)
+{
+    struct problem own = {.count = 0};
+    struct error own_err = {""};
+    struct list_names lists = {.count = 0};
+    struct signing signing = {0};
+    struct content *content = NULL;
+    if (problem == NULL)
+        problem = &own;
+    if (err == NULL)
+        err = &own_err;
+    json_t *spec = json_loads(campaign->spec, 0, NULL);
+    int result = spec != NULL ? 0 : error_set(err, -EIO, "the stored spec of campaign %lld is not JSON", (long long)campaign->id);
+    if (result == 0)
+        result = load_list_names(reader, campaign, &lists, err);
+    if (result == 0 && signature == SIGNATURE_REQUIRED)
+        result = find_signing(mailer, reader, spec, &signing, problem, err);
+    if (result == 0)
+        result = compile(mailer, spec, campaign->id, campaign->name, &lists, &signing, &content, problem, err);
+    if (result == 0 && signature == SIGNATURE_REQUIRED)
+        result = verify_signature(content, signing.record, problem, err);
+    if (result == 0)
+        *out = content;
+    else
+        content_unref(content);
+    if (result == -EINVAL && problem == &own && own.count > 0)
+        (void)error_set(err, result, "%s: %s", own.fields[0].field, own.fields[0].message);
+    signing_finish(&signing);
+    list_names_finish(&lists);
+    json_decref(spec);
+    return result;
+}
+
+int mailer_check_content(struct mailer *mailer, struct storage_reader *reader, const json_t *spec, const char *name,
+                         enum signature signature, struct problem *problem, struct error *err)
+{
+    const struct list_names no_lists = {.count = 0};
+    struct signing signing = {0};
+    struct content *content = NULL;
+    int result = signature == SIGNATURE_REQUIRED ? find_signing(mailer, reader, spec, &signing, problem, err) : 0;
+    if (result == 0)
+        result = compile(mailer, spec, 0, name, &no_lists, &signing, &content, problem, err);
+    content_unref(content);
+    signing_finish(&signing);
+    return result;
+}

@@ -1,0 +1,77 @@
+/*
+ * delivery.c - makes deliveries from claimed jobs and judges their outcomes.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+#include "campaign/schedule/delivery.h"
+#include "campaign/schedule/run.h"
+
+static char *put(char **at, const char *text)
+{
+    size_t bytes = strlen(text) + 1;
+    char *start = memcpy(*at, text, bytes);
+    *at += bytes;
+    return start;
+}
+
+static bool has_utf8(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if ((unsigned char)*text > 127)
+            return true;
+    }
+    return false;
+}
+
+struct delivery *delivery_create(const struct storage_job *job, struct run *run, struct lane *lane)
+{
+    size_t bytes = strlen(job->email) + strlen(job->domain) + strlen(job->attributes) + 3;
+    struct delivery *delivery = calloc(1, sizeof(*delivery) + bytes);
+    if (delivery == NULL)
+        return NULL;
+    char *at = delivery->strings;
+    list_init(&delivery->job.node);
+    list_init(&delivery->node);
+    delivery->job.rcpt_to = put(&at, job->email);
+    delivery->job.domain = put(&at, job->domain);
+    delivery->attributes = put(&at, job->attributes);
+    delivery->job.group = (uint64_t)run->id;
+    delivery->job.smtputf8 = has_utf8(delivery->job.rcpt_to);
+    delivery->run = run;
+    delivery->lane = lane;
+    delivery->recipient_id = job->recipient_id;
+    delivery->claim_id = job->claim_id;
+    delivery->attempts = job->attempts;
+    delivery->uncertain = job->uncertain;
+    return delivery;
+}
+
+void delivery_judge(struct delivery *delivery, const struct policy *policy, const struct outcome *outcome, bool stopping)
+{
+    int status = atomic_load_explicit(&delivery->run->status, memory_order_relaxed);
+    struct policy_case the_case = {
+        .now_ms = clock_wall_ms(),
+        .deadline_ms = delivery->run->deadline_ms,
+        .attempts_before = delivery->attempts,
+        .jitter_seed = (uint64_t)delivery->recipient_id,
+        .release = status == CAMPAIGN_CANCELLED               ? RELEASE_CANCELLED
+                   : stopping || status == CAMPAIGN_PAUSED ? RELEASE_HELD_BACK
+                                                           : RELEASE_WAITED,
+    };
+    struct verdict verdict = policy_judge(policy, outcome, &the_case);
+    struct storage_outcome *record = &delivery->record;
+    record->campaign_id = delivery->run->id;
+    record->recipient_id = delivery->recipient_id;
+    record->claim_id = delivery->claim_id;
+    record->state = verdict.state;
+    record->attempts = verdict.attempts;
+    record->next_attempt_ms = verdict.next_attempt_ms;
+    record->uncertain = delivery->uncertain || verdict.uncertain;
+    record->tried = verdict.tried;
+    record->suppress_reason = verdict.suppress_reason;
+    record->missing_attributes = delivery->missing_attributes;
+    record->outcome = *outcome;
+}

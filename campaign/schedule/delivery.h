@@ -1,0 +1,41 @@
+/*
+ * delivery.h - one delivery while it is in memory: claimed, and its outcome not yet committed.
+ *
+ * Made by the feeder, lent to the engine and to the composers, freed by the feeder when its row is durable. One allocation.
+ */
+#ifndef POSTHASTE_CAMPAIGN_SCHEDULE_DELIVERY_H
+#define POSTHASTE_CAMPAIGN_SCHEDULE_DELIVERY_H
+
+#include "base/list.h"
+#include "engine/engine.h"
+#include "storage/storage.h"
+
+#include "campaign/outcome/policy.h"
+#include "campaign/schedule/feeder.h"
+
+struct run;
+struct lane;
+
+struct delivery {
+    struct engine_job job; /* job.rcpt_to and job.domain point into `strings` */
+    struct list node;      /* the composers' queue */
+    struct run *run;       /* the running campaign; outlives its deliveries */
+    struct lane *lane;     /* where it was claimed from */
+    int64_t recipient_id, claim_id;
+    int attempts;          /* made before */
+    bool uncertain;
+    bool missing_attributes; /* set by the composer */
+    const char *attributes;  /* JSON object */
+    /* Room for the outcome is part of the delivery, so that recording one can never fail for want of memory. */
+    struct storage_outcome record;
+    struct feeder_mail mail; /* tells the feeder that `record` is durable */
+    char strings[];
+};
+
+/* A copy of a claimed job; NULL without memory. */
+struct delivery *delivery_create(const struct storage_job *job, struct run *run, struct lane *lane);
+
+/* Fills `record` with what the policy makes of `outcome`. Any thread; the delivery is not out any more. */
+void delivery_judge(struct delivery *delivery, const struct policy *policy, const struct outcome *outcome, bool stopping);
+
+#endif

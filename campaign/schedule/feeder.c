@@ -1,0 +1,640 @@
+/*
+ * feeder.c - the feeder thread.
+ *
+ * It owns the running campaigns (struct run) and is the only one who claims. It wakes for three reasons: a claim came back from the
+ * writer, deliveries became durable, or somebody changed a campaign (feeder_look); and once a second for what falls due.
+ *
+ * A delivery's way: claimed here -> engine -> outcome (loop thread) -> writer -> back here, where its place in the lane's window is free again. Nothing is
+ * forgotten between: run->out counts what is in memory, and a run is freed only when that is zero.
+ *
+ * The database decides what runs. The feeder never changes a status on its own but for two moves: scheduled -> running when the time has come, and running
+ * -> finished when all lanes are done and nothing is left in memory or deferred. A campaign that cannot be compiled (its DKIM key is gone) is paused, with the
+ * reason in the log; no mail leaves unsigned.
+ *
+ * When the database cannot take a claim (disk full), claiming rests for a second at a time; outcomes wait in the writer. So sending stops before it cannot be recorded.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/inbox.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "engine/engine.h"
+
+#include "campaign/mailer.h"
+#include "campaign/schedule/delivery.h"
+#include "campaign/schedule/run.h"
+
+#define JOBS_MAX 20000        /* deliveries in memory, all campaigns together */
+#define CLAIM_MAX 1000        /* rows of one claim (storage's bound) */
+#define STUCK_RELEASE_MS 30000
+#define CANCEL_SLICE 1000
+
+struct feeder {
+    struct mailer *mailer;
+    struct storage_reader *reader;
+    struct inbox inbox;
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards `runs`, their existence, and held_by, against feeder_*view() */
+    struct list runs;
+    int64_t tick_ms;      /* monotonic: next second */
+    int64_t blocked_until_ms;
+    char held_by[256];
+    atomic_int jobs, claims;
+    atomic_bool look, halted, finish;
+};
+
+/* A claim under way. */
+struct order {
+    struct feeder_mail mail;
+    struct storage_claim claim;
+    struct feeder *feeder;
+    struct run *run;
+    struct lane *lane;
+};
+
+void feeder_send(struct feeder *feeder, struct feeder_mail *mail)
+{
+    int result = inbox_send(&feeder->inbox, &mail->node);
+    assure(result == 0); /* closed only after everything came back */
+}
+
+/* ---- claiming ---- */
+
+static void claim_done(struct storage_claim *claim) /* writer thread */
+{
+    struct order *order = container_of(claim, struct order, claim);
+    feeder_send(order->feeder, &order->mail);
+}
+
+/* Puts one claim on its way; false when there is no room or no memory for it now. */
+static bool claim_start(struct feeder *feeder, struct run *run, struct lane *lane)
+{
+    int room = JOBS_MAX - atomic_load(&feeder->jobs);
+    int want = MIN_OF(MIN_OF(lane->window - lane->out, room), CLAIM_MAX);
+    if (want <= 0)
+        return false;
+    struct order *order = calloc(1, sizeof(*order));
+    if (order == NULL)
+        return false;
+    list_init(&order->mail.node);
+    order->mail.kind = FEEDER_CLAIMED;
+    order->feeder = feeder;
+    order->run = run;
+    order->lane = lane;
+    list_init(&order->claim.node);
+    order->claim.done = claim_done;
+    order->claim.campaign_id = run->id;
+    order->claim.lane = lane->id;
+    order->claim.max = want;
+    order->claim.now_ms = clock_wall_ms();
+    lane->claiming = true;
+    run->claims++;
+    atomic_fetch_add(&feeder->claims, 1);
+    atomic_fetch_add(&feeder->jobs, want); /* reserved; corrected when the claim is back */
+    lane_check(run, lane);
+    storage_claim_post(feeder->mailer->storage, &order->claim);
+    return true;
+}
+
+/* One claim for every hungry lane of every run in turn, so that no campaign starves another. */
+static void feed(struct feeder *feeder, int64_t now_ms)
+{
+    if (atomic_load(&feeder->halted) || now_ms < feeder->blocked_until_ms)
+        return;
+    list_for_each(node, &feeder->runs) {
+        struct run *run = list_entry(node, struct run, node);
+        if (atomic_load(&run->status) != CAMPAIGN_RUNNING || run->content == NULL)
+            continue;
+        size_t hungry = 0;
+        list_for_each(counted, &run->hungry)
+            hungry++;
+        while (hungry-- > 0) {
+            struct lane *lane = list_entry(list_take_first(&run->hungry), struct lane, hungry);
+            if (!claim_start(feeder, run, lane)) {
+                list_append(&run->hungry, &lane->hungry);
+                return;
+            }
+        }
+    }
+    /* The first in the list had the first choice; next time it is another's turn. */
+    struct list *first = list_take_first(&feeder->runs);
+    if (first != NULL)
+        list_append(&feeder->runs, first);
+}
+
+/* ---- deliveries that never reach the engine ---- */
+
+static void record_done(struct storage_outcome *record) /* writer thread */
+{
+    struct delivery *delivery = container_of(record, struct delivery, record);
+    feeder_send(record->context, &delivery->mail);
+}
+
+/* Fills what every record carries, judged or not. */
+void feeder_prepare(struct feeder *feeder, struct delivery *delivery)
+{
+    list_init(&delivery->record.node);
+    delivery->record.done = record_done;
+    delivery->record.context = feeder;
+    list_init(&delivery->mail.node);
+    delivery->mail.kind = FEEDER_RECORDED;
+}
+
+/* A delivery that ends before it was tried: expired while it waited, or claimed just when the campaign was stopped. */
+static void end_untried(struct feeder *feeder, struct delivery *delivery, struct list *records, bool expired)
+{
+    struct outcome outcome;
+    outcome_set(&outcome, expired ? OUTCOME_EXPIRED : OUTCOME_RELEASED, STAGE_NONE,
+                expired ? "expired before it could be sent" : "held back");
+    delivery_judge(delivery, &feeder->mailer->policy, &outcome, atomic_load(&feeder->halted));
+    list_append(records, &delivery->record.node);
+}
+
+/* ---- what comes back ---- */
+
+static void start_deliveries(struct feeder *feeder, struct order *order)
+{
+    struct run *run = order->run;
+    struct list jobs = LIST_INIT(jobs), records = LIST_INIT(records);
+    bool running = atomic_load(&run->status) == CAMPAIGN_RUNNING && !atomic_load(&feeder->halted);
+    bool expired = clock_wall_ms() >= run->deadline_ms;
+
+    for (int i = 0; i < order->claim.job_count; i++) {
+        struct delivery *delivery = delivery_create(&order->claim.jobs[i], run, order->lane);
+        assure(delivery != NULL); /* a claimed member must not be dropped; a restart recovers it */
+        feeder_prepare(feeder, delivery);
+        if (!running || (expired && delivery->attempts == 0))
+            end_untried(feeder, delivery, &records, running);
+        else
+            list_append(&jobs, &delivery->job.node);
+    }
+    if (!list_empty(&jobs))
+        engine_submit(feeder->mailer->engine, &jobs);
+    if (!list_empty(&records))
+        storage_outcomes_post(feeder->mailer->storage, &records);
+}
+
+static void claim_failed(struct feeder *feeder, const struct storage_claim *claim, int64_t now_ms)
+{
+    struct error why = {""};
+    (void)storage_healthy(feeder->mailer->storage, &why);
+    feeder->blocked_until_ms = now_ms + 1000;
+    pthread_mutex_lock(&feeder->lock);
+    if (feeder->held_by[0] == '\0')
+        log_error("campaign", "feeder blocked campaign=%lld status=%d reason=%s", (long long)claim->campaign_id,
+                  claim->status, LOG_QUOTE(why.text));
+    (void)str_copy(feeder->held_by, sizeof(feeder->held_by), why.text[0] != '\0' ? why.text : "the database refuses claims");
+    pthread_mutex_unlock(&feeder->lock);
+}
+
+static void claim_unblocked(struct feeder *feeder)
+{
+    if (feeder->held_by[0] == '\0')
+        return;
+    log_info("campaign", "feeder unblocked");
+    pthread_mutex_lock(&feeder->lock);
+    feeder->held_by[0] = '\0';
+    pthread_mutex_unlock(&feeder->lock);
+}
+
+/* What was due is claimed now; what a record told of later than that still stands, for it may be newer than the claim's own view. */
+static void retries_claimed(struct run *run, const struct storage_claim *claim)
+{
+    int64_t due_ms = claim->lane_done ? claim->next_due_ms : claim->now_ms;
+    bool newer = run->next_due_ms > claim->now_ms;
+    if (!newer || (due_ms != 0 && due_ms < run->next_due_ms))
+        run->next_due_ms = due_ms;
+}
+
+static void on_claimed(struct feeder *feeder, struct order *order, int64_t now_ms)
+{
+    struct run *run = order->run;
+    struct lane *lane = order->lane;
+    const struct storage_claim *claim = &order->claim;
+
+    run->claims--;
+    atomic_fetch_sub(&feeder->claims, 1);
+    atomic_fetch_add(&feeder->jobs, claim->job_count - claim->max);
+    if (claim->status < 0) {
+        claim_failed(feeder, claim, now_ms);
+    } else if (claim->status == STORAGE_WRONG_STATE) {
+        atomic_store(&feeder->look, true);
+    } else {
+        claim_unblocked(feeder);
+        if (claim->lane_done && !lane->done) {
+            lane->done = true;
+            run->lanes_done++;
+        }
+        if (lane == run_retries(run))
+            retries_claimed(run, claim);
+    }
+    lane_claimed(run, lane, claim->job_count, now_ms);
+    if (claim->job_count > 0)
+        start_deliveries(feeder, order);
+    arena_finish(&order->claim.arena);
+    free(order);
+}
+
+static void on_recorded(struct feeder *feeder, struct delivery *delivery, int64_t now_ms)
+{
+    struct run *run = delivery->run;
+    const struct storage_outcome *record = &delivery->record;
+    if (record->state == DELIVERY_DELIVERED)
+        run_count_delivered(run, now_ms / 1000);
+    if (record->state == DELIVERY_DEFERRED && (run->next_due_ms == 0 || record->next_attempt_ms < run->next_due_ms))
+        run->next_due_ms = record->next_attempt_ms;
+    lane_credit(run, delivery->lane, now_ms);
+    atomic_fetch_sub(&feeder->jobs, 1);
+    free(delivery);
+}
+
+/* ---- campaigns come and go ---- */
+
+static struct run *find_run(struct feeder *feeder, int64_t id)
+{
+    list_for_each(node, &feeder->runs) {
+        struct run *run = list_entry(node, struct run, node);
+        if (run->id == id)
+            return run;
+    }
+    return NULL;
+}
+
+static void drop_run(struct feeder *feeder, struct run *run)
+{
+    pthread_mutex_lock(&feeder->lock);
+    run_free(run);
+    pthread_mutex_unlock(&feeder->lock);
+}
+
+static void add_run(struct feeder *feeder, const struct storage_campaign *campaign)
+{
+    struct error err = {""};
+    struct run *run = NULL;
+    struct content *content = NULL;
+    int result = 0;
+    if (campaign->status == CAMPAIGN_RUNNING)
+        result = mailer_compile(feeder->mailer, feeder->reader, campaign, SIGNATURE_REQUIRED, &content, NULL, &err);
+    if (result == 0)
+        result = run_create(campaign, feeder->reader, content, &run, &err);
+    if (result != 0) {
+        content_unref(content);
+        log_error("campaign", "campaign=%lld paused: it cannot run reason=%s", (long long)campaign->id, LOG_QUOTE(err.text));
+        struct error ignored;
+        if (storage_campaign_move(feeder->mailer->storage, campaign->id, CAMPAIGN_PAUSED, 0, clock_wall_ms(), NULL, &ignored) != 0)
+            log_error("campaign", "campaign=%lld cannot be paused reason=%s", (long long)campaign->id, LOG_QUOTE(ignored.text));
+        return;
+    }
+    pthread_mutex_lock(&feeder->lock);
+    list_append(&feeder->runs, &run->node);
+    pthread_mutex_unlock(&feeder->lock);
+    log_info("campaign", "campaign=%lld status=%s lanes=%zu", (long long)run->id, campaign_status_name(campaign->status),
+             run->lane_count);
+}
+
+static void status_changed(struct feeder *feeder, struct run *run, enum campaign_status status)
+{
+    int before = atomic_exchange(&run->status, (int)status);
+    if (before == (int)status)
+        return;
+    log_info("campaign", "campaign=%lld status=%s->%s", (long long)run->id,
+             campaign_status_name((enum campaign_status)before), campaign_status_name(status));
+    if (status != CAMPAIGN_RUNNING && run->out > 0)
+        engine_release(feeder->mailer->engine, (uint64_t)run->id, 0);
+    if (status == CAMPAIGN_RUNNING)
+        run->next_due_ms = 1;
+}
+
+struct look {
+    struct feeder *feeder;
+    struct storage_campaign *found; /* copies; specs duplicated */
+    size_t count, capacity;
+    bool failed;
+};
+
+static int look_at(void *context, const struct storage_campaign *campaign)
+{
+    struct look *look = context;
+    if (look->count == look->capacity) {
+        size_t capacity = look->capacity == 0 ? 8 : look->capacity * 2;
+        struct storage_campaign *grown = reallocarray(look->found, capacity, sizeof(*grown));
+        if (grown == NULL) {
+            look->failed = true;
+            return 1;
+        }
+        look->found = grown;
+        look->capacity = capacity;
+    }
+    struct storage_campaign *copy = &look->found[look->count];
+    *copy = *campaign;
+    copy->name = str_dup(campaign->name);
+    copy->spec = str_dup(campaign->spec);
+    look->count++;
+    if (copy->name == NULL || copy->spec == NULL) {
+        look->failed = true;
+        return 1;
+    }
+    return 0;
+}
+
+static void look_free(struct look *look)
+{
+    for (size_t i = 0; i < look->count; i++) {
+        free((char *)(uintptr_t)look->found[i].name);
+        free((char *)(uintptr_t)look->found[i].spec);
+    }
+    free(look->found);
+    *look = (struct look){.feeder = look->feeder};
+}
+
+/* Everything that is scheduled or running, page by page: newest first, as storage gives it. */
+static int look_collect(struct feeder *feeder, struct look *look)
+{
+    struct error err = {""};
+    int64_t before = 0;
+    size_t had;
+    do {
+        had = look->count;
+        int result = storage_campaign_page(feeder->reader, before, 100, 1U << CAMPAIGN_SCHEDULED | 1U << CAMPAIGN_RUNNING,
+                                           look_at, look, NULL, &err);
+        if (result < 0 || look->failed) {
+            log_error("campaign", "campaigns cannot be read reason=%s", LOG_QUOTE(look->failed ? "no memory" : err.text));
+            return -EIO;
+        }
+        if (look->count > had)
+            before = look->found[look->count - 1].id;
+    } while (look->count - had == 100);
+    return 0;
+}
+
+/* Brings the runs in line with the database. */
+static void look_around(struct feeder *feeder)
+{
+    struct look look = {.feeder = feeder};
+    if (look_collect(feeder, &look) != 0) {
+        look_free(&look);
+        atomic_store(&feeder->look, true); /* at the next tick again */
+        return;
+    }
+    for (size_t i = 0; i < look.count; i++) {
+        const struct storage_campaign *campaign = &look.found[i];
+        struct run *run = find_run(feeder, campaign->id);
+        if (run != NULL && run->content == NULL) { /* was scheduled: its lanes are known only from the launch on */
+            drop_run(feeder, run);
+            run = NULL;
+        }
+        if (run == NULL)
+            add_run(feeder, campaign);
+        else
+            status_changed(feeder, run, campaign->status);
+    }
+    list_for_each_safe(node, &feeder->runs) { /* the rest was paused, cancelled or deleted */
+        struct run *run = list_entry(node, struct run, node);
+        bool listed = false;
+        for (size_t i = 0; i < look.count && !listed; i++)
+            listed = look.found[i].id == run->id;
+        if (listed)
+            continue;
+        struct look one = {.feeder = feeder};
+        struct error err = {""};
+        int result = storage_campaign_get(feeder->reader, run->id, look_at, &one, &err);
+        status_changed(feeder, run, result == 0 && one.count == 1 ? one.found[0].status : CAMPAIGN_CANCELLED);
+        look_free(&one);
+    }
+    look_free(&look);
+}
+
+/* A cancelled campaign's deferred rows, a slice at a time so that nobody waits for them. */
+static bool cancel_slice(struct feeder *feeder, int64_t id)
+{
+    struct error err = {""};
+    int64_t changed = 0;
+    int result = storage_campaign_cancel_deferred(feeder->mailer->storage, id, CANCEL_SLICE, clock_wall_ms(), &changed, &err);
+    if (result < 0)
+        log_error("campaign", "campaign=%lld deferred cannot be cancelled reason=%s", (long long)id, LOG_QUOTE(err.text));
+    return result == 0 && changed == 0;
+}
+
+static void try_finish(struct feeder *feeder, struct run *run, int64_t now_ms)
+{
+    struct error err = {""};
+    int result = storage_campaign_try_finish(feeder->mailer->storage, run->id, clock_wall_ms(), &err);
+    if (result == 0) {
+        log_info("campaign", "campaign=%lld finished", (long long)run->id);
+        drop_run(feeder, run);
+        return;
+    }
+    if (result < 0)
+        log_error("campaign", "campaign=%lld cannot be finished reason=%s", (long long)run->id, LOG_QUOTE(err.text));
+    run->finish_at_ms = now_ms + 1000;
+    run->next_due_ms = 1; /* something is deferred that this run has not seen: ask */
+}
+
+/* What a run needs besides claims: due retries, its launch, its end. May free the run. */
+static void tend(struct feeder *feeder, struct run *run, int64_t now_ms, int64_t wall_ms)
+{
+    int status = atomic_load(&run->status);
+    bool lanes_done = run->content != NULL && run->lanes_done == run->lane_count - 1 + run_retries(run)->done;
+    atomic_store(&run->only_retries, lanes_done && run->out == 0);
+    if (status == CAMPAIGN_SCHEDULED) {
+        struct error err = {""};
+        if (wall_ms < run->scheduled_ms)
+            return;
+        if (storage_campaign_move(feeder->mailer->storage, run->id, CAMPAIGN_RUNNING, 0, wall_ms, NULL, &err) < 0)
+            log_error("campaign", "campaign=%lld cannot be launched reason=%s", (long long)run->id, LOG_QUOTE(err.text));
+        atomic_store(&feeder->look, true);
+        return;
+    }
+    if (run->out > 0 || run->claims > 0) {
+        /* still busy */
+    } else if (status == CAMPAIGN_CANCELLED) {
+        if (cancel_slice(feeder, run->id))
+            drop_run(feeder, run);
+        return;
+    } else if (status != CAMPAIGN_RUNNING) {
+        drop_run(feeder, run);
+        return;
+    } else if (lanes_done && run->next_due_ms == 0 && now_ms >= run->finish_at_ms) {
+        try_finish(feeder, run, now_ms);
+        return;
+    }
+    struct lane *retries = run_retries(run);
+    if (status == CAMPAIGN_RUNNING && retries->done && run->next_due_ms != 0 && run->next_due_ms <= wall_ms) {
+        retries->done = false;
+        run->lanes_done--;
+        lane_check(run, retries);
+    }
+}
+
+static void second_tick(struct feeder *feeder, int64_t now_ms)
+{
+    list_for_each(node, &feeder->runs) {
+        struct run *run = list_entry(node, struct run, node);
+        bool stuck = false;
+        if (atomic_load(&run->status) != CAMPAIGN_RUNNING)
+            continue;
+        for (size_t i = 0; i < run->lane_count; i++)
+            stuck |= lane_stuck(run, &run->lanes[i], now_ms);
+        if (stuck)
+            engine_release(feeder->mailer->engine, (uint64_t)run->id, STUCK_RELEASE_MS);
+    }
+}
+
+/* ---- the thread ---- */
+
+static void handle(struct feeder *feeder, struct list *mails)
+{
+    struct list *node;
+    while ((node = list_take_first(mails)) != NULL) {
+        struct feeder_mail *mail = list_entry(node, struct feeder_mail, node);
+        int64_t now_ms = clock_monotonic_ms();
+        if (mail->kind == FEEDER_CLAIMED)
+            on_claimed(feeder, container_of(mail, struct order, mail), now_ms);
+        else
+            on_recorded(feeder, container_of(mail, struct delivery, mail), now_ms);
+    }
+}
+
+/* Milliseconds until something falls due, at most until the next tick. */
+static int wait_ms(struct feeder *feeder, int64_t now_ms, int64_t wall_ms)
+{
+    int64_t wait = feeder->tick_ms - now_ms;
+    list_for_each(node, &feeder->runs) {
+        const struct run *run = list_entry(node, struct run, node);
+        int status = atomic_load(&run->status);
+        int64_t due_ms = status == CAMPAIGN_SCHEDULED ? run->scheduled_ms : run->next_due_ms;
+        if (status == CAMPAIGN_CANCELLED && run->out == 0 && run->claims == 0)
+            return 0; /* the next slice */
+        if ((status == CAMPAIGN_SCHEDULED || status == CAMPAIGN_RUNNING) && due_ms > wall_ms)
+            wait = MIN_OF(wait, due_ms - wall_ms);
+    }
+    return wait < 0 ? 0 : (int)MIN_OF(wait, 1000);
+}
+
+static void *feeder_main(void *context)
+{
+    struct feeder *feeder = context;
+    struct list mails = LIST_INIT(mails);
+    pthread_setname_np(pthread_self(), "feeder");
+    for (;;) {
+        int64_t now_ms = clock_monotonic_ms();
+        (void)inbox_wait(&feeder->inbox, &mails, wait_ms(feeder, now_ms, clock_wall_ms()));
+        handle(feeder, &mails);
+        now_ms = clock_monotonic_ms();
+        if (atomic_load(&feeder->halted)) {
+            if (atomic_load(&feeder->finish) && atomic_load(&feeder->claims) == 0 && atomic_load(&feeder->jobs) == 0)
+                return NULL;
+            continue;
+        }
+        if (atomic_exchange(&feeder->look, false))
+            look_around(feeder);
+        int64_t wall_ms = clock_wall_ms();
+        list_for_each_safe(node, &feeder->runs)
+            tend(feeder, list_entry(node, struct run, node), now_ms, wall_ms);
+        if (now_ms >= feeder->tick_ms) {
+            feeder->tick_ms = now_ms + 1000;
+            second_tick(feeder, now_ms);
+        }
+        feed(feeder, now_ms);
+    }
+}
+
+/* Cancelled campaigns whose deferred rows a crash left behind. */
+static int resume_cancels(struct feeder *feeder, struct error *err)
+{
+    struct look look = {.feeder = feeder};
+    int result = storage_campaign_page(feeder->reader, 0, 1000, 1U << CAMPAIGN_CANCELLED, look_at, &look, NULL, err);
+    for (size_t i = 0; result == 0 && i < look.count; i++) {
+        while (look.found[i].states[DELIVERY_DEFERRED] > 0 && !cancel_slice(feeder, look.found[i].id))
+            ;
+    }
+    look_free(&look);
+    return result;
+}
+
+int feeder_start(struct mailer *mailer, struct feeder **out, struct error *err)
+{
+    struct feeder *feeder = calloc(1, sizeof(*feeder));
+    if (feeder == NULL)
+        return error_memory(err);
+    feeder->mailer = mailer;
+    list_init(&feeder->runs);
+    atomic_init(&feeder->look, true);
+    int result = inbox_init(&feeder->inbox, NULL, NULL);
+    if (result != 0) {
+        free(feeder);
+        return error_errno(err, result, "feeder's inbox");
+    }
+    pthread_mutex_init(&feeder->lock, NULL);
+    result = storage_reader_open(mailer->storage, &feeder->reader, err);
+    if (result == 0)
+        result = resume_cancels(feeder, err);
+    if (result == 0) {
+        *out = feeder;
+        result = -pthread_create(&feeder->thread, NULL, feeder_main, feeder);
+        if (result == 0)
+            return 0;
+        *out = NULL;
+        (void)error_errno(err, result, "feeder thread");
+    }
+    storage_reader_close(feeder->reader);
+    pthread_mutex_destroy(&feeder->lock);
+    inbox_finish(&feeder->inbox);
+    free(feeder);
+    return result;
+}
+
+void feeder_look(struct feeder *feeder)
+{
+    atomic_store(&feeder->look, true);
+    inbox_nudge(&feeder->inbox);
+}
+
+void feeder_halt(struct feeder *feeder)
+{
+    atomic_store(&feeder->halted, true);
+    inbox_nudge(&feeder->inbox);
+}
+
+void feeder_finish(struct feeder *feeder)
+{
+    if (feeder == NULL)
+        return;
+    atomic_store(&feeder->finish, true);
+    inbox_nudge(&feeder->inbox);
+    pthread_join(feeder->thread, NULL);
+    list_for_each_safe(node, &feeder->runs)
+        run_free(list_entry(node, struct run, node));
+    inbox_close(&feeder->inbox);
+    inbox_finish(&feeder->inbox);
+    storage_reader_close(feeder->reader);
+    pthread_mutex_destroy(&feeder->lock);
+    free(feeder);
+}
+
+void feeder_view(struct feeder *feeder, struct feeder_view *out)
+{
+    out->jobs = (uint32_t)MAX_OF(atomic_load(&feeder->jobs), 0);
+    pthread_mutex_lock(&feeder->lock);
+    (void)str_copy(out->held_by, sizeof(out->held_by), feeder->held_by);
+    pthread_mutex_unlock(&feeder->lock);
+}
+
+bool feeder_run_view(struct feeder *feeder, int64_t campaign_id, struct run_view *out)
+{
+    int64_t second = clock_monotonic_ms() / 1000;
+    pthread_mutex_lock(&feeder->lock);
+    struct run *run = find_run(feeder, campaign_id);
+    if (run != NULL)
+        *out = (struct run_view){
+            .status = (enum campaign_status)atomic_load(&run->status),
+            .rate_now = run_rate(run, second),
+            .only_retries = atomic_load(&run->only_retries),
+        };
+    pthread_mutex_unlock(&feeder->lock);
+    return run != NULL;
+}

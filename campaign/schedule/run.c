@@ -1,0 +1,185 @@
+/*
+ * run.c - the books of one running campaign: how much of each lane is in memory and how much may be.
+ *
+ * The window is feedback, nothing else: a lane that drains its window before the next claim can answer gets a larger one, a lane that
+ * lives on one claim for seconds a smaller one. So a fast provider is never starved by the round trip to the disk, and a slow one never fills the memory. A lane of
+ * the tail serves many sites; when one of them is slow, its deliveries stay in the window and would starve the others, so a shared lane that stands still may hold more, up to
+ * LANE_HOLD_MAX; beyond that the feeder asks the engine to give back those that have waited longest, and they become deferred rows.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+
+#include "campaign/schedule/run.h"
+
+/* Lanes of one campaign share this many places before each gets its full minimum. */
+#define RUN_WINDOW_TOTAL 6000
+
+struct lane_loader {
+    struct run *run;
+    size_t capacity;
+    bool failed;
+};
+
+static struct lane *lane_add(struct lane_loader *loader)
+{
+    struct run *run = loader->run;
+    if (run->lane_count == loader->capacity) {
+        size_t capacity = loader->capacity == 0 ? 16 : loader->capacity * 2;
+        struct lane *lanes = reallocarray(run->lanes, capacity, sizeof(*lanes));
+        if (lanes == NULL)
+            return NULL;
+        run->lanes = lanes;
+        loader->capacity = capacity;
+    }
+    struct lane *lane = &run->lanes[run->lane_count++];
+    *lane = (struct lane){0};
+    return lane;
+}
+
+static int load_lane(void *context, const struct storage_lane *stored)
+{
+    struct lane_loader *loader = context;
+    struct lane *lane = lane_add(loader);
+    if (lane == NULL) {
+        loader->failed = true;
+        return 1;
+    }
+    lane->id = stored->lane;
+    lane->shared = stored->domain == NULL;
+    lane->done = stored->done;
+    if (lane->done)
+        loader->run->lanes_done++;
+    return 0;
+}
+
+static int load_lanes(struct run *run, struct storage_reader *reader, struct error *err)
+{
+    struct lane_loader loader = {.run = run};
+    int result = storage_campaign_lanes(reader, run->id, load_lane, &loader, err);
+    if (result < 0)
+        return result;
+    struct lane *retries = loader.failed ? NULL : lane_add(&loader);
+    if (retries == NULL)
+        return error_memory(err);
+    retries->id = STORAGE_LANE_RETRIES;
+    retries->shared = true;
+
+    int64_t now_ms = clock_monotonic_ms();
+    int fair = (int)(RUN_WINDOW_TOTAL / run->lane_count);
+    for (size_t i = 0; i < run->lane_count; i++) {
+        struct lane *lane = &run->lanes[i];
+        list_init(&lane->hungry);
+        lane->window = fair < 8 ? 8 : MIN_OF(fair, LANE_WINDOW_MIN);
+        lane->claimed_ms = lane->moved_ms = now_ms;
+    }
+    return 0;
+}
+
+int run_create(const struct storage_campaign *campaign, struct storage_reader *reader, struct content *content,
+               struct run **out, struct error *err)
+{
+    struct run *run = calloc(1, sizeof(*run));
+    if (run == NULL)
+        return error_memory(err);
+    list_init(&run->node);
+    list_init(&run->hungry);
+    run->id = campaign->id;
+    run->deadline_ms = campaign->launched_ms + campaign->expires_after_ms;
+    run->scheduled_ms = campaign->scheduled_ms;
+    run->next_due_ms = 1; /* unknown: ask at once */
+    atomic_init(&run->status, (int)campaign->status);
+    int result = content != NULL ? load_lanes(run, reader, err) : 0;
+    if (result != 0) {
+        run_free(run);
+        return result;
+    }
+    run->content = content;
+    for (size_t i = 0; i < run->lane_count; i++)
+        lane_check(run, &run->lanes[i]);
+    *out = run;
+    return 0;
+}
+
+void run_free(struct run *run)
+{
+    if (run == NULL)
+        return;
+    assure(run->out == 0 && run->claims == 0);
+    list_remove(&run->node);
+    content_unref(run->content);
+    free(run->lanes);
+    free(run);
+}
+
+void lane_check(struct run *run, struct lane *lane)
+{
+    bool due = !lane->done && !lane->claiming && lane->out <= lane->window / 2;
+    if (due && list_empty(&lane->hungry))
+        list_append(&run->hungry, &lane->hungry);
+    else if (!due)
+        list_remove(&lane->hungry);
+}
+
+void lane_claimed(struct run *run, struct lane *lane, int count, int64_t now_ms)
+{
+    bool starved = lane->out <= lane->window / 8;
+    bool slow = now_ms - lane->claimed_ms > 4000;
+    lane->claiming = false;
+    lane->out += count;
+    run->out += count;
+    if (starved && count > 0 && lane->window < LANE_WINDOW_MAX)
+        lane->window = MIN_OF(lane->window * 2, LANE_WINDOW_MAX);
+    else if (slow && lane->window > LANE_WINDOW_MIN)
+        lane->window = MAX_OF(lane->window / 2, LANE_WINDOW_MIN);
+    lane->claimed_ms = now_ms;
+    lane_check(run, lane);
+}
+
+void lane_credit(struct run *run, struct lane *lane, int64_t now_ms)
+{
+    assure(lane->out > 0 && run->out > 0);
+    lane->out--;
+    run->out--;
+    lane->moved_ms = now_ms;
+    lane_check(run, lane);
+}
+
+bool lane_stuck(struct run *run, struct lane *lane, int64_t now_ms)
+{
+    if (!lane->shared || lane->done || lane->claiming || !list_empty(&lane->hungry) || now_ms - lane->claimed_ms < 1000)
+        return false;
+    if (lane->window >= LANE_HOLD_MAX)
+        return true;
+    lane->window = MIN_OF(lane->window * 2, LANE_HOLD_MAX);
+    lane_check(run, lane);
+    return false;
+}
+
+/* Each slot holds the count of one second, tagged by its low bits so that a stale slot is known: 12 bits of second, 20 of count. */
+#define RING_COUNT_BITS 20
+#define RING_TAG(second) ((uint32_t)((uint64_t)(second) & 0xfffU) << RING_COUNT_BITS)
+#define RING_COUNT_MASK ((1U << RING_COUNT_BITS) - 1)
+
+void run_count_delivered(struct run *run, int64_t second)
+{
+    _Atomic uint32_t *slot = &run->delivered[(uint64_t)second % countof(run->delivered)];
+    uint32_t value = atomic_load_explicit(slot, memory_order_relaxed);
+    if ((value & ~RING_COUNT_MASK) != RING_TAG(second))
+        value = RING_TAG(second);
+    if ((value & RING_COUNT_MASK) < RING_COUNT_MASK)
+        value++;
+    atomic_store_explicit(slot, value, memory_order_relaxed); /* the feeder is the only writer */
+}
+
+double run_rate(struct run *run, int64_t second)
+{
+    uint32_t sum = 0;
+    for (int64_t past = second - 5; past < second; past++) {
+        uint32_t value = atomic_load_explicit(&run->delivered[(uint64_t)past % countof(run->delivered)], memory_order_relaxed);
+        if ((value & ~RING_COUNT_MASK) == RING_TAG(past))
+            sum += value & RING_COUNT_MASK;
+    }
+    return (double)sum / 5.0;
+}

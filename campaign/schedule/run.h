@@ -1,0 +1,76 @@
+/*
+ * run.h - one campaign while the feeder works on it, and its lanes.
+ *
+ * Owned by the feeder thread. Composers and engine loops read only what is marked so; it does not change while a delivery of the run is out.
+ */
+#ifndef POSTHASTE_CAMPAIGN_SCHEDULE_RUN_H
+#define POSTHASTE_CAMPAIGN_SCHEDULE_RUN_H
+
+#include <stdatomic.h>
+
+#include "base/config.h"
+#include "base/list.h"
+#include "storage/storage.h"
+
+#include "campaign/message/message.h"
+
+#define LANE_WINDOW_MIN 64   /* deliveries of a lane in memory, to begin with */
+#define LANE_WINDOW_MAX 2000 /* enough for 10,000/s at 200 ms from claim to commit */
+#define LANE_HOLD_MAX 5000   /* a lane of the tail, while some of its sites are slow */
+
+/*
+ * A lane, or the retries of the campaign. `out` deliveries of it are in memory; when they fall to half the window, the next claim is due. The window
+ * doubles whenever a claim came back too late (nearly nothing was left), and halves when a claim lasted for seconds.
+ */
+struct lane {
+    struct list hungry; /* in run.hungry while a claim is due */
+    int64_t id;         /* storage's number, or STORAGE_LANE_RETRIES */
+    bool shared;        /* many domains: some may be slow while others wait */
+    bool done;          /* nothing left behind the cursor (retries: nothing due) */
+    bool claiming;      /* a claim is under way */
+    int out, window;
+    int64_t claimed_ms, moved_ms; /* monotonic: last claim, last outcome */
+};
+
+struct run {
+    struct list node;
+    int64_t id; /* constant, read by all threads */
+    int64_t deadline_ms; /* wall clock; constant, read by all threads */
+    struct content *content; /* compiled; constant, read by all threads; NULL while scheduled */
+    _Atomic int status;  /* enum campaign_status as last read; read by the loops */
+    int64_t scheduled_ms;
+    struct lane *lanes; /* lane_count of them; the last one is the retries */
+    size_t lane_count, lanes_done;
+    struct list hungry;
+    int out;              /* deliveries in memory */
+    int claims;           /* under way */
+    int64_t next_due_ms;  /* wall clock: when the next deferred row falls due; 0 = there is none */
+    _Atomic bool only_retries; /* for run_view */
+    int64_t finish_at_ms; /* monotonic: not before this is the finish tried again */
+    _Atomic uint32_t delivered[8]; /* per second, a ring: rate_now */
+};
+
+/* Loads lanes and content of the campaign. 0 or negative with `err`; *out only on 0. */
+int run_create(const struct storage_campaign *campaign, struct storage_reader *reader, struct content *content,
+               struct run **out, struct error *err) ATTR_MUSTCHECK;
+void run_free(struct run *run); /* nothing is out */
+
+static inline struct lane *run_retries(struct run *run)
+{
+    return &run->lanes[run->lane_count - 1];
+}
+
+/* Puts the lane among the hungry when a claim is due for it. */
+void lane_check(struct run *run, struct lane *lane);
+/* A claim of `count` deliveries came back. */
+void lane_claimed(struct run *run, struct lane *lane, int count, int64_t now_ms);
+/* One delivery of the lane is durable. */
+void lane_credit(struct run *run, struct lane *lane, int64_t now_ms);
+/* Once a second: lets a stuck lane of the tail hold more; true when it holds all it may, and waits still. */
+bool lane_stuck(struct run *run, struct lane *lane, int64_t now_ms);
+
+/* The ring: `second` is monotonic. */
+void run_count_delivered(struct run *run, int64_t second);
+double run_rate(struct run *run, int64_t second); /* deliveries a second over the last five whole seconds */
+
+#endif
