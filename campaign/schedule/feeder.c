@@ -8,8 +8,7 @@
  * forgotten between: run->out counts what is in memory, and a run is freed only when that is zero.
  *
  * The database decides what runs. The feeder never changes a status on its own but for two moves: scheduled -> running when the time has come, and running
- * -> finished when all lanes are done and nothing is left in memory or deferred. A campaign that cannot be compiled (its DKIM key is gone) is paused, with the
- * reason in the log; no mail leaves unsigned.
+ * -> finished when all lanes are done and nothing is left in memory or deferred (roster.c).
  *
  * When the database cannot take a claim (disk full), claiming rests for a second at a time; outcomes wait in the writer. So sending stops before it cannot be recorded.
  */
@@ -26,26 +25,12 @@
 
 #include "campaign/mailer.h"
 #include "campaign/schedule/delivery.h"
+#include "campaign/schedule/roster.h"
 #include "campaign/schedule/run.h"
 
 #define JOBS_MAX 20000        /* deliveries in memory, all campaigns together */
 #define CLAIM_MAX 1000        /* rows of one claim (storage's bound) */
 #define STUCK_RELEASE_MS 30000
-#define CANCEL_SLICE 1000
-
-struct feeder {
-    struct mailer *mailer;
-    struct storage_reader *reader;
-    struct inbox inbox;
-    pthread_t thread;
-    pthread_mutex_t lock; /* guards `runs`, their existence, and held_by, against feeder_*view() */
-    struct list runs;
-    int64_t tick_ms;      /* monotonic: next second */
-    int64_t blocked_until_ms;
-    char held_by[256];
-    atomic_int jobs, claims;
-    atomic_bool look, halted, finish;
-};
 
 /* A claim under way. */
 struct order {
@@ -252,187 +237,7 @@ static void on_recorded(struct feeder *feeder, struct delivery *delivery, int64_
     free(delivery);
 }
 
-/* ---- campaigns come and go ---- */
-
-static struct run *find_run(struct feeder *feeder, int64_t id)
-{
-    list_for_each(node, &feeder->runs) {
-        struct run *run = list_entry(node, struct run, node);
-        if (run->id == id)
-            return run;
-    }
-    return NULL;
-}
-
-static void drop_run(struct feeder *feeder, struct run *run)
-{
-    pthread_mutex_lock(&feeder->lock);
-    run_free(run);
-    pthread_mutex_unlock(&feeder->lock);
-}
-
-static void add_run(struct feeder *feeder, const struct storage_campaign *campaign)
-{
-    struct error err = {""};
-    struct run *run = NULL;
-    struct content *content = NULL;
-    int result = 0;
-    if (campaign->status == CAMPAIGN_RUNNING)
-        result = mailer_compile(feeder->mailer, feeder->reader, campaign, SIGNATURE_REQUIRED, &content, NULL, &err);
-    if (result == 0)
-        result = run_create(campaign, feeder->reader, content, &run, &err);
-    if (result != 0) {
-        content_unref(content);
-        log_error("campaign", "campaign=%lld paused: it cannot run reason=%s", (long long)campaign->id, LOG_QUOTE(err.text));
-        struct error ignored;
-        if (storage_campaign_move(feeder->mailer->storage, campaign->id, CAMPAIGN_PAUSED, 0, clock_wall_ms(), NULL, &ignored) != 0)
-            log_error("campaign", "campaign=%lld cannot be paused reason=%s", (long long)campaign->id, LOG_QUOTE(ignored.text));
-        return;
-    }
-    pthread_mutex_lock(&feeder->lock);
-    list_append(&feeder->runs, &run->node);
-    pthread_mutex_unlock(&feeder->lock);
-    log_info("campaign", "campaign=%lld status=%s lanes=%zu", (long long)run->id, campaign_status_name(campaign->status),
-             run->lane_count);
-}
-
-static void status_changed(struct feeder *feeder, struct run *run, enum campaign_status status)
-{
-    int before = atomic_exchange(&run->status, (int)status);
-    if (before == (int)status)
-        return;
-    log_info("campaign", "campaign=%lld status=%s->%s", (long long)run->id,
-             campaign_status_name((enum campaign_status)before), campaign_status_name(status));
-    if (status != CAMPAIGN_RUNNING && run->out > 0)
-        engine_release(feeder->mailer->engine, (uint64_t)run->id, 0);
-    if (status == CAMPAIGN_RUNNING)
-        run->next_due_ms = 1;
-}
-
-struct look {
-    struct feeder *feeder;
-    struct storage_campaign *found; /* copies; specs duplicated */
-    size_t count, capacity;
-    bool failed;
-};
-
-static int look_at(void *context, const struct storage_campaign *campaign)
-{
-    struct look *look = context;
-    if (look->count == look->capacity) {
-        size_t capacity = look->capacity == 0 ? 8 : look->capacity * 2;
-        struct storage_campaign *grown = reallocarray(look->found, capacity, sizeof(*grown));
-        if (grown == NULL) {
-            look->failed = true;
-            return 1;
-        }
-        look->found = grown;
-        look->capacity = capacity;
-    }
-    struct storage_campaign *copy = &look->found[look->count];
-    *copy = *campaign;
-    copy->name = str_dup(campaign->name);
-    copy->spec = str_dup(campaign->spec);
-    look->count++;
-    if (copy->name == NULL || copy->spec == NULL) {
-        look->failed = true;
-        return 1;
-    }
-    return 0;
-}
-
-static void look_free(struct look *look)
-{
-    for (size_t i = 0; i < look->count; i++) {
-        free((char *)(uintptr_t)look->found[i].name);
-        free((char *)(uintptr_t)look->found[i].spec);
-    }
-    free(look->found);
-    *look = (struct look){.feeder = look->feeder};
-}
-
-/* Everything that is scheduled or running, page by page: newest first, as storage gives it. */
-static int look_collect(struct feeder *feeder, struct look *look)
-{
-    struct error err = {""};
-    int64_t before = 0;
-    size_t had;
-    do {
-        had = look->count;
-        int result = storage_campaign_page(feeder->reader, before, 100, 1U << CAMPAIGN_SCHEDULED | 1U << CAMPAIGN_RUNNING,
-                                           look_at, look, NULL, &err);
-        if (result < 0 || look->failed) {
-            log_error("campaign", "campaigns cannot be read reason=%s", LOG_QUOTE(look->failed ? "no memory" : err.text));
-            return -EIO;
-        }
-        if (look->count > had)
-            before = look->found[look->count - 1].id;
-    } while (look->count - had == 100);
-    return 0;
-}
-
-/* Brings the runs in line with the database. */
-static void look_around(struct feeder *feeder)
-{
-    struct look look = {.feeder = feeder};
-    if (look_collect(feeder, &look) != 0) {
-        look_free(&look);
-        atomic_store(&feeder->look, true); /* at the next tick again */
-        return;
-    }
-    for (size_t i = 0; i < look.count; i++) {
-        const struct storage_campaign *campaign = &look.found[i];
-        struct run *run = find_run(feeder, campaign->id);
-        if (run != NULL && run->content == NULL) { /* was scheduled: its lanes are known only from the launch on */
-            drop_run(feeder, run);
-            run = NULL;
-        }
-        if (run == NULL)
-            add_run(feeder, campaign);
-        else
-            status_changed(feeder, run, campaign->status);
-    }
-    list_for_each_safe(node, &feeder->runs) { /* the rest was paused, cancelled or deleted */
-        struct run *run = list_entry(node, struct run, node);
-        bool listed = false;
-        for (size_t i = 0; i < look.count && !listed; i++)
-            listed = look.found[i].id == run->id;
-        if (listed)
-            continue;
-        struct look one = {.feeder = feeder};
-        struct error err = {""};
-        int result = storage_campaign_get(feeder->reader, run->id, look_at, &one, &err);
-        status_changed(feeder, run, result == 0 && one.count == 1 ? one.found[0].status : CAMPAIGN_CANCELLED);
-        look_free(&one);
-    }
-    look_free(&look);
-}
-
-/* A cancelled campaign's deferred rows, a slice at a time so that nobody waits for them. */
-static bool cancel_slice(struct feeder *feeder, int64_t id)
-{
-    struct error err = {""};
-    int64_t changed = 0;
-    int result = storage_campaign_cancel_deferred(feeder->mailer->storage, id, CANCEL_SLICE, clock_wall_ms(), &changed, &err);
-    if (result < 0)
-        log_error("campaign", "campaign=%lld deferred cannot be cancelled reason=%s", (long long)id, LOG_QUOTE(err.text));
-    return result == 0 && changed == 0;
-}
-
-static void try_finish(struct feeder *feeder, struct run *run, int64_t now_ms)
-{
-    struct error err = {""};
-    int result = storage_campaign_try_finish(feeder->mailer->storage, run->id, clock_wall_ms(), &err);
-    if (result == 0) {
-        log_info("campaign", "campaign=%lld finished", (long long)run->id);
-        drop_run(feeder, run);
-        return;
-    }
-    if (result < 0)
-        log_error("campaign", "campaign=%lld cannot be finished reason=%s", (long long)run->id, LOG_QUOTE(err.text));
-    run->finish_at_ms = now_ms + 1000;
-    run->next_due_ms = 1; /* something is deferred that this run has not seen: ask */
-}
+/* ---- the life of a run ---- */
 
 /* What a run needs besides claims: due retries, its launch, its end. May free the run. */
 static void tend(struct feeder *feeder, struct run *run, int64_t now_ms, int64_t wall_ms)
@@ -452,14 +257,14 @@ static void tend(struct feeder *feeder, struct run *run, int64_t now_ms, int64_t
     if (run->out > 0 || run->claims > 0) {
         /* still busy */
     } else if (status == CAMPAIGN_CANCELLED) {
-        if (cancel_slice(feeder, run->id))
-            drop_run(feeder, run);
+        if (roster_cancel_slice(feeder, run->id))
+            roster_drop(feeder, run);
         return;
     } else if (status != CAMPAIGN_RUNNING) {
-        drop_run(feeder, run);
+        roster_drop(feeder, run);
         return;
     } else if (lanes_done && run->next_due_ms == 0 && now_ms >= run->finish_at_ms) {
-        try_finish(feeder, run, now_ms);
+        roster_try_finish(feeder, run, now_ms);
         return;
     }
     struct lane *retries = run_retries(run);
@@ -522,7 +327,8 @@ static void *feeder_main(void *context)
     pthread_setname_np(pthread_self(), "feeder");
     for (;;) {
         int64_t now_ms = clock_monotonic_ms();
-        (void)inbox_wait(&feeder->inbox, &mails, wait_ms(feeder, now_ms, clock_wall_ms()));
+        bool halted = atomic_load(&feeder->halted);
+        (void)inbox_wait(&feeder->inbox, &mails, halted ? 100 : wait_ms(feeder, now_ms, clock_wall_ms()));
         handle(feeder, &mails);
         now_ms = clock_monotonic_ms();
         if (atomic_load(&feeder->halted)) {
@@ -531,7 +337,7 @@ static void *feeder_main(void *context)
             continue;
         }
         if (atomic_exchange(&feeder->look, false))
-            look_around(feeder);
+            roster_refresh(feeder);
         int64_t wall_ms = clock_wall_ms();
         list_for_each_safe(node, &feeder->runs)
             tend(feeder, list_entry(node, struct run, node), now_ms, wall_ms);
@@ -541,19 +347,6 @@ static void *feeder_main(void *context)
         }
         feed(feeder, now_ms);
     }
-}
-
-/* Cancelled campaigns whose deferred rows a crash left behind. */
-static int resume_cancels(struct feeder *feeder, struct error *err)
-{
-    struct look look = {.feeder = feeder};
-    int result = storage_campaign_page(feeder->reader, 0, 1000, 1U << CAMPAIGN_CANCELLED, look_at, &look, NULL, err);
-    for (size_t i = 0; result == 0 && i < look.count; i++) {
-        while (look.found[i].states[DELIVERY_DEFERRED] > 0 && !cancel_slice(feeder, look.found[i].id))
-            ;
-    }
-    look_free(&look);
-    return result;
 }
 
 int feeder_start(struct mailer *mailer, struct feeder **out, struct error *err)
@@ -572,7 +365,7 @@ int feeder_start(struct mailer *mailer, struct feeder **out, struct error *err)
     pthread_mutex_init(&feeder->lock, NULL);
     result = storage_reader_open(mailer->storage, &feeder->reader, err);
     if (result == 0)
-        result = resume_cancels(feeder, err);
+        result = roster_resume_cancels(feeder, err);
     if (result == 0) {
         *out = feeder;
         result = -pthread_create(&feeder->thread, NULL, feeder_main, feeder);
@@ -628,7 +421,7 @@ bool feeder_run_view(struct feeder *feeder, int64_t campaign_id, struct run_view
 {
     int64_t second = clock_monotonic_ms() / 1000;
     pthread_mutex_lock(&feeder->lock);
-    struct run *run = find_run(feeder, campaign_id);
+    struct run *run = roster_find(feeder, campaign_id);
     if (run != NULL)
         *out = (struct run_view){
             .status = (enum campaign_status)atomic_load(&run->status),

@@ -150,10 +150,11 @@ bool lane_stuck(struct run *run, struct lane *lane, int64_t now_ms)
 {
     if (!lane->shared || lane->done || lane->claiming || !list_empty(&lane->hungry) || now_ms - lane->claimed_ms < 1000)
         return false;
-    if (lane->window >= LANE_HOLD_MAX)
+    if (lane->out >= LANE_HOLD_MAX)
         return true;
     lane->window = MIN_OF(lane->window * 2, LANE_HOLD_MAX);
-    lane_check(run, lane);
+    if (lane->out < lane->window)
+        list_append(&run->hungry, &lane->hungry); /* at once: more than half of it may be taken */
     return false;
 }
 

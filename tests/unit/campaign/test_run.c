@@ -1,0 +1,163 @@
+/*
+ * test_run.c - the windows of the lanes: what is hungry when, how the window follows the pace, and the ring of rates.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <string.h>
+
+#include "campaign/schedule/run.h"
+
+static struct run run;
+static struct lane lane;
+
+static int setup(void **state)
+{
+    (void)state;
+    memset(&run, 0, sizeof(run));
+    lane = (struct lane){.window = LANE_WINDOW_MIN, .id = 20};
+    list_init(&run.hungry);
+    list_init(&lane.hungry);
+    return 0;
+}
+
+static void claim(int count, int64_t now_ms)
+{
+    lane.claiming = true;
+    lane_check(&run, &lane);
+    assert_true(list_empty(&lane.hungry)); /* never two claims of one lane at once */
+    lane_claimed(&run, &lane, count, now_ms);
+}
+
+static void credit(int count, int64_t now_ms)
+{
+    while (count-- > 0)
+        lane_credit(&run, &lane, now_ms);
+}
+
+static void hungry_at_half_the_window(void **state)
+{
+    (void)state;
+    lane_check(&run, &lane);
+    assert_false(list_empty(&run.hungry));
+    claim(64, 10);
+    lane.window = 64;
+    lane_check(&run, &lane);
+    assert_true(list_empty(&run.hungry));
+    credit(31, 20);
+    assert_true(list_empty(&run.hungry));
+    credit(1, 20);
+    assert_false(list_empty(&run.hungry));
+    assert_int_equal(run.out, 32);
+}
+
+static void done_lane_is_never_hungry(void **state)
+{
+    (void)state;
+    lane.done = true;
+    lane_check(&run, &lane);
+    assert_true(list_empty(&run.hungry));
+    lane.done = false;
+    lane_check(&run, &lane);
+    lane.done = true;
+    lane_check(&run, &lane);
+    assert_true(list_empty(&run.hungry));
+}
+
+static void starved_lane_gets_a_larger_window(void **state)
+{
+    (void)state;
+    int64_t now_ms = 0;
+    for (int i = 0; i < 20; i++) {
+        claim(lane.window - lane.out, now_ms += 10);
+        credit(lane.out, now_ms += 10);
+    }
+    assert_int_equal(lane.window, LANE_WINDOW_MAX);
+}
+
+static void steady_lane_keeps_its_window(void **state)
+{
+    (void)state;
+    claim(64, 0);
+    int window = lane.window;
+    for (int64_t now_ms = 10; now_ms < 1000; now_ms += 10) {
+        credit(lane.out - window / 2, now_ms);
+        claim(window - lane.out, now_ms);
+        assert_int_equal(lane.window, window);
+    }
+}
+
+static void slow_lane_shrinks(void **state)
+{
+    (void)state;
+    lane.window = LANE_WINDOW_MAX;
+    claim(2000, 0);
+    lane.window = LANE_WINDOW_MAX;
+    for (int64_t now_ms = 5000; now_ms < 100000; now_ms += 5000) {
+        credit(lane.out - lane.window / 2 > 0 ? lane.out - lane.window / 2 : 0, now_ms);
+        if (!list_empty(&lane.hungry))
+            claim(1, now_ms);
+    }
+    assert_int_equal(lane.window, LANE_WINDOW_MIN);
+}
+
+static void stuck_shared_lane_may_hold_more_but_not_all(void **state)
+{
+    (void)state;
+    lane.shared = true;
+    claim(64, 0);
+    lane.window = 64;
+    lane_check(&run, &lane);
+    int64_t now_ms = 0;
+    bool full = false;
+    for (int i = 0; i < 30 && !full; i++) {
+        full = lane_stuck(&run, &lane, now_ms += 1500);
+        assert_true(lane.window <= LANE_HOLD_MAX);
+        if (!list_empty(&lane.hungry)) {
+            int window = lane.window;
+            claim(window - lane.out, now_ms);
+            lane.window = window;
+        }
+    }
+    assert_true(full);
+    assert_int_equal(lane.out, LANE_HOLD_MAX);
+}
+
+static void own_lane_waits_with_its_window(void **state)
+{
+    (void)state;
+    claim(64, 0);
+    lane.window = 64;
+    lane_check(&run, &lane);
+    assert_false(lane_stuck(&run, &lane, 100000));
+    assert_int_equal(lane.window, 64);
+}
+
+static void rate_counts_the_last_five_seconds(void **state)
+{
+    (void)state;
+    for (int64_t second = 1000; second < 1010; second++) {
+        for (int i = 0; i < 40; i++)
+            run_count_delivered(&run, second);
+    }
+    assert_true(run_rate(&run, 1010) > 39.9 && run_rate(&run, 1010) < 40.1);
+    assert_true(run_rate(&run, 1013) > 15.9 && run_rate(&run, 1013) < 16.1);
+    assert_true(run_rate(&run, 1016) < 0.1);
+    assert_true(run_rate(&run, 1010 + 4096 + 100) < 0.1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(hungry_at_half_the_window, setup),
+        cmocka_unit_test_setup(done_lane_is_never_hungry, setup),
+        cmocka_unit_test_setup(starved_lane_gets_a_larger_window, setup),
+        cmocka_unit_test_setup(steady_lane_keeps_its_window, setup),
+        cmocka_unit_test_setup(slow_lane_shrinks, setup),
+        cmocka_unit_test_setup(stuck_shared_lane_may_hold_more_but_not_all, setup),
+        cmocka_unit_test_setup(own_lane_waits_with_its_window, setup),
+        cmocka_unit_test_setup(rate_counts_the_last_five_seconds, setup),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
