@@ -1,12 +1,14 @@
 /*
  * address.c - RFC 5321 section 4.1.2 Mailbox into its normal form.
  *
- * Success means that the result can be put into a command and a header as it is: no byte in it needs quoting, none is a control, and
- * parsing it again gives the same bytes. It does not mean that the mailbox exists. The domain is looked at in plain ASCII first; libidn2 is asked only
- * about labels that are not ASCII or claim to be A-labels ("xn--"), because an import of millions of rows is nearly all plain.
+ * Success means that the result can be put into a command and a header as it is: no byte in it needs quoting, none is a
+ * control, and parsing it again gives the same bytes. It does not mean that the mailbox exists. The domain is looked at
+ * in plain ASCII first; libidn2 is asked only about labels that are not ASCII or claim to be A-labels ("xn--"), because
+ * an import of millions of rows is nearly all plain.
  *
- * Stricter than RFC 6531 in one point: invisible characters (no-break and zero-width spaces, direction marks) are refused in a local
- * part, as in real lists they are always damage from copying, and the address would look right to everybody who tries to find the fault.
+ * Stricter than RFC 6531 in one point: invisible characters (no-break and zero-width spaces, direction marks) are
+ * refused in a local part, as in real lists they are always damage from copying, and the address would look right to
+ * everybody who tries to find the fault.
  */
 #include "base/address.h"
 
@@ -26,11 +28,11 @@
 enum { CLASS_ATEXT = 1, CLASS_LDH = 2 };
 #define BOTH (CLASS_ATEXT | CLASS_LDH)
 static const uint8_t classes[256] = {
-    ['a' ... 'z'] = BOTH, ['A' ... 'Z'] = BOTH, ['0' ... '9'] = BOTH, ['-'] = BOTH,
-    ['!'] = CLASS_ATEXT,  ['#'] = CLASS_ATEXT,  ['$'] = CLASS_ATEXT,  ['%'] = CLASS_ATEXT, ['&'] = CLASS_ATEXT,
-    ['\''] = CLASS_ATEXT, ['*'] = CLASS_ATEXT,  ['+'] = CLASS_ATEXT,  ['/'] = CLASS_ATEXT, ['='] = CLASS_ATEXT,
-    ['?'] = CLASS_ATEXT,  ['^'] = CLASS_ATEXT,  ['_'] = CLASS_ATEXT,  ['`'] = CLASS_ATEXT, ['{'] = CLASS_ATEXT,
-    ['|'] = CLASS_ATEXT,  ['}'] = CLASS_ATEXT,  ['~'] = CLASS_ATEXT,
+    ['a' ... 'z'] = BOTH, ['A' ... 'Z'] = BOTH, ['0' ... '9'] = BOTH, ['-'] = BOTH,        ['!'] = CLASS_ATEXT,
+    ['#'] = CLASS_ATEXT,  ['$'] = CLASS_ATEXT,  ['%'] = CLASS_ATEXT,  ['&'] = CLASS_ATEXT, ['\''] = CLASS_ATEXT,
+    ['*'] = CLASS_ATEXT,  ['+'] = CLASS_ATEXT,  ['/'] = CLASS_ATEXT,  ['='] = CLASS_ATEXT, ['?'] = CLASS_ATEXT,
+    ['^'] = CLASS_ATEXT,  ['_'] = CLASS_ATEXT,  ['`'] = CLASS_ATEXT,  ['{'] = CLASS_ATEXT, ['|'] = CLASS_ATEXT,
+    ['}'] = CLASS_ATEXT,  ['~'] = CLASS_ATEXT,
 };
 
 static bool is_class(char c, uint8_t class_)
@@ -40,14 +42,16 @@ static bool is_class(char c, uint8_t class_)
 
 static bool is_a_label(const char *label, size_t len)
 {
-    return len >= 4 && ascii_lower(label[0]) == 'x' && ascii_lower(label[1]) == 'n' && label[2] == '-' && label[3] == '-';
+    return len >= 4 && ascii_lower(label[0]) == 'x' && ascii_lower(label[1]) == 'n' && label[2] == '-' &&
+           label[3] == '-';
 }
 
 /* One ASCII label, lower-cased into `out` (which has room for LABEL_MAX_BYTES). */
 static int label_check(const char *label, size_t len, char *out, struct error *err)
 {
     if (len == 0)
-        return error_set(err, -EINVAL, "the domain has an empty label (two dots together, or a dot at its start or end)");
+        return error_set(err, -EINVAL,
+                         "the domain has an empty label (two dots together, or a dot at its start or end)");
     if (len > LABEL_MAX_BYTES)
         return error_set(err, -EINVAL, "a label of the domain is longer than %d bytes", LABEL_MAX_BYTES);
     for (size_t i = 0; i < len; i++) {
@@ -64,7 +68,8 @@ static int label_check(const char *label, size_t len, char *out, struct error *e
     return 0;
 }
 
-/* Asks libidn2 for the A-label form of `text` (NUL-terminated, without inner NUL); `out` has room for DOMAIN_MAX_BYTES + 1. */
+/* Asks libidn2 for the A-label form of `text` (NUL-terminated, without inner NUL); `out` has room for DOMAIN_MAX_BYTES
+ * + 1. */
 static int idn_convert(const char *text, char *out, struct error *err)
 {
     uint8_t *ascii = NULL;
@@ -88,7 +93,8 @@ static int a_label_check(const char *label, size_t len, struct error *err)
     if (rc < 0)
         return rc;
     if (strcmp(text, converted) != 0)
-        return error_set(err, -EINVAL, "the domain is not a valid internationalised name (%s is not in normal form)", text);
+        return error_set(err, -EINVAL, "the domain is not a valid internationalised name (%s is not in normal form)",
+                         text);
     return 0;
 }
 
@@ -210,8 +216,8 @@ static int local_dot_string(const char *text, size_t len, struct address *out, s
             dot_allowed = true;
         } else if (c == '.') {
             if (!dot_allowed)
-                return error_set(err, -EINVAL, i == 0 ? "the local part begins with a dot"
-                                                      : "the local part has two dots together");
+                return error_set(err, -EINVAL,
+                                 i == 0 ? "the local part begins with a dot" : "the local part has two dots together");
             out->text[i++] = c;
             dot_allowed = false;
         } else if ((uint8_t)c >= 0x80) {
@@ -232,7 +238,8 @@ static int local_dot_string(const char *text, size_t len, struct address *out, s
     return 0;
 }
 
-/* A quoted string at `text`; *consumed is its length with both quotes. Only a content that needs no quotes is accepted. */
+/* A quoted string at `text`; *consumed is its length with both quotes. Only a content that needs no quotes is accepted.
+ */
 static int local_quoted(const char *text, size_t len, size_t *consumed, struct address *out, struct error *err)
 {
     char content[ADDRESS_LOCAL_MAX_BYTES];

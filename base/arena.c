@@ -1,8 +1,9 @@
 /*
  * arena.c - blocks of growing size, freed together.
  *
- * Success of arena_alloc() means zeroed memory, aligned for any type, that lives until arena_finish(). A request that is
- * large beside the usual block gets a block of its own behind the current one, so that it does not waste the rest of that one.
+ * Success of arena_alloc() means zeroed memory, aligned for any type, that lives until arena_finish(). A request that
+ * is large beside the usual block gets a block of its own behind the current one, so that it does not waste the rest of
+ * that one.
  */
 #include "base/arena.h"
 

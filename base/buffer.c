@@ -1,8 +1,8 @@
 /*
  * buffer.c - growth of struct buffer: doubling up to the limit, always one byte more than the content for the NUL.
  *
- * Success of an append means that all its bytes are in; after a failure the content is what it was before, and stays so until
- * buffer_clear() or buffer_finish(), so that a text with a hole in its middle can never be taken for a whole one.
+ * Success of an append means that all its bytes are in; after a failure the content is what it was before, and stays so
+ * until buffer_clear() or buffer_finish(), so that a text with a hole in its middle can never be taken for a whole one.
  */
 #include "base/buffer.h"
 

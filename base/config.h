@@ -3,6 +3,7 @@
  *
  * Lookup order (DESIGN 5): the file given, else ./posthaste.conf, else /etc/posthaste/posthaste.conf, else defaults. An error names file, line and
  * key: unknown key, wrong type, bad value ("rate = fast"), duplicate section title, a pool naming a source that is not there, missing file when one was given.
+ * "${NAME}" and "${NAME:-default}" in a value are replaced from the environment.
  * The struct is immutable after loading and may be read from any thread; config_free() after all threads ended.
  */
 #ifndef POSTHASTE_BASE_CONFIG_H
@@ -21,7 +22,7 @@ struct config_route { /* an explicit next hop in place of the MX lookup */
     char *pattern;    /* recipient domain, ".suffix" for its subdomains, or "*" = everything */
     char *host;       /* name or address literal without brackets */
     uint16_t port;    /* default 25 */
-    enum tls_policy tls;
+    enum tls_policy tls; /* default opportunistic */
 };
 struct config_source {
     char *name, *address, *hostname; /* hostname "" = the global one */
@@ -31,7 +32,7 @@ struct config_pool {
     char **sources; /* names, `source_count` of them */
     size_t source_count;
 };
-struct config_profile {
+struct config_profile { /* what a profile leaves out is what "default" says, whose own defaults are these */
     char *name;
     char **mx;     size_t mx_count;     /* MX host suffixes, ".google.com" */
     char **domain; size_t domain_count; /* recipient domain names or ".suffix" */
@@ -54,7 +55,7 @@ struct config_timeouts { /* RFC 5321 section 4.5.3.2 minimums are the defaults; 
     int64_t quit_ms;     /* 5 s */
 };
 struct config_domain { /* per recipient domain, inside its site; 0 / unlimited = no limit of its own */
-    char *name;
+    char *name;       /* as a route's pattern; each domain that it matches has the limit for itself */
     struct rate rate;
     uint32_t connections;
 };

@@ -1,9 +1,9 @@
 /*
  * error.c - writes the one sentence that explains a negative return value.
  *
- * Success means that the sentence in the caller's struct is terminated, is one line and is valid UTF-8, whatever the arguments held; a sentence that
- * does not fit is cut. The arguments may point into the very struct that is written. Also the end of assure().
- * It does not log: the caller that decides what the failure means does that.
+ * Success means that the sentence in the caller's struct is terminated, is one line and is valid UTF-8, whatever the
+ * arguments held; a sentence that does not fit is cut. The arguments may point into the very struct that is written.
+ * Also the end of assure(). It does not log: the caller that decides what the failure means does that.
  */
 #include "base/error.h"
 

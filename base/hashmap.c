@@ -1,6 +1,7 @@
 /*
- * hashmap.c - linear probing in a table that is at most three quarters full; removal shifts the followers back, so there are no tombstones and a
- * map that lives for months probes as fast as a new one. SipHash-2-4 after Aumasson and Bernstein's paper (2012).
+ * hashmap.c - linear probing in a table that is at most three quarters full; removal shifts the followers back, so
+ * there are no tombstones and a map that lives for months probes as fast as a new one. SipHash-2-4 after Aumasson and
+ * Bernstein's paper (2012).
  *
  * Success of a put means that the entry is there; a failed put (no memory) leaves the map as it was.
  * The process's random hash key is the only global state; it is made once, at first use, from getrandom().

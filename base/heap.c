@@ -1,6 +1,6 @@
 /*
- * heap.c - the array behind struct heap. Insert, remove and update are O(log n), first is O(1); only insert can fail (no memory), and
- * then the heap is as before. Nodes with equal keys come out in no promised order.
+ * heap.c - the array behind struct heap. Insert, remove and update are O(log n), first is O(1); only insert can fail
+ * (no memory), and then the heap is as before. Nodes with equal keys come out in no promised order.
  */
 #include "base/heap.h"
 

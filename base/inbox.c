@@ -1,9 +1,10 @@
 /*
  * inbox.c - the lock, the condition and the wake-up rule of struct inbox.
  *
- * Success of a send means that the node is in the inbox and that the receiver is, or will be, awake for it: it is woken exactly when the
- * inbox goes from empty to filled, so a receiver must take everything each time (inbox_take() does). The wake function runs
- * after the unlock; whoever frees the inbox must first have ended its senders, as the last of them may still be inside that call.
+ * Success of a send means that the node is in the inbox and that the receiver is, or will be, awake for it: it is woken
+ * exactly when the inbox goes from empty to filled, so a receiver must take everything each time (inbox_take() does).
+ * The wake function runs after the unlock; whoever frees the inbox must first have ended its senders, as the last of
+ * them may still be inside that call.
  */
 #include "base/inbox.h"
 
@@ -52,7 +53,8 @@ static void unlock(struct inbox *inbox)
 
 static void unlock_and_wake(struct inbox *inbox)
 {
-    /* Read under the lock; the fields never change after inbox_init(), but the inbox may be gone once a receiver saw the nodes. */
+    /* Read under the lock; the fields never change after inbox_init(), but the inbox may be gone once a receiver saw
+     * the nodes. */
     void (*wake)(void *context) = inbox->wake;
     void *context = inbox->wake_context;
     if (wake == NULL)

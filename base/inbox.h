@@ -1,9 +1,9 @@
 /*
  * inbox.h - how threads talk: many senders, one receiver, batches.
  *
- * A sender links its intrusive node and, if the inbox was empty, wakes the receiver once; the receiver takes the whole batch. One
- * wake-up serves many messages. The wake function is called outside the lock, on the sender's thread (for a uv loop: uv_async_send).
- * A receiver without a loop of its own waits with inbox_wait().
+ * A sender links its intrusive node and, if the inbox was empty, wakes the receiver once; the receiver takes the whole
+ * batch. One wake-up serves many messages. The wake function is called outside the lock, on the sender's thread (for a
+ * uv loop: uv_async_send). A receiver without a loop of its own waits with inbox_wait().
  */
 #ifndef POSTHASTE_BASE_INBOX_H
 #define POSTHASTE_BASE_INBOX_H
@@ -24,7 +24,7 @@ struct inbox {
 };
 
 int inbox_init(struct inbox *inbox, void (*wake)(void *context), void *context) ATTR_MUSTCHECK; /* 0 or -errno */
-void inbox_finish(struct inbox *inbox); /* must be empty */
+void inbox_finish(struct inbox *inbox);                                                         /* must be empty */
 
 /* 0, or -EPIPE when the inbox is closed (the node stays the sender's). Any thread. */
 int inbox_send(struct inbox *inbox, struct list *node) ATTR_MUSTCHECK;

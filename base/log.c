@@ -1,8 +1,9 @@
 /*
  * log.c - one event is one line is one write(2), so that lines of several threads never mix, and no lock is needed.
  *
- * It reports no failure: a log that cannot be written must not stop the mail. The line is made safe as a whole, so that even a
- * value that its author forgot to quote cannot forge a second line. The level is the only state, process-wide and atomic.
+ * It reports no failure: a log that cannot be written must not stop the mail. The line is made safe as a whole, so that
+ * even a value that its author forgot to quote cannot forge a second line. The level is the only state, process-wide
+ * and atomic.
  */
 #include "base/log.h"
 
@@ -98,7 +99,8 @@ void log_write(enum log_level level, const char *room, const char *format, ...)
     errno = saved_errno;
 }
 
-/* What stands for the character in quotes; returns its length (at most 12 bytes), 0 when the character may stand for itself. */
+/* What stands for the character in quotes; returns its length (at most 12 bytes), 0 when the character may stand for
+ * itself. */
 static int escape(char out[16], const char *text, size_t bytes, uint32_t code_point)
 {
     if (bytes == 0)

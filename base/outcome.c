@@ -1,7 +1,8 @@
 /*
  * outcome.c - the names of outcome classes and stages, and the one way to begin a struct outcome.
  *
- * outcome_set() leaves a text that is one line of valid UTF-8 whatever a server sent, so that it may go into the database, JSON and the log as it is.
+ * outcome_set() leaves a text that is one line of valid UTF-8 whatever a server sent, so that it may go into the
+ * database, JSON and the log as it is.
  */
 #include "base/outcome.h"
 
@@ -25,9 +26,9 @@ const char *outcome_class_name(enum outcome_class class_)
 const char *outcome_stage_name(enum outcome_stage stage)
 {
     static const char *const names[STAGE_COUNT] = {
-        [STAGE_NONE] = "none",         [STAGE_COMPOSE] = "compose", [STAGE_DNS] = "dns",   [STAGE_CONNECT] = "connect",
-        [STAGE_TLS] = "tls",           [STAGE_GREETING] = "greeting", [STAGE_EHLO] = "ehlo", [STAGE_AUTH] = "auth",
-        [STAGE_MAIL] = "mail",         [STAGE_RCPT] = "rcpt",       [STAGE_DATA] = "data", [STAGE_CONTENT] = "content",
+        [STAGE_NONE] = "none", [STAGE_COMPOSE] = "compose",   [STAGE_DNS] = "dns",   [STAGE_CONNECT] = "connect",
+        [STAGE_TLS] = "tls",   [STAGE_GREETING] = "greeting", [STAGE_EHLO] = "ehlo", [STAGE_AUTH] = "auth",
+        [STAGE_MAIL] = "mail", [STAGE_RCPT] = "rcpt",         [STAGE_DATA] = "data", [STAGE_CONTENT] = "content",
     };
     assure((size_t)stage < countof(names));
     return names[stage];

@@ -1,6 +1,6 @@
 /*
- * rate.c - reads and writes rates. Strict: a rate that is not understood is refused, never taken for "unlimited", and "0/s" is no
- * rate (a site that must not send is suspended, not throttled to nothing).
+ * rate.c - reads and writes rates. Strict: a rate that is not understood is refused, never taken for "unlimited", and
+ * "0/s" is no rate (a site that must not send is suspended, not throttled to nothing).
  */
 #include "base/rate.h"
 

@@ -1,7 +1,8 @@
 /*
  * str.c - bounded copies, ASCII case, UTF-8 and strict numbers.
  *
- * Nothing here looks at the locale. A number or a duration is either wholly understood or refused; no prefix of it counts.
+ * Nothing here looks at the locale. A number or a duration is either wholly understood or refused; no prefix of it
+ * counts.
  */
 #include "base/str.h"
 
@@ -203,7 +204,7 @@ int str_parse_duration_ms(const char *text, int64_t *out_ms)
         const char *unit;
         int64_t ms;
     } units[] = {
-        {"ms", 1},         {"s", 1000},       {"min", 60 * 1000},        {"m", 60 * 1000},
+        {"ms", 1},          {"s", 1000},         {"min", 60 * 1000},      {"m", 60 * 1000},
         {"h", 3600 * 1000}, {"d", 86400 * 1000}, {"w", 7 * 86400 * 1000},
     };
     if (text == NULL)

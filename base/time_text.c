@@ -1,9 +1,9 @@
 /*
  * time_text.c - dates as text: RFC 3339 for the API and the log, RFC 5322 for the Date header. Declared in str.h.
  *
- * Own calendar arithmetic (proleptic Gregorian, after Howard Hinnant's days_from_civil), because gmtime()/timegm() know nothing of
- * milliseconds, strftime() knows the locale, and a Date header is written for each message. Always UTC. Times before year 0 or after 9999, which
- * neither format can say, are written as the nearest one that can be said.
+ * Own calendar arithmetic (proleptic Gregorian, after Howard Hinnant's days_from_civil), because gmtime()/timegm() know
+ * nothing of milliseconds, strftime() knows the locale, and a Date header is written for each message. Always UTC.
+ * Times before year 0 or after 9999, which neither format can say, are written as the nearest one that can be said.
  */
 #include "base/str.h"
 
@@ -12,8 +12,8 @@
 #include <string.h>
 
 #define DAY_MS INT64_C(86400000)
-#define WALL_MIN_MS (INT64_C(-62167219200) * 1000)        /* 0000-01-01T00:00:00.000Z */
-#define WALL_MAX_MS (INT64_C(253402300799) * 1000 + 999)  /* 9999-12-31T23:59:59.999Z */
+#define WALL_MIN_MS (INT64_C(-62167219200) * 1000)       /* 0000-01-01T00:00:00.000Z */
+#define WALL_MAX_MS (INT64_C(253402300799) * 1000 + 999) /* 9999-12-31T23:59:59.999Z */
 
 struct civil {
     int year, month, day, weekday; /* month and day from 1, weekday 0 = Sunday */

@@ -1,4 +1,5 @@
-/* test_address.c - tables of good and bad addresses, and random bytes that may neither crash nor change when parsed again. */
+/* test_address.c - tables of good and bad addresses, and random bytes that may neither crash nor change when parsed
+ * again. */
 #include "unit.h"
 
 #include <errno.h>
@@ -29,16 +30,29 @@ static void good_addresses_get_their_normal_form(void **state)
         {"a@" L63 ".com", "a@" L63 ".com", false},
         {"a@" L63 "." L63 "." L63 "." L59 "c", "a@" L63 "." L63 "." L63 "." L59 "c", false}, /* 254 in all */
         {"a@r3---sn-abc.example", "a@r3---sn-abc.example", false},
-        {"a@b\xc3\xbc""cher.example", "a@xn--bcher-kva.example", false},
-        {"a@B\xc3\x9c""CHER.Example", "a@xn--bcher-kva.example", false},
-        {"a@bu\xcc\x88""cher.example", "a@xn--bcher-kva.example", false}, /* u and a combining diaeresis */
+        {"a@b\xc3\xbc"
+         "cher.example",
+         "a@xn--bcher-kva.example", false},
+        {"a@B\xc3\x9c"
+         "CHER.Example",
+         "a@xn--bcher-kva.example", false},
+        {"a@bu\xcc\x88"
+         "cher.example",
+         "a@xn--bcher-kva.example", false}, /* u and a combining diaeresis */
         {"a@xn--bcher-kva.example", "a@xn--bcher-kva.example", false},
         {"a@XN--BCHER-KVA.example", "a@xn--bcher-kva.example", false},
         {"a@fa\xc3\x9f.de", "a@xn--fa-hia.de", false}, /* non-transitional: sharp s stays */
         {"a@\xd0\xbf\xd1\x80\xd0\xb8\xd0\xbc\xd0\xb5\xd1\x80.\xd1\x80\xd1\x84", "a@xn--e1afmkfd.xn--p1ai", false},
-        {"a@example\xe3\x80\x82""com", "a@example.com", false}, /* ideographic full stop */
-        {"gr\xc3\xbc\xc3\x9f""e@example.com", "gr\xc3\xbc\xc3\x9f""e@example.com", true},
-        {"\xe7\x94\xa8\xe6\x88\xb7@\xe4\xbe\x8b\xe5\xad\x90.example", "\xe7\x94\xa8\xe6\x88\xb7@xn--fsqu00a.example", true},
+        {"a@example\xe3\x80\x82"
+         "com",
+         "a@example.com", false}, /* ideographic full stop */
+        {"gr\xc3\xbc\xc3\x9f"
+         "e@example.com",
+         "gr\xc3\xbc\xc3\x9f"
+         "e@example.com",
+         true},
+        {"\xe7\x94\xa8\xe6\x88\xb7@\xe4\xbe\x8b\xe5\xad\x90.example", "\xe7\x94\xa8\xe6\x88\xb7@xn--fsqu00a.example",
+         true},
         {"\xf0\x9f\x92\x8c@example.com", "\xf0\x9f\x92\x8c@example.com", true}, /* an emoji is allowed before the '@' */
     };
     for (size_t i = 0; i < countof(cases); i++) {
@@ -90,8 +104,12 @@ static void bad_addresses_say_why(void **state)
         {"a\xc2\x85@b.c", "control"},
         {"a\xe2\x80\xa8@b.c", "U+2028"},
         {"a\xc2\xa0@b.c", "U+00A0"},
-        {"\xe2\x80\x8b""a@b.c", "U+200B"},
-        {"\xef\xbb\xbf""a@b.c", "U+FEFF"},
+        {"\xe2\x80\x8b"
+         "a@b.c",
+         "U+200B"},
+        {"\xef\xbb\xbf"
+         "a@b.c",
+         "U+FEFF"},
         {"a\xe2\x80\xae@b.c", "U+202E"},
         {"a\xef\xbf\xbf@b.c", "U+FFFF"},
         {"a\xff@b.c", "not valid UTF-8"},
@@ -135,9 +153,15 @@ static void bad_addresses_say_why(void **state)
         {"a@xn--zzzzzzzz99999999.example", "internationalised"},
         {"a@\xf0\x9f\x92\xa9.la", "internationalised"}, /* IDNA2008 has no emoji */
         {"a@xn--ls8h.la", "internationalised"},         /* nor its A-label */
-        {"a@b\xef\xbc\xa0""c.de", "'@'"},               /* a full-width '@' maps to '@' */
-        {"a@ex\xc2\xa0""ample.com", ""},
-        {"a@ex\xe2\x80\xa8""ample.com", "internationalised"},
+        {"a@b\xef\xbc\xa0"
+         "c.de",
+         "'@'"}, /* a full-width '@' maps to '@' */
+        {"a@ex\xc2\xa0"
+         "ample.com",
+         ""},
+        {"a@ex\xe2\x80\xa8"
+         "ample.com",
+         "internationalised"},
     };
     for (size_t i = 0; i < countof(cases); i++) {
         struct address address;
@@ -153,7 +177,8 @@ static void nul_inside_is_refused(void **state)
 {
     (void)state;
     struct address address;
-    static const char *const cases[] = {"a\0b@example.com", "ab@exam\0ple.com", "ab@\0xample.com", "ab@b\xc3\xbc\0ch.com"};
+    static const char *const cases[] = {"a\0b@example.com", "ab@exam\0ple.com", "ab@\0xample.com",
+                                        "ab@b\xc3\xbc\0ch.com"};
     static const size_t lengths[] = {15, 15, 14, 12};
     for (size_t i = 0; i < countof(cases); i++)
         assert_int_equal(address_parse(cases[i], lengths[i], &address, NULL), -EINVAL);
@@ -203,10 +228,33 @@ static void domains_alone(void **state)
 static void random_bytes_never_crash_and_normal_forms_are_fixed_points(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {
-        "a", "B", "z9", ".", "-", "@", "example", ".com", "xn--", "xn--bcher-kva", "\xc3\xbc", "\xc3\x9f", "\xe3\x80\x82",
-        "\xd9\x85", "\xe2\x80\x8d", "\"", "\\", " ", "+", "_", "\xf0\x9f\x92\xa9", "\xcc\x88", "1", "K", "\xe2\x84\xaa",
-        "\xef\xbc\xa1", "\xc4\xb0"};
+    static const char *const pieces[] = {"a",
+                                         "B",
+                                         "z9",
+                                         ".",
+                                         "-",
+                                         "@",
+                                         "example",
+                                         ".com",
+                                         "xn--",
+                                         "xn--bcher-kva",
+                                         "\xc3\xbc",
+                                         "\xc3\x9f",
+                                         "\xe3\x80\x82",
+                                         "\xd9\x85",
+                                         "\xe2\x80\x8d",
+                                         "\"",
+                                         "\\",
+                                         " ",
+                                         "+",
+                                         "_",
+                                         "\xf0\x9f\x92\xa9",
+                                         "\xcc\x88",
+                                         "1",
+                                         "K",
+                                         "\xe2\x84\xaa",
+                                         "\xef\xbc\xa1",
+                                         "\xc4\xb0"};
     uint64_t seed = 99;
     unsigned accepted = 0;
     for (int round = 0; round < 60000; round++) {

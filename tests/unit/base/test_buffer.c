@@ -122,9 +122,9 @@ static void random_appends_equal_a_plain_copy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(empty_buffer_is_empty_text),      cmocka_unit_test(appends_grow_and_terminate),
-        cmocka_unit_test(printf_longer_than_the_room),     cmocka_unit_test(past_the_limit_nothing_is_appended),
-        cmocka_unit_test(sizes_that_wrap_are_refused),     cmocka_unit_test(random_appends_equal_a_plain_copy),
+        cmocka_unit_test(empty_buffer_is_empty_text),  cmocka_unit_test(appends_grow_and_terminate),
+        cmocka_unit_test(printf_longer_than_the_room), cmocka_unit_test(past_the_limit_nothing_is_appended),
+        cmocka_unit_test(sizes_that_wrap_are_refused), cmocka_unit_test(random_appends_equal_a_plain_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

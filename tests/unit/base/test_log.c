@@ -98,7 +98,7 @@ static void quote_escapes_and_cuts(void **state)
         {"0123456789", "\"012345...\"", 12},
         {"0123456789", "\"...\"", 6},
         {"\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4", "\"\xc3\xa4...\"", 9}, /* never half a character */
-        {"\n\n\n\n\n", "\"\\n...\"", 9},                               /* never half an escape */
+        {"\n\n\n\n\n", "\"\\n...\"", 9},                            /* never half an escape */
     };
     for (size_t i = 0; i < countof(cases); i++) {
         char out[64];

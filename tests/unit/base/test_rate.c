@@ -37,9 +37,28 @@ static void good_rates_round_trip(void **state)
 static void bad_rates_are_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "fast", "100", "100/", "/s", "0/s", "-1/s", "+1/s", "1.5/s", "100/S", "100/sec", "100 /s",
-                                      "100/ s", " 100/s", "100/s ", "4294967296/s", "99999999999999999999/s", "100/m",
-                                      "unlimited/s", "Unlimited", "0x10/s", "1/s/s"};
+    static const char *const bad[] = {"",
+                                      "fast",
+                                      "100",
+                                      "100/",
+                                      "/s",
+                                      "0/s",
+                                      "-1/s",
+                                      "+1/s",
+                                      "1.5/s",
+                                      "100/S",
+                                      "100/sec",
+                                      "100 /s",
+                                      "100/ s",
+                                      " 100/s",
+                                      "100/s ",
+                                      "4294967296/s",
+                                      "99999999999999999999/s",
+                                      "100/m",
+                                      "unlimited/s",
+                                      "Unlimited",
+                                      "0x10/s",
+                                      "1/s/s"};
     for (size_t i = 0; i < countof(bad); i++) {
         struct rate rate;
         assert_int_equal(rate_parse(bad[i], &rate), -EINVAL);

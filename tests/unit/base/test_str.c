@@ -66,17 +66,17 @@ static void utf8_is_strict(void **state)
         {"\xc3\xa4", true},
         {"\xe2\x82\xac", true},
         {"\xf0\x9f\x92\xa9", true},
-        {"\xf4\x8f\xbf\xbf", true},      /* U+10FFFF */
-        {"\xf4\x90\x80\x80", false},     /* one more */
-        {"\xc0\x80", false},             /* overlong NUL */
-        {"\xc1\xbf", false},             /* overlong DEL */
-        {"\xe0\x80\xaf", false},         /* overlong '/' */
-        {"\xf0\x80\x80\xaf", false},     /* overlong again */
-        {"\xed\xa0\x80", false},         /* surrogate */
-        {"\xed\x9f\xbf", true},          /* the last before the surrogates */
-        {"\x80", false},                 /* continuation alone */
-        {"\xc3", false},                 /* cut */
-        {"\xe2\x82", false},             /* cut */
+        {"\xf4\x8f\xbf\xbf", true},  /* U+10FFFF */
+        {"\xf4\x90\x80\x80", false}, /* one more */
+        {"\xc0\x80", false},         /* overlong NUL */
+        {"\xc1\xbf", false},         /* overlong DEL */
+        {"\xe0\x80\xaf", false},     /* overlong '/' */
+        {"\xf0\x80\x80\xaf", false}, /* overlong again */
+        {"\xed\xa0\x80", false},     /* surrogate */
+        {"\xed\x9f\xbf", true},      /* the last before the surrogates */
+        {"\x80", false},             /* continuation alone */
+        {"\xc3", false},             /* cut */
+        {"\xe2\x82", false},         /* cut */
         {"\xc3(", false},
         {"\xf8\x88\x80\x80\x80", false}, /* five bytes */
         {"\xff", false},
@@ -148,8 +148,8 @@ static void durations_need_a_unit(void **state)
         const char *text;
         int64_t ms;
     } good[] = {
-        {"0", 0},           {"0s", 0},         {"500ms", 500},         {"30s", 30000},         {"5min", 300000},
-        {"5m", 300000},     {"4h", 14400000},  {"3d", 259200000},      {"2w", 1209600000},     {"000", 0},
+        {"0", 0},       {"0s", 0},        {"500ms", 500},    {"30s", 30000},     {"5min", 300000},
+        {"5m", 300000}, {"4h", 14400000}, {"3d", 259200000}, {"2w", 1209600000}, {"000", 0},
     };
     int64_t ms;
     for (size_t i = 0; i < countof(good); i++) {
@@ -157,8 +157,20 @@ static void durations_need_a_unit(void **state)
         assert_int_equal(str_parse_duration_ms(good[i].text, &ms), 0);
         assert_true(ms == good[i].ms);
     }
-    static const char *const bad[] = {"", "5", "s", "5 s", "-5s", "5S", "1h30m", "5mins", "0x5s", "99999999999999999d",
-                                      "9223372036854775807w", "99999999999999999999999999s", "1.5h", " 5s"};
+    static const char *const bad[] = {"",
+                                      "5",
+                                      "s",
+                                      "5 s",
+                                      "-5s",
+                                      "5S",
+                                      "1h30m",
+                                      "5mins",
+                                      "0x5s",
+                                      "99999999999999999d",
+                                      "9223372036854775807w",
+                                      "99999999999999999999999999s",
+                                      "1.5h",
+                                      " 5s"};
     for (size_t i = 0; i < countof(bad); i++)
         assert_int_equal(str_parse_duration_ms(bad[i], &ms), -EINVAL);
     assert_int_equal(str_parse_duration_ms(NULL, &ms), -EINVAL);

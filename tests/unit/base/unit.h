@@ -1,5 +1,6 @@
 /*
- * unit.h - what every cmocka program of this folder includes: cmocka with the headers that it expects before it, and a small repeatable random source.
+ * unit.h - what every cmocka program of this folder includes: cmocka with the headers that it expects before it, and a
+ * small repeatable random source.
  */
 #ifndef POSTHASTE_TESTS_UNIT_BASE_UNIT_H
 #define POSTHASTE_TESTS_UNIT_BASE_UNIT_H

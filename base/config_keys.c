@@ -1,0 +1,207 @@
+/*
+ * config_keys.c - the table of every section and key, and the defaults.
+ *
+ * Nothing is parsed here. The bounds are what the engine can make sense of, not advice: a hundred thousand connections
+ * to one site is a typing error.
+ */
+#include "base/config_private.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/str.h"
+
+#define SECOND_MS INT64_C(1000)
+#define MINUTE_MS (60 * SECOND_MS)
+#define HOUR_MS (60 * MINUTE_MS)
+#define DAY_MS (24 * HOUR_MS)
+#define LONGEST_MS (366 * DAY_MS)
+
+#define FIELD(type, field) .offset = offsetof(struct type, field)
+#define LIST(type, field, count) .offset = offsetof(struct type, field), .count_offset = offsetof(struct type, count)
+
+static const struct config_key top_keys[] = {
+    {"hostname", KIND_HOSTNAME, FIELD(config, hostname)},
+    {"data_dir", KIND_PATH, FIELD(config, data_dir)},
+    {"listen", KIND_LISTEN, FIELD(config, listen_host)},
+    {"public_url", KIND_URL, FIELD(config, public_url)},
+    {"bounce_domain", KIND_DOMAIN, FIELD(config, bounce_domain)},
+    {"log_level", KIND_LEVEL, FIELD(config, log_level)},
+    {"loops", KIND_U32, FIELD(config, loops), .min = 1, .max = 256},
+    {"compose_threads", KIND_U32, FIELD(config, compose_threads), .min = 1, .max = 1024},
+    {"on_uncertain", KIND_UNCERTAIN, FIELD(config, on_uncertain)},
+    {"expires_after", KIND_DURATION, FIELD(config, expires_after_ms), .min = 1, .max = LONGEST_MS},
+    {"shutdown", KIND_DURATION, FIELD(config, shutdown_ms), .min = 0, .max = DAY_MS},
+};
+static const struct config_key dns_keys[] = {
+    {"server", KIND_DNS, FIELD(config, dns_server)},
+};
+static const struct config_key retry_keys[] = {
+    {"first", KIND_DURATION, FIELD(config, retry_first_ms), .min = 1, .max = LONGEST_MS},
+    {"max", KIND_DURATION, FIELD(config, retry_max_ms), .min = 1, .max = LONGEST_MS},
+};
+static const struct config_key route_keys[] = {
+    {"host", KIND_HOST, FIELD(config_route, host), .required = true},
+    {"port", KIND_PORT, FIELD(config_route, port), .min = 1, .max = 65535},
+    {"tls", KIND_TLS, FIELD(config_route, tls)},
+};
+static const struct config_key source_keys[] = {
+    {"address", KIND_ADDRESS, FIELD(config_source, address), .required = true},
+    {"hostname", KIND_HOSTNAME, FIELD(config_source, hostname)},
+};
+static const struct config_key pool_keys[] = {
+    {"sources", KIND_NAMES, LIST(config_pool, sources, source_count), .required = true},
+};
+static const struct config_key profile_keys[] = {
+    {"mx", KIND_PATTERNS, LIST(config_profile, mx, mx_count)},
+    {"domain", KIND_PATTERNS, LIST(config_profile, domain, domain_count)},
+    {"connections", KIND_U32, FIELD(config_profile, connections), .min = 1, .max = 10000},
+    {"messages_per_connection", KIND_U32, FIELD(config_profile, messages_per_connection), .min = 1, .max = 1000000},
+    {"rate", KIND_RATE, FIELD(config_profile, rate)},
+    {"pipeline_depth", KIND_U32, FIELD(config_profile, pipeline_depth), .min = 1, .max = 1000},
+    {"tls", KIND_TLS, FIELD(config_profile, tls)},
+    {"idle_timeout", KIND_DURATION, FIELD(config_profile, idle_timeout_ms), .min = 0, .max = HOUR_MS},
+};
+static const struct config_key domain_keys[] = {
+    {"rate", KIND_RATE, FIELD(config_domain, rate)},
+    {"connections", KIND_U32, FIELD(config_domain, connections), .min = 1, .max = 10000},
+};
+
+_Static_assert(countof(top_keys) <= CONFIG_KEYS_MAX && countof(profile_keys) <= CONFIG_KEYS_MAX, "CONFIG_KEYS_MAX");
+_Static_assert(offsetof(struct config_route, pattern) == 0 && offsetof(struct config_source, name) == 0 &&
+                   offsetof(struct config_pool, name) == 0 && offsetof(struct config_profile, name) == 0 &&
+                   offsetof(struct config_domain, name) == 0,
+               "the title is the first field");
+
+#define ITEMS(type, array, count)                                                                                      \
+    .array_offset = offsetof(struct config, array), .count_offset = offsetof(struct config, count),                    \
+    .item_bytes = sizeof(struct type)
+
+const struct config_section config_sections[CONFIG_SECTIONS] = {
+    {NULL, top_keys, countof(top_keys), TITLE_NONE, 0, 0, 0},
+    {"dns", dns_keys, countof(dns_keys), TITLE_NONE, 0, 0, 0},
+    {"retry", retry_keys, countof(retry_keys), TITLE_NONE, 0, 0, 0},
+    {"route", route_keys, countof(route_keys), TITLE_PATTERN, ITEMS(config_route, routes, route_count)},
+    {"source", source_keys, countof(source_keys), TITLE_NAME, ITEMS(config_source, sources, source_count)},
+    {"pool", pool_keys, countof(pool_keys), TITLE_NAME, ITEMS(config_pool, pools, pool_count)},
+    {"profile", profile_keys, countof(profile_keys), TITLE_NAME, ITEMS(config_profile, profiles, profile_count)},
+    {"domain", domain_keys, countof(domain_keys), TITLE_PATTERN, ITEMS(config_domain, domains, domain_count)},
+};
+const struct config_section *const config_profile_section = &config_sections[6];
+
+bool config_kind_is_list(enum config_kind kind)
+{
+    return kind == KIND_NAMES || kind == KIND_PATTERNS;
+}
+
+const char *config_tls_name(size_t policy)
+{
+    static const char *const names[] = {"none", "opportunistic", "required", "verified"};
+    return policy < countof(names) ? names[policy] : NULL;
+}
+
+const char *config_uncertain_name(size_t policy)
+{
+    static const char *const names[] = {"resend", "hold"};
+    return policy < countof(names) ? names[policy] : NULL;
+}
+
+/* The system's name, if it can be said in EHLO. */
+static char *default_hostname(void)
+{
+    char name[256];
+    const struct config_key key = {.name = "hostname", .kind = KIND_HOSTNAME};
+    char *value = NULL;
+    if (gethostname(name, sizeof(name)) != 0)
+        name[0] = '\0';
+    name[sizeof(name) - 1] = '\0';
+    if (config_set_value(&key, name, &value, NULL) == 0)
+        return value;
+    return str_dup("localhost");
+}
+
+/* What a new item is before its keys are read. False: no memory. */
+static bool item_defaults(const struct config *config, const struct config_section *section, void *item)
+{
+    if (section->keys == route_keys) {
+        struct config_route *route = item;
+        route->port = 25;
+        route->tls = TLS_OPPORTUNISTIC;
+    } else if (section->keys == source_keys) {
+        struct config_source *source = item;
+        source->hostname = str_dup("");
+        return source->hostname != NULL;
+    } else if (section->keys == profile_keys && item == config->profiles) {
+        *(struct config_profile *)item = (struct config_profile){.connections = 10,
+                                                                 .messages_per_connection = 100,
+                                                                 .rate = {100, 1000000},
+                                                                 .pipeline_depth = 10,
+                                                                 .tls = TLS_OPPORTUNISTIC,
+                                                                 .idle_timeout_ms = 5 * SECOND_MS};
+    } else if (section->keys == profile_keys) {
+        /* What a profile leaves out is what the profile "default" says. */
+        struct config_profile *profile = item;
+        *profile = config->profiles[0];
+        profile->name = NULL;
+        profile->mx = profile->domain = NULL;
+        profile->mx_count = profile->domain_count = 0;
+    }
+    return true;
+}
+
+void *config_add_item(struct config *config, const struct config_section *section, char *title)
+{
+    void **array = (void **)(void *)((char *)config + section->array_offset);
+    size_t *count = (size_t *)(void *)((char *)config + section->count_offset);
+    void *items = reallocarray(*array, *count + 1, section->item_bytes);
+    if (items == NULL)
+        return NULL;
+    *array = items;
+    void *item = (char *)items + *count * section->item_bytes;
+    memset(item, 0, section->item_bytes);
+    if (!item_defaults(config, section, item))
+        return NULL;
+    *(char **)item = title;
+    (*count)++;
+    return item;
+}
+
+static uint32_t cores(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > 256 ? 256 : (uint32_t)n;
+}
+
+struct config *config_defaults(void)
+{
+    struct config *config = calloc(1, sizeof(*config));
+    if (config == NULL)
+        return NULL;
+    config->file = str_dup("");
+    config->hostname = default_hostname();
+    config->data_dir = str_dup("./posthaste-data");
+    config->listen_host = str_dup("127.0.0.1");
+    config->listen_port = 8025;
+    config->public_url = str_dup("");
+    config->bounce_domain = str_dup("");
+    config->dns_server = str_dup("");
+    config->log_level = LOG_LEVEL_INFO;
+    config->compose_threads = cores();
+    config->loops = MAX_OF(config->compose_threads / 2, 1U);
+    config->on_uncertain = UNCERTAIN_RESEND;
+    config->retry_first_ms = 5 * MINUTE_MS;
+    config->retry_max_ms = 4 * HOUR_MS;
+    config->expires_after_ms = 3 * DAY_MS;
+    config->shutdown_ms = 30 * SECOND_MS;
+
+    char *name = str_dup("default");
+    bool whole = config->file != NULL && config->hostname != NULL && config->data_dir != NULL &&
+                 config->listen_host != NULL && config->public_url != NULL && config->bounce_domain != NULL &&
+                 config->dns_server != NULL && name != NULL;
+    if (!whole || config_add_item(config, config_profile_section, name) == NULL) {
+        free(name);
+        config_free(config);
+        return NULL;
+    }
+    return config;
+}
