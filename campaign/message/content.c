@@ -1,0 +1,453 @@
+/*
+ * content.c - a campaign's JSON into a struct content: every fault of it found and named, everything that is the same for all recipients done once.
+ *
+ * The checks go on after the first fault, so that a person sees all of them. What is constant (From, Reply-To, List-Id, a subject
+ * without tags, …) is written as header fields here and only copied later.
+ *
+ * Success means that a message can be composed for any recipient, save for sizes that values bring along. Lists, schedule and the like are not looked at.
+ */
+#include "campaign/message/content.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+
+#include "campaign/message/header.h"
+
+#define NAME_MAX_BYTES 256
+#define SUBJECT_MAX_BYTES HEADER_VALUE_MAX_BYTES
+#define PUBLIC_URL_MAX_BYTES 512
+#define SLUG_BYTES 64
+#define TAGS_MAX 20
+
+struct compile {
+    const struct content_options *options;
+    struct content *content;
+    struct problem *problem;
+    struct error *err;
+    bool faulty; /* something went into `problem` */
+    const char *tag; /* the first of tags[], or NULL */
+};
+
+#define FAULT(compile, field, ...) ((compile)->faulty = true, problem_add((compile)->problem, (field), __VA_ARGS__))
+
+/* A header text as posted is one line: what a recipient's attribute brings is neutralised, what the author writes is refused. */
+static bool is_line(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if ((uint8_t)text[i] < 0x20 || text[i] == 0x7f)
+            return false;
+    return true;
+}
+
+/* The string member `key` of `object`: NULL when absent (or null) or faulty. */
+static const char *take_string(struct compile *compile, const json_t *object, const char *key, const char *field,
+                               size_t max_bytes, size_t *len)
+{
+    const json_t *value = json_object_get(object, key);
+    *len = 0;
+    if (value == NULL || json_is_null(value))
+        return NULL;
+    if (!json_is_string(value)) {
+        FAULT(compile, field, "must be a string");
+        return NULL;
+    }
+    *len = json_string_length(value);
+    if (*len > max_bytes) {
+        FAULT(compile, field, "is too long: %zu bytes, at most %zu are allowed", *len, max_bytes);
+        return NULL;
+    }
+    return json_string_value(value);
+}
+
+static const char *take_line(struct compile *compile, const json_t *object, const char *key, const char *field,
+                             size_t max_bytes, size_t *len)
+{
+    const char *text = take_string(compile, object, key, field, max_bytes, len);
+    if (text == NULL || is_line(text, *len))
+        return text;
+    FAULT(compile, field, "must be one line, without control characters");
+    return NULL;
+}
+
+static int take_address(struct compile *compile, const char *text, size_t len, const char *field, struct address *out)
+{
+    struct error why = {{0}};
+    if (address_parse(text, len, out, &why) == 0)
+        return 0;
+    FAULT(compile, field, "is not an e-mail address: %s", why.text);
+    return -EINVAL;
+}
+
+static int compile_from(struct compile *compile)
+{
+    const json_t *from = json_object_get(compile->options->spec, "from");
+    if (!json_is_object(from)) {
+        FAULT(compile, "from", from == NULL ? "is missing" : "must be an object with email and name");
+        return 0;
+    }
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)from, key, value)
+    {
+        char field[64];
+        (void)snprintf(field, sizeof(field), "from.%s", key);
+        if (strcmp(key, "email") != 0 && strcmp(key, "name") != 0)
+            FAULT(compile, field, "is not a known field");
+    }
+    size_t len = 0;
+    const char *name = take_line(compile, from, "name", "from.name", NAME_MAX_BYTES, &len);
+    compile->content->from_name = str_dup(name != NULL ? name : "");
+    if (compile->content->from_name == NULL)
+        return error_memory(compile->err);
+    const char *email = take_string(compile, from, "email", "from.email", ADDRESS_MAX_BYTES, &len);
+    if (email != NULL)
+        (void)take_address(compile, email, len, "from.email", &compile->content->from);
+    else if (!json_is_string(json_object_get(from, "email")))
+        FAULT(compile, "from.email", "is missing");
+    return 0;
+}
+
+/* A template from a member that is there; its fault goes to `field`. */
+static int compile_template(struct compile *compile, const char *text, size_t len, const char *field,
+                            struct template **out)
+{
+    struct error why = {{0}};
+    int rc = template_compile(text, len, out, &why);
+    if (rc == -EINVAL) {
+        FAULT(compile, field, "%s", why.text);
+        return 0;
+    }
+    if (rc < 0)
+        return error_memory(compile->err);
+    compile->content->uses_attributes = compile->content->uses_attributes || (*out)->uses_attributes;
+    return 0;
+}
+
+static int compile_subject(struct compile *compile)
+{
+    size_t len = 0;
+    const json_t *spec = compile->options->spec;
+    const char *subject = take_line(compile, spec, "subject", "subject", SUBJECT_MAX_BYTES, &len);
+    if (subject == NULL || len == 0) {
+        const json_t *given = json_object_get(spec, "subject");
+        if (!json_is_string(given) ? given == NULL || json_is_null(given) : json_string_length(given) == 0)
+            FAULT(compile, "subject", "is missing");
+        return 0;
+    }
+    return compile_template(compile, subject, len, "subject", &compile->content->subject);
+}
+
+static int make_part(struct compile *compile, struct template *template, enum template_escape escape, struct part **out)
+{
+    return part_create(template, escape, out) < 0 ? error_memory(compile->err) : 0;
+}
+
+static int compile_parts(struct compile *compile)
+{
+    struct content *content = compile->content;
+    const json_t *spec = compile->options->spec;
+    size_t html_len = 0;
+    size_t text_len = 0;
+    const char *html = take_string(compile, spec, "html", "html", CONTENT_PART_MAX_BYTES, &html_len);
+    const char *text = take_string(compile, spec, "text", "text", CONTENT_PART_MAX_BYTES, &text_len);
+    struct template *html_template = NULL;
+    struct template *text_template = NULL;
+    if (html_len == 0 && text_len == 0) {
+        /* What is there but not a usable string has been told already. */
+        bool given = json_object_get(spec, "html") != NULL || json_object_get(spec, "text") != NULL;
+        if (!given || html != NULL || text != NULL)
+            FAULT(compile, "html", "is missing: give html, text or both");
+        return 0;
+    }
+    int rc = 0;
+    if (html != NULL && html_len > 0)
+        rc = compile_template(compile, html, html_len, "html", &html_template);
+    if (rc == 0 && text != NULL && text_len > 0)
+        rc = compile_template(compile, text, text_len, "text", &text_template);
+    if (rc == 0 && html_template != NULL && text_len == 0)
+        rc = template_text_from_html(html_template, &text_template, compile->err);
+    if (rc < 0) {
+        template_free(html_template);
+        template_free(text_template);
+        return rc;
+    }
+    if (text_template != NULL)
+        rc = make_part(compile, text_template, TEMPLATE_PLAIN, &content->text);
+    if (html_template != NULL && rc == 0)
+        rc = make_part(compile, html_template, TEMPLATE_HTML, &content->html);
+    else
+        template_free(html_template);
+    return rc;
+}
+
+static int compile_header(struct compile *compile, const char *name, const json_t *value)
+{
+    struct content *content = compile->content;
+    char field[64];
+    (void)snprintf(field, sizeof(field), "headers.%s", name);
+    if (!header_name_valid(name)) {
+        FAULT(compile, field, "is not a header field name");
+    } else if (header_name_protected(name)) {
+        FAULT(compile, field, "is written by posthaste itself and cannot be set");
+    } else if (!json_is_string(value)) {
+        FAULT(compile, field, "must be a string");
+    } else if (json_string_length(value) > HEADER_VALUE_MAX_BYTES) {
+        FAULT(compile, field, "is too long: at most %d bytes are allowed", HEADER_VALUE_MAX_BYTES);
+    } else if (!is_line(json_string_value(value), json_string_length(value))) {
+        FAULT(compile, field, "must be one line, without control characters");
+    } else if (content->field_count == CONTENT_HEADERS_MAX) {
+        FAULT(compile, "headers", "has more than %d fields", CONTENT_HEADERS_MAX);
+    } else {
+        for (size_t i = 0; i < content->field_count; i++)
+            if (str_eq_nocase(content->fields[i].name, name)) {
+                FAULT(compile, field, "is given twice");
+                return 0;
+            }
+        struct content_field *made = &content->fields[content->field_count];
+        int rc = compile_template(compile, json_string_value(value), json_string_length(value), field, &made->template);
+        if (rc < 0 || made->template == NULL)
+            return rc;
+        made->name = str_dup(name);
+        content->field_count++;
+        return made->name != NULL ? 0 : error_memory(compile->err);
+    }
+    return 0;
+}
+
+static int compile_headers(struct compile *compile)
+{
+    json_t *headers = json_object_get(compile->options->spec, "headers");
+    if (headers == NULL || json_is_null(headers))
+        return 0;
+    if (!json_is_object(headers)) {
+        FAULT(compile, "headers", "must be an object of field names and values");
+        return 0;
+    }
+    const char *name;
+    json_t *value;
+    json_object_foreach(headers, name, value)
+    {
+        int rc = compile_header(compile, name, value);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static void check_tags(struct compile *compile)
+{
+    const json_t *tags = json_object_get(compile->options->spec, "tags");
+    if (tags == NULL || json_is_null(tags))
+        return;
+    if (!json_is_array(tags) || json_array_size(tags) > TAGS_MAX) {
+        FAULT(compile, "tags", "must be an array of at most %d strings", TAGS_MAX);
+        return;
+    }
+    for (size_t i = 0; i < json_array_size(tags); i++)
+        if (!json_is_string(json_array_get(tags, i))) {
+            FAULT(compile, "tags", "must be an array of at most %d strings", TAGS_MAX);
+            return;
+        }
+    compile->tag = json_string_value(json_array_get(tags, 0));
+}
+
+/* Letters and digits of a name joined by single hyphens; a name without any gets a number made of its bytes. */
+static void make_slug(const char *name, char out[SLUG_BYTES])
+{
+    size_t len = 0;
+    for (const char *p = name; *p != '\0' && len < SLUG_BYTES - 1; p++) {
+        char c = ascii_lower(*p);
+        if ((c >= 'a' && c <= 'z') || ascii_is_digit(c))
+            out[len++] = c;
+        else if (len > 0 && out[len - 1] != '-')
+            out[len++] = '-';
+    }
+    while (len > 0 && out[len - 1] == '-')
+        len--;
+    out[len] = '\0';
+    uint8_t digest[32];
+    if (len == 0 && digest_sha256(name, strlen(name), digest) == 0)
+        (void)snprintf(out, SLUG_BYTES, "list-%02x%02x%02x%02x", digest[0], digest[1], digest[2], digest[3]);
+}
+
+/* List-Id (RFC 2919), one-click unsubscribe (RFC 8058), Feedback-ID (campaign:tag:stream:sender, as Gmail reads it). */
+static void write_list_fields(struct compile *compile)
+{
+    struct content *content = compile->content;
+    char slug[SLUG_BYTES] = "campaign";
+    char text[DOMAIN_MAX_BYTES + 2 * SLUG_BYTES + 64];
+    if (compile->options->list_count > 0) {
+        const char *list = compile->options->list_names[0];
+        make_slug(list, slug);
+        (void)snprintf(text, sizeof(text), "%s.%s", slug, address_domain(&content->from));
+        header_phrase_id(&content->head, "List-Id", list, text);
+    }
+    if (compile->tag != NULL)
+        make_slug(compile->tag, slug);
+    (void)snprintf(text, sizeof(text), "%lld:%s:bulk:%s", (long long)content->campaign_id, slug,
+                   address_domain(&content->from));
+    header_text(&content->head, "Feedback-ID", text, strlen(text));
+    header_raw(&content->head, "List-Unsubscribe-Post", "List-Unsubscribe=One-Click");
+}
+
+/* A field without tags is written now; one with tags stays. */
+static void write_fixed_fields(struct content *content)
+{
+    static const struct template_values none = {0};
+    size_t kept = 0;
+    for (size_t i = 0; i < content->field_count; i++) {
+        struct content_field field = content->fields[i];
+        if (field.template->uses_values) {
+            content->fields[kept++] = field;
+            continue;
+        }
+        struct buffer text = BUFFER_INIT(0);
+        template_render(field.template, &none, TEMPLATE_PLAIN, &text, &(unsigned){0});
+        header_text(&content->head, field.name, buffer_text(&text), text.len);
+        content->head.failed = content->head.failed || text.failed;
+        buffer_finish(&text);
+        template_free(field.template);
+        free(field.name);
+    }
+    content->field_count = kept;
+}
+
+static int write_head(struct compile *compile)
+{
+    struct content *content = compile->content;
+    static const struct template_values none = {0};
+    size_t len = 0;
+    header_mailbox(&content->head, "From", content->from_name, content->from.text);
+    content->utf8 = content->from.utf8;
+    const char *reply_to = take_string(compile, compile->options->spec, "reply_to", "reply_to", ADDRESS_MAX_BYTES, &len);
+    struct address reply = {.at = 0};
+    if (reply_to != NULL && len > 0 && take_address(compile, reply_to, len, "reply_to", &reply) == 0) {
+        header_mailbox(&content->head, "Reply-To", "", reply.text);
+        content->utf8 = content->utf8 || reply.utf8;
+    }
+    if (content->subject != NULL && !content->subject->uses_values) {
+        struct buffer text = BUFFER_INIT(0);
+        template_render(content->subject, &none, TEMPLATE_PLAIN, &text, &(unsigned){0});
+        header_text(&content->head, "Subject", buffer_text(&text), text.len);
+        content->head.failed = content->head.failed || text.failed;
+        buffer_finish(&text);
+    }
+    write_list_fields(compile);
+    write_fixed_fields(content);
+    header_raw(&content->head, "MIME-Version", "1.0");
+    char text[128];
+    if (content->html != NULL) {
+        (void)snprintf(text, sizeof(text), "multipart/alternative; boundary=\"%s\"", content->boundary);
+        header_raw(&content->head, "Content-Type", text);
+    } else {
+        header_raw(&content->head, "Content-Type", "text/plain; charset=utf-8");
+        header_raw(&content->head, "Content-Transfer-Encoding", "quoted-printable");
+    }
+    return content->head.failed ? error_memory(compile->err) : 0;
+}
+
+/* What comes from the configuration: a fault there is not the author's. */
+static int copy_options(struct compile *compile)
+{
+    const struct content_options *options = compile->options;
+    struct content *content = compile->content;
+    char domain[DOMAIN_MAX_BYTES + 1];
+    const char *from_domain = content->from.at > 0 ? address_domain(&content->from) : "";
+    size_t url_len = strlen(options->public_url);
+    while (url_len > 0 && options->public_url[url_len - 1] == '/')
+        url_len--;
+    for (size_t i = 0; i < url_len; i++)
+        if (options->public_url[i] <= ' ' || options->public_url[i] > '~' || strchr("<>\"", options->public_url[i]) != NULL)
+            return error_set(compile->err, -EINVAL, "public_url is not a URL: \"%s\"", options->public_url);
+    if (url_len == 0 || url_len > PUBLIC_URL_MAX_BYTES)
+        return error_set(compile->err, -EINVAL, "public_url is empty or longer than %d bytes", PUBLIC_URL_MAX_BYTES);
+    bool own_domain = options->bounce_domain != NULL && options->bounce_domain[0] != '\0';
+    if (own_domain) {
+        int rc = domain_normalise(options->bounce_domain, strlen(options->bounce_domain), domain, compile->err);
+        if (rc < 0)
+            return error_prefix(compile->err, rc, "bounce_domain");
+    }
+    content->campaign_id = options->campaign_id;
+    content->mac = options->mac;
+    content->campaign_name = str_dup(options->campaign_name != NULL ? options->campaign_name : "");
+    content->return_domain = str_dup(own_domain ? domain : from_domain);
+    content->unsubscribe_prefix = str_printf("%.*s/u/", (int)url_len, options->public_url);
+    bool copied = content->campaign_name != NULL && content->return_domain != NULL && content->unsubscribe_prefix != NULL;
+    if (options->dkim_key != NULL) {
+        content->dkim_key = dkim_key_ref(options->dkim_key);
+        content->dkim_selector = str_dup(options->dkim_selector);
+        content->dkim_domain = str_dup(options->dkim_domain != NULL ? options->dkim_domain : from_domain);
+        copied = copied && content->dkim_selector != NULL && content->dkim_domain != NULL;
+    }
+    /* "=_" never occurs in quoted-printable text (RFC 2045 section 6.7), so no part can hold this line. */
+    (void)snprintf(content->boundary, sizeof(content->boundary), "=_posthaste_%lld", (long long)content->campaign_id);
+    return copied ? 0 : error_memory(compile->err);
+}
+
+int content_compile(const struct content_options *options, struct content **out, struct problem *problem,
+                    struct error *err)
+{
+    *out = NULL;
+    struct content *content = calloc(1, sizeof(*content));
+    if (content == NULL)
+        return error_memory(err);
+    atomic_init(&content->references, 1);
+    struct compile compile = {.options = options, .content = content, .problem = problem, .err = err};
+    int rc = compile_from(&compile);
+    if (rc == 0)
+        rc = compile_subject(&compile);
+    if (rc == 0)
+        rc = compile_parts(&compile);
+    if (rc == 0)
+        rc = compile_headers(&compile);
+    if (rc == 0)
+        rc = copy_options(&compile);
+    if (rc == 0) {
+        check_tags(&compile);
+        rc = write_head(&compile);
+    }
+    if (rc == 0 && compile.faulty)
+        rc = error_set(err, -EINVAL, "the campaign's content is not usable");
+    if (rc < 0)
+        content_unref(content);
+    else
+        *out = content;
+    return rc;
+}
+
+struct content *content_ref(struct content *content)
+{
+    atomic_fetch_add_explicit(&content->references, 1, memory_order_relaxed);
+    return content;
+}
+
+void content_unref(struct content *content)
+{
+    if (content == NULL || atomic_fetch_sub_explicit(&content->references, 1, memory_order_acq_rel) != 1)
+        return;
+    for (size_t i = 0; i < content->field_count; i++) {
+        free(content->fields[i].name);
+        template_free(content->fields[i].template);
+    }
+    template_free(content->subject);
+    part_free(content->html);
+    part_free(content->text);
+    buffer_finish(&content->head);
+    dkim_key_unref(content->dkim_key);
+    free(content->campaign_name);
+    free(content->from_name);
+    free(content->return_domain);
+    free(content->unsubscribe_prefix);
+    free(content->dkim_domain);
+    free(content->dkim_selector);
+    free(content);
+}
+
+const char *content_from_domain(const struct content *content)
+{
+    return address_domain(&content->from);
+}

@@ -1,0 +1,43 @@
+/*
+ * content.h - what content_compile() makes and message_compose() reads. Private to the folder.
+ */
+#ifndef POSTHASTE_CAMPAIGN_MESSAGE_CONTENT_H
+#define POSTHASTE_CAMPAIGN_MESSAGE_CONTENT_H
+
+#include <stdatomic.h>
+
+#include "base/address.h"
+
+#include "campaign/message/message.h"
+#include "campaign/message/mime.h"
+
+#define BOUNDARY_BYTES 48
+
+/* A header field with tags: rendered, then written by header_text(). */
+struct content_field {
+    char *name;
+    struct template *template;
+};
+
+struct content {
+    atomic_uint references;
+    int64_t campaign_id;
+    char *campaign_name;
+    struct address from;
+    char *from_name;
+    char *return_domain;       /* of the return path */
+    char *unsubscribe_prefix;  /* "https://…/u/" */
+    struct buffer head;        /* the fields that are the same for all recipients, written */
+    struct template *subject;
+    struct content_field fields[CONTENT_HEADERS_MAX];
+    size_t field_count;
+    struct part *html, *text;  /* text is never NULL; html NULL = text only */
+    char boundary[BOUNDARY_BYTES];
+    bool uses_attributes;
+    bool utf8;                 /* an address of the head has UTF-8 */
+    const struct mac_key *mac;
+    struct dkim_key *dkim_key; /* NULL = unsigned */
+    char *dkim_domain, *dkim_selector;
+};
+
+#endif

@@ -1,0 +1,274 @@
+/*
+ * mime.c - the quoted-printable encoder, and parts that are encoded ahead where that is exact.
+ *
+ * A soft line break depends on the position in the output line only, and a line of the template that holds no tag starts at position 0 and
+ * ends with a line end; so its encoding is the same for every recipient. Such lines are encoded when the part is made and copied afterwards. Only lines that hold
+ * a tag go through the encoder for each recipient.
+ *
+ * White space at the end of a line must be encoded (RFC 2045 section 6.7 rule 3): it is written plain and put right when the line
+ * ends, which spares looking ahead across the pieces. A dot at the beginning of a line is encoded, for receivers that are careless with SMTP's dot-stuffing.
+ */
+#include "campaign/message/mime.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "campaign/message/html.h"
+
+#define LINE_BYTES 75u /* and "=" of a soft line break makes 76 */
+#define CHUNK_BYTES ((size_t)4096)
+
+enum { OTHER, LITERAL };
+/* Space and tab are literal; the end of the line looks back at them. */
+static const uint8_t kinds[256] = {
+    ['\t'] = LITERAL, [' ' ... '<'] = LITERAL, ['>' ... '~'] = LITERAL,
+};
+
+static const char hex[] = "0123456789ABCDEF";
+
+static char *put_soft_break(struct qp *qp, char *to)
+{
+    memcpy(to, "=\r\n", 3);
+    qp->column = 0;
+    return to + 3;
+}
+
+static char *put_encoded(struct qp *qp, char *to, uint8_t c)
+{
+    if (qp->column + 3 > LINE_BYTES)
+        to = put_soft_break(qp, to);
+    to[0] = '=';
+    to[1] = hex[c >> 4];
+    to[2] = hex[c & 15];
+    qp->column += 3;
+    return to + 3;
+}
+
+static char *put_line_end(struct qp *qp, char *to)
+{
+    if (qp->column > 0 && (to[-1] == ' ' || to[-1] == '\t')) {
+        uint8_t last = (uint8_t)to[-1];
+        qp->column--;
+        to = put_encoded(qp, to - 1, last);
+    }
+    to[0] = '\r';
+    to[1] = '\n';
+    qp->column = 0;
+    return to + 2;
+}
+
+/* At most CHUNK_BYTES; room for the worst case is reserved. */
+static char *encode_chunk(struct qp *qp, const uint8_t *p, const uint8_t *end, char *to)
+{
+    while (p < end) {
+        if (kinds[*p] == LITERAL && (*p != '.' || qp->column > 0)) {
+            size_t room = MIN_OF((size_t)(LINE_BYTES - qp->column), (size_t)(end - p));
+            if (room == 0) {
+                to = put_soft_break(qp, to);
+                continue;
+            }
+            size_t n = 1;
+            to[0] = (char)p[0];
+            for (; n < room && kinds[p[n]] == LITERAL; n++)
+                to[n] = (char)p[n];
+            to += n;
+            p += n;
+            qp->column += (unsigned)n;
+            qp->after_cr = false;
+            continue;
+        }
+        uint8_t c = *p++;
+        if (c == '\n' && qp->after_cr)
+            qp->after_cr = false;
+        else if (c == '\n' || c == '\r')
+            to = put_line_end(qp, to);
+        else if (c != '\0')
+            to = put_encoded(qp, to, c);
+        qp->after_cr = c == '\r';
+    }
+    return to;
+}
+
+void qp_write(struct qp *qp, const char *text, size_t len)
+{
+    const uint8_t *p = (const uint8_t *)text;
+    while (len > 0) {
+        size_t chunk = MIN_OF(len, CHUNK_BYTES);
+        /* Three bytes for each, a soft break at most every 24 of them, and one encoded space more. */
+        if (buffer_reserve(qp->out, chunk * 4 + 16) < 0)
+            return;
+        char *to = encode_chunk(qp, p, p + chunk, qp->out->data + qp->out->len);
+        qp->out->len = (size_t)(to - qp->out->data);
+        *to = '\0';
+        p += chunk;
+        len -= chunk;
+    }
+}
+
+void qp_end(struct qp *qp)
+{
+    if (qp->column > 0)
+        qp_write(qp, "\n", 1);
+    qp->after_cr = false;
+}
+
+enum piece_kind {
+    PIECE_LINES, /* whole lines, encoded */
+    PIECE_TEXT,  /* the rest of a line before or behind a tag, not encoded */
+    PIECE_VALUE,
+};
+
+struct piece {
+    enum piece_kind kind;
+    size_t start, len;                /* LINES: in part->encoded; TEXT: len of text */
+    size_t plain_bytes;               /* before encoding */
+    const char *text;                 /* TEXT */
+    const struct template_node *node; /* VALUE */
+};
+
+struct part {
+    struct template *template;
+    enum template_escape escape;
+    struct buffer encoded;
+    struct piece *pieces;
+    size_t count;
+};
+
+static void add_piece_text(struct part *part, const char *text, size_t len)
+{
+    if (len > 0)
+        part->pieces[part->count++] =
+            (struct piece){.kind = PIECE_TEXT, .text = text, .len = len, .plain_bytes = len};
+}
+
+/* Cuts a text node into what belongs to the line of the tag before, whole lines, and what belongs to the line of the next tag. */
+static void add_text_node(struct part *part, const struct template_node *node, bool at_line_start)
+{
+    const char *text = node->text;
+    const char *end = text + node->len;
+    const char *lines = text;
+    if (!at_line_start) {
+        const char *lf = memchr(text, '\n', node->len);
+        lines = lf != NULL ? lf + 1 : end;
+        add_piece_text(part, text, (size_t)(lines - text));
+    }
+    const char *last = lines < end ? memrchr(lines, '\n', (size_t)(end - lines)) : NULL;
+    if (last != NULL) {
+        struct piece piece = {.kind = PIECE_LINES, .start = part->encoded.len};
+        struct qp qp = QP_INIT(&part->encoded);
+        piece.plain_bytes = (size_t)(last + 1 - lines);
+        qp_write(&qp, lines, piece.plain_bytes);
+        piece.len = part->encoded.len - piece.start;
+        part->pieces[part->count++] = piece;
+        lines = last + 1;
+    }
+    add_piece_text(part, lines, (size_t)(end - lines));
+}
+
+int part_create(struct template *template, enum template_escape escape, struct part **out)
+{
+    *out = NULL;
+    struct part *part = calloc(1, sizeof(*part));
+    if (part == NULL) {
+        template_free(template);
+        return -ENOMEM;
+    }
+    part->template = template;
+    part->escape = escape;
+    part->pieces = calloc(template->count * 3 + 1, sizeof(*part->pieces));
+    if (part->pieces == NULL) {
+        part_free(part);
+        return -ENOMEM;
+    }
+    bool at_line_start = true;
+    for (size_t i = 0; i < template->count; i++) {
+        const struct template_node *node = &template->nodes[i];
+        if (node->kind == NODE_TEXT)
+            add_text_node(part, node, at_line_start);
+        else
+            part->pieces[part->count++] = (struct piece){.kind = PIECE_VALUE, .node = node};
+        at_line_start = false;
+    }
+    if (part->encoded.failed) {
+        part_free(part);
+        return -ENOMEM;
+    }
+    *out = part;
+    return 0;
+}
+
+void part_free(struct part *part)
+{
+    if (part == NULL)
+        return;
+    template_free(part->template);
+    buffer_finish(&part->encoded);
+    free(part->pieces);
+    free(part);
+}
+
+const struct template *part_template(const struct part *part)
+{
+    return part->template;
+}
+
+static size_t write_html(struct qp *qp, const char *text, size_t len)
+{
+    size_t written = 0;
+    for (size_t at = 0; at < len; at++) {
+        size_t run = html_clean_run(text + at, len - at);
+        qp_write(qp, text + at, run);
+        at += run;
+        written += run;
+        if (at == len)
+            break;
+        const char *entity = html_entity(text[at]);
+        size_t entity_len = strlen(entity);
+        qp_write(qp, entity, entity_len);
+        written += entity_len;
+    }
+    return written;
+}
+
+static size_t write_value(const struct part *part, struct qp *qp, const struct template_node *node,
+                          const struct template_values *values, unsigned *missing)
+{
+    char scratch[TEMPLATE_SCRATCH_BYTES];
+    const char *text = NULL;
+    size_t len = 0;
+    if (!template_value(node, values, scratch, &text, &len))
+        (*missing)++;
+    if (part->escape == TEMPLATE_HTML && !node->raw)
+        return write_html(qp, text, len);
+    qp_write(qp, text, len);
+    return len;
+}
+
+int part_render(const struct part *part, const struct template_values *values, size_t max_bytes, struct buffer *out,
+                unsigned *missing)
+{
+    struct qp qp = QP_INIT(out);
+    size_t rendered = 0;
+    for (size_t i = 0; i < part->count; i++) {
+        const struct piece *piece = &part->pieces[i];
+        switch (piece->kind) {
+        case PIECE_LINES:
+            /* The text before these lines ended with LF, so the encoder stands at the beginning of a line. */
+            buffer_append(out, part->encoded.data + piece->start, piece->len);
+            rendered += piece->plain_bytes;
+            break;
+        case PIECE_TEXT:
+            qp_write(&qp, piece->text, piece->len);
+            rendered += piece->plain_bytes;
+            break;
+        case PIECE_VALUE:
+            rendered += write_value(part, &qp, piece->node, values, missing);
+            break;
+        }
+        if (rendered > max_bytes)
+            return -E2BIG;
+    }
+    qp_end(&qp);
+    return out->failed ? -ENOMEM : 0;
+}
