@@ -45,6 +45,7 @@ struct conn {
     uint64_t arrival_us;    /* of the bytes being worked on */
     struct text repeat;     /* for "endless": the bytes, several times over */
     size_t repeat_at;
+    uv_write_t repeat_write;
     bool write_pending; /* a uv_write() is out */
     bool paused;        /* not reading */
     bool held;          /* the script stalls it: nothing more is said */
@@ -204,8 +205,23 @@ static bool write_now(struct conn *conn, const struct outflow_step *step, uint64
     return !conn->write_pending;
 }
 
-/* "endless": a block at a time as the peer takes them, or a byte at a time by the clock. Not counted as written: no
- * record waits for it. */
+static void on_repeated(uv_write_t *request, int status)
+{
+    struct conn *conn = request->data;
+
+    conn->write_pending = false;
+    if (conn->closing)
+        return;
+    if (status < 0)
+        lost(conn);
+    else
+        pump(conn);
+}
+
+/*
+ * "endless": a block at a time as the peer takes them, or a byte at a time by the clock. Not counted as written, since
+ * no record waits for it. The block belongs to the connection and is sent from where it lies.
+ */
 static void repeat(struct conn *conn, const struct outflow_step *step, uint64_t now_us)
 {
     uv_buf_t buffer;
@@ -214,7 +230,13 @@ static void repeat(struct conn *conn, const struct outflow_step *step, uint64_t 
     while (text_length(&conn->repeat) < REPEAT_BLOCK_BYTES)
         text_add(&conn->repeat, step->bytes, step->length);
     if (step->drip_ms == 0) {
-        write_later(conn, text_bytes(&conn->repeat), text_length(&conn->repeat));
+        buffer = uv_buf_init((char *)text_bytes(&conn->repeat), (unsigned)text_length(&conn->repeat));
+        conn->repeat_write.data = conn;
+        conn->write_pending = true;
+        if (uv_write(&conn->repeat_write, (uv_stream_t *)&conn->tcp, &buffer, 1, on_repeated) != 0) {
+            conn->write_pending = false;
+            lost(conn);
+        }
         return;
     }
     buffer = uv_buf_init((char *)text_bytes(&conn->repeat) + conn->repeat_at, 1);
