@@ -31,6 +31,7 @@ struct storage_job { /* one delivery to make; strings live in the operation's ar
  */
 struct storage_claim {
     struct list node; /* the writer's until `done`, the caller's after */
+    uint64_t order;   /* the writer's own */
     void (*done)(struct storage_claim *claim);
     int64_t campaign_id;
     int64_t lane;     /* or STORAGE_LANE_RETRIES: due deferred rows of the campaign */

@@ -39,7 +39,8 @@ struct storage_options {
 
 /* Opens, migrates (storage/schema/NNN.sql, embedded) and starts the writer. A database made by a newer program is refused by version. */
 int storage_open(const struct storage_options *options, struct storage **out, struct error *err) ATTR_MUSTCHECK;
-/* Commits what was posted, calls every outstanding callback, joins the writer, frees. NULL is allowed. Readers must be closed before. */
+/* Commits what was posted, calls every outstanding callback, joins the writer, frees. NULL is allowed. Readers and imports must be closed before, and nobody may be in a call.
+ * Claims not yet worked on are answered with -ECANCELED. Outcomes that the disk refuses at the last try are the one exception: their `done` is never called. */
 void storage_close(struct storage *storage);
 
 /* True while a server holds the lock of this directory (a CLI import then keeps its transactions short). */

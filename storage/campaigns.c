@@ -1,0 +1,312 @@
+/*
+ * campaigns.c - the life of a campaign: made, launched, paused, cancelled, finished.
+ *
+ * The launch freezes the audience by taking the current epoch and raising it; nobody is copied. One row per lane is made (a few
+ * hundred at the most), which also fixes the set of lanes that must be worked off before the campaign is finished.
+ * Whether a campaign may be launched at all (content, key, schedule) is campaign/'s to judge.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "storage/audience.h"
+#include "storage/writer.h"
+
+#define NAME_MAX_BYTES 1000
+#define SPEC_MAX_BYTES ((size_t)16 << 20)
+
+struct create {
+    const struct storage_campaign *campaign;
+    int64_t now_ms, *id;
+};
+
+static int add_list(struct db *db, int64_t campaign_id, int64_t list_id, bool excluded, struct error *err)
+{
+    int64_t found;
+    int missing = db_get(db, err, &found, "SELECT id FROM list WHERE id = ?", DB_I(list_id));
+    if (missing) {
+        if (missing > 0)
+            (void)error_set(err, -ENOENT, "there is no list %lld", (long long)list_id);
+        return missing;
+    }
+    return db_run(db, err, "INSERT INTO campaign_list VALUES (?, ?, ?) ON CONFLICT DO NOTHING", DB_I(campaign_id),
+                  DB_I(excluded), DB_I(list_id));
+}
+
+static int create_run(struct storage *storage, void *arg, struct error *err)
+{
+    const struct create *create = arg;
+    const struct storage_campaign *campaign = create->campaign;
+    struct db *db = &storage->db;
+    int failed = db_run(db, err,
+                        "INSERT INTO campaign (name, status, created, scheduled, expires_after)"
+                        " VALUES (?, ?, ?, ?, ?)",
+                        DB_T(campaign->name), DB_I(CAMPAIGN_DRAFT), DB_I(create->now_ms), DB_I(campaign->scheduled_ms),
+                        DB_I(campaign->expires_after_ms));
+    if (failed)
+        return failed;
+    int64_t id = db_last_id(db);
+    failed = db_run(db, err, "INSERT INTO campaign_spec VALUES (?, ?)", DB_I(id), DB_T(campaign->spec));
+    for (int i = 0; !failed && i < campaign->list_count; i++)
+        failed = add_list(db, id, campaign->lists[i], false, err);
+    for (int i = 0; !failed && i < campaign->excluded_count; i++)
+        failed = add_list(db, id, campaign->excluded[i], true, err);
+    *create->id = failed ? 0 : id;
+    return failed;
+}
+
+int storage_campaign_create(struct storage *storage, const struct storage_campaign *campaign, int64_t now_ms,
+                            int64_t *id, struct error *err)
+{
+    *id = 0;
+    if (campaign->name == NULL || strnlen(campaign->name, NAME_MAX_BYTES + 1) > NAME_MAX_BYTES)
+        return error_set(err, -EINVAL, "a campaign's name has at most %d bytes", NAME_MAX_BYTES);
+    if (campaign->spec == NULL || strnlen(campaign->spec, SPEC_MAX_BYTES + 1) > SPEC_MAX_BYTES)
+        return error_set(err, -EINVAL, "a campaign has at most %zu bytes", SPEC_MAX_BYTES);
+    if (campaign->list_count < 0 || campaign->list_count > CAMPAIGN_LISTS_MAX || campaign->excluded_count < 0 ||
+        campaign->excluded_count > CAMPAIGN_LISTS_MAX)
+        return error_set(err, -EINVAL, "a campaign has at most %d lists", CAMPAIGN_LISTS_MAX);
+    struct create create = {.campaign = campaign, .now_ms = now_ms, .id = id};
+    return storage_call(storage, create_run, &create, err);
+}
+
+/* The lanes with somebody in them, each from its beginning. */
+static int make_lanes(struct db *db, int64_t id, struct error *err)
+{
+    return db_run(db, err,
+                  "INSERT INTO campaign_lane SELECT DISTINCT ?1, n.lane, 0, 0 FROM campaign_list l"
+                  " JOIN list_lane n ON n.list_id = l.list_id"
+                  " WHERE l.campaign_id = ?1 AND l.excluded = 0 AND n.n > 0 ON CONFLICT DO NOTHING",
+                  DB_I(id));
+}
+
+static int count_lane(struct db *db, int64_t id, int64_t epoch, int64_t lane, int64_t *count, struct error *err)
+{
+    struct audience audience;
+    int failed = audience_open(&audience, db, id, epoch, lane, INT64_MIN, err);
+    if (failed)
+        return failed;
+    struct audience_member member;
+    int more;
+    while ((more = audience_next(&audience, &member, err)) > 0)
+        *count += member.verdict == AUDIENCE_MAIL;
+    audience_close(&audience);
+    return more;
+}
+
+/* Several lists, or excluded ones: walks them exactly as the claims will, so that the count is theirs. */
+static int count_merged(struct db *db, int64_t id, int64_t epoch, int64_t *count, struct error *err)
+{
+    int64_t lane = INT64_MIN;
+    int missing;
+    while ((missing = db_get(db, err, &lane,
+                             "SELECT lane FROM campaign_lane WHERE campaign_id = ? AND lane > ? ORDER BY lane LIMIT 1",
+                             DB_I(id), DB_I(lane))) == 0) {
+        int failed = count_lane(db, id, epoch, lane, count, err);
+        if (failed)
+            return failed;
+    }
+    return missing < 0 ? missing : 0;
+}
+
+static int count_audience(struct db *db, int64_t id, int64_t epoch, int64_t *count, struct error *err)
+{
+    int64_t lists;
+    int failed = db_get(db, err, &lists, "SELECT count(*) FROM campaign_list WHERE campaign_id = ?", DB_I(id));
+    if (failed)
+        return failed;
+    if (lists > 1)
+        return count_merged(db, id, epoch, count, err);
+    return db_get(db, err, count,
+                  "SELECT coalesce(sum(n.n), 0) FROM campaign_list l JOIN list_lane n ON n.list_id = l.list_id"
+                  " WHERE l.campaign_id = ? AND l.excluded = 0",
+                  DB_I(id));
+}
+
+static int launch(struct db *db, int64_t id, int64_t now_ms, struct error *err)
+{
+    int64_t epoch, audience = 0;
+    int failed = db_get(db, err, &epoch, "SELECT epoch FROM meta");
+    if (!failed)
+        failed = db_run(db, err, "UPDATE meta SET epoch = epoch + 1");
+    if (!failed)
+        failed = make_lanes(db, id, err);
+    if (!failed)
+        failed = count_audience(db, id, epoch, &audience, err);
+    if (!failed)
+        failed = db_run(db, err, "UPDATE campaign SET status = ?2, epoch = ?3, audience = ?4, launched = ?5 WHERE id = ?1",
+                        DB_I(id), DB_I(CAMPAIGN_RUNNING), DB_I(epoch), DB_I(audience), DB_I(now_ms));
+    return failed > 0 ? error_set(err, -EIO, "%s: has no epoch", db->path) : failed;
+}
+
+#define SUM_OF_STATES                                                                                                  \
+    "(sending + delivered + deferred + bounced + failed + suppressed + cancelled + uncertain)"
+
+/* 0, STORAGE_WRONG_STATE = not yet. */
+static int finish(struct db *db, int64_t id, int64_t now_ms, struct error *err)
+{
+    int failed = db_run(db, err,
+                        "UPDATE campaign SET status = ?2, finished = ?3, audience = " SUM_OF_STATES
+                        " WHERE id = ?1 AND status = ?4 AND sending = 0 AND deferred = 0 AND NOT EXISTS"
+                        " (SELECT 1 FROM campaign_lane WHERE campaign_id = ?1 AND done = 0)",
+                        DB_I(id), DB_I(CAMPAIGN_FINISHED), DB_I(now_ms), DB_I(CAMPAIGN_RUNNING));
+    if (failed)
+        return failed;
+    return db_changes(db) == 1 ? 0 : STORAGE_WRONG_STATE;
+}
+
+static int cancel(struct db *db, int64_t id, int64_t now_ms, struct error *err)
+{
+    return db_run(db, err,
+                  "UPDATE campaign SET status = ?2, finished = ?3, cancelled = cancelled + max(0, audience - " SUM_OF_STATES
+                  ") WHERE id = ?1",
+                  DB_I(id), DB_I(CAMPAIGN_CANCELLED), DB_I(now_ms));
+}
+
+struct move {
+    int64_t id, scheduled_ms, now_ms;
+    enum campaign_status to, was;
+};
+
+static bool legal(enum campaign_status from, enum campaign_status to)
+{
+    static const unsigned moves[CAMPAIGN_STATUS_COUNT] = {
+        [CAMPAIGN_DRAFT] = 1u << CAMPAIGN_SCHEDULED | 1u << CAMPAIGN_RUNNING | 1u << CAMPAIGN_CANCELLED,
+        [CAMPAIGN_SCHEDULED] = 1u << CAMPAIGN_DRAFT | 1u << CAMPAIGN_RUNNING | 1u << CAMPAIGN_CANCELLED,
+        [CAMPAIGN_RUNNING] = 1u << CAMPAIGN_PAUSED | 1u << CAMPAIGN_FINISHED | 1u << CAMPAIGN_CANCELLED,
+        [CAMPAIGN_PAUSED] = 1u << CAMPAIGN_RUNNING | 1u << CAMPAIGN_CANCELLED,
+    };
+    return (unsigned)from < CAMPAIGN_STATUS_COUNT && (moves[from] >> to & 1u) != 0;
+}
+
+static int move_run(struct storage *storage, void *arg, struct error *err)
+{
+    struct move *move = arg;
+    struct db *db = &storage->db;
+    int64_t status;
+    int missing = db_get(db, err, &status, "SELECT status FROM campaign WHERE id = ?", DB_I(move->id));
+    if (missing)
+        return missing;
+    move->was = (enum campaign_status)status;
+    if (move->was == move->to)
+        return 0;
+    if (!legal(move->was, move->to))
+        return STORAGE_WRONG_STATE;
+    switch (move->to) {
+    case CAMPAIGN_RUNNING:
+        if (move->was != CAMPAIGN_PAUSED)
+            return launch(db, move->id, move->now_ms, err);
+        break;
+    case CAMPAIGN_FINISHED:
+        return finish(db, move->id, move->now_ms, err);
+    case CAMPAIGN_CANCELLED:
+        return cancel(db, move->id, move->now_ms, err);
+    case CAMPAIGN_SCHEDULED:
+    case CAMPAIGN_DRAFT:
+        return db_run(db, err, "UPDATE campaign SET status = ?2, scheduled = ?3 WHERE id = ?1", DB_I(move->id),
+                      DB_I(move->to), DB_I(move->to == CAMPAIGN_DRAFT ? 0 : move->scheduled_ms));
+    case CAMPAIGN_PAUSED:
+    case CAMPAIGN_STATUS_COUNT:
+        break;
+    }
+    return db_run(db, err, "UPDATE campaign SET status = ?2 WHERE id = ?1", DB_I(move->id), DB_I(move->to));
+}
+
+int storage_campaign_move(struct storage *storage, int64_t id, enum campaign_status to, int64_t scheduled_ms,
+                          int64_t now_ms, enum campaign_status *was, struct error *err)
+{
+    assure((unsigned)to < CAMPAIGN_STATUS_COUNT);
+    struct move move = {.id = id, .to = to, .scheduled_ms = scheduled_ms, .now_ms = now_ms};
+    int result = storage_call(storage, move_run, &move, err);
+    if (was != NULL)
+        *was = move.was;
+    return result;
+}
+
+struct cancel_slice {
+    int64_t id, now_ms, changed;
+    int limit;
+};
+
+static int cancel_slice_run(struct storage *storage, void *arg, struct error *err)
+{
+    struct cancel_slice *slice = arg;
+    struct db *db = &storage->db;
+    int64_t status;
+    int failed = db_get(db, err, &status, "SELECT status FROM campaign WHERE id = ?", DB_I(slice->id));
+    if (failed)
+        return failed;
+    if (status != CAMPAIGN_CANCELLED)
+        return STORAGE_WRONG_STATE;
+    failed = db_run(db, err,
+                    "UPDATE delivery SET state = 7, next_attempt = 0, updated = ?2 WHERE id IN"
+                    " (SELECT id FROM delivery WHERE campaign_id = ?1 AND state = 3 LIMIT ?3)",
+                    DB_I(slice->id), DB_I(slice->now_ms), DB_I(slice->limit));
+    if (failed)
+        return failed;
+    slice->changed = db_changes(db);
+    return db_run(db, err, "UPDATE campaign SET deferred = deferred - ?2, cancelled = cancelled + ?2 WHERE id = ?1",
+                  DB_I(slice->id), DB_I(slice->changed));
+}
+
+int storage_campaign_cancel_deferred(struct storage *storage, int64_t id, int limit, int64_t now_ms, int64_t *changed,
+                                     struct error *err)
+{
+    *changed = 0;
+    if (limit < 1)
+        return error_set(err, -EINVAL, "a slice of %d rows", limit);
+    struct cancel_slice slice = {.id = id, .limit = limit, .now_ms = now_ms};
+    int result = storage_call(storage, cancel_slice_run, &slice, err);
+    if (result == 0)
+        *changed = slice.changed;
+    return result;
+}
+
+static int try_finish_run(struct storage *storage, void *arg, struct error *err)
+{
+    const struct move *move = arg;
+    int64_t id;
+    int missing = db_get(&storage->db, err, &id, "SELECT id FROM campaign WHERE id = ?", DB_I(move->id));
+    return missing ? missing : finish(&storage->db, move->id, move->now_ms, err);
+}
+
+int storage_campaign_try_finish(struct storage *storage, int64_t id, int64_t now_ms, struct error *err)
+{
+    struct move move = {.id = id, .now_ms = now_ms};
+    return storage_call(storage, try_finish_run, &move, err);
+}
+
+static int delete_run(struct storage *storage, void *arg, struct error *err)
+{
+    struct db *db = &storage->db;
+    int64_t id = *(const int64_t *)arg, status;
+    int failed = db_get(db, err, &status, "SELECT status FROM campaign WHERE id = ?", DB_I(id));
+    if (failed)
+        return failed;
+    if (status != CAMPAIGN_DRAFT)
+        return STORAGE_WRONG_STATE;
+    failed = db_run(db, err, "DELETE FROM campaign_list WHERE campaign_id = ?", DB_I(id));
+    if (!failed)
+        failed = db_run(db, err, "DELETE FROM campaign_spec WHERE campaign_id = ?", DB_I(id));
+    return failed ? failed : db_run(db, err, "DELETE FROM campaign WHERE id = ?", DB_I(id));
+}
+
+int storage_campaign_delete(struct storage *storage, int64_t id, struct error *err)
+{
+    return storage_call(storage, delete_run, &id, err);
+}
+
+static int add_missing_run(struct storage *storage, void *arg, struct error *err)
+{
+    const int64_t *values = arg;
+    int failed = db_run(&storage->db, err, "UPDATE campaign SET missing_attributes = missing_attributes + ?2 WHERE id = ?1",
+                        DB_I(values[0]), DB_I(values[1]));
+    if (failed)
+        return failed;
+    return db_changes(&storage->db) == 1 ? 0 : STORAGE_NOT_FOUND;
+}
+
+int storage_campaign_add_missing(struct storage *storage, int64_t id, int64_t renderings, struct error *err)
+{
+    int64_t values[2] = {id, renderings};
+    return storage_call(storage, add_missing_run, values, err);
+}

@@ -1,0 +1,313 @@
+/*
+ * claims.c - who next: the next members of a lane, or the deferred rows that are due.
+ *
+ * A claim is a range behind which the cursor has moved; its members get their delivery rows when they have outcomes. Those that may not be mailed
+ * get theirs here, `suppressed`, so that nobody in the range is without an account. One claim looks at a bounded number of members:
+ * a lane full of people who left is passed in steps, and only its true end is `lane_done`.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/address.h"
+#include "storage/audience.h"
+#include "storage/claims.h"
+#include "storage/writer.h"
+
+#define CLAIM_MAX 1000
+#define SCAN_MAX 5000                       /* members looked at by one claim */
+#define CLAIM_BYTES ((size_t)8 << 20)       /* a claim ends early when its jobs fill this */
+#define CLAIM_ARENA_BYTES ((size_t)16 << 20)
+#define ATTRIBUTES_MAX_BYTES 65536
+
+void claim_init(struct storage_claim *claim)
+{
+    claim->status = 0;
+    claim->jobs = NULL;
+    claim->job_count = 0;
+    claim->lane_done = false;
+    claim->next_due_ms = 0;
+    claim->arena = ARENA_INIT(CLAIM_ARENA_BYTES);
+}
+
+void claim_clear(struct storage_claim *claim, int status)
+{
+    arena_finish(&claim->arena);
+    claim_init(claim);
+    claim->status = status;
+}
+
+/* What one claim did, on its way into the counters. */
+struct tally {
+    int64_t suppressed, failed;
+};
+
+/* A delivery that ends before it began. */
+static int end_untried(struct db *db, const struct storage_claim *claim, int64_t recipient_id,
+                       enum delivery_state state, const char *why, struct tally *tally, struct error *err)
+{
+    int failed =
+        db_run(db, err,
+               "INSERT INTO delivery (campaign_id, recipient_id, state, uncertain, attempts, next_attempt, updated,"
+               " code, stage, tls, duration, enhanced, reply, mx_host, source)"
+               " VALUES (?, ?, ?, 0, 0, 0, ?, 0, NULL, 0, 0, '', ?, '', '') ON CONFLICT DO NOTHING",
+               DB_I(claim->campaign_id), DB_I(recipient_id), DB_I(state), DB_I(claim->now_ms), DB_T(why));
+    if (failed || db_changes(db) == 0)
+        return failed;
+    tally->suppressed += state == DELIVERY_SUPPRESSED;
+    tally->failed += state == DELIVERY_FAILED;
+    return 0;
+}
+
+/* The database is a file that others can write: what does not look like an address or an object is not handed on. */
+static bool plausible(const char *email, const char *attributes)
+{
+    size_t len = strnlen(email, ADDRESS_MAX_BYTES + 1);
+    if (len > ADDRESS_MAX_BYTES || attributes[0] != '{' || strnlen(attributes, ATTRIBUTES_MAX_BYTES + 1) > ATTRIBUTES_MAX_BYTES)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)email[i] <= ' ' || email[i] == 0x7f)
+            return false;
+    }
+    const char *at = strrchr(email, '@');
+    return at != NULL && at != email && at[1] != '\0';
+}
+
+static int add_job(struct storage_claim *claim, int64_t recipient_id, const char *email, const char *attributes,
+                   struct error *err)
+{
+    struct storage_job *job = &claim->jobs[claim->job_count];
+    job->campaign_id = claim->campaign_id;
+    job->recipient_id = recipient_id;
+    job->email = arena_dup(&claim->arena, email);
+    job->attributes = arena_dup(&claim->arena, attributes);
+    if (job->email == NULL || job->attributes == NULL)
+        return error_memory(err);
+    job->domain = strrchr(job->email, '@') + 1;
+    claim->job_count++;
+    return 0;
+}
+
+static int add_member(struct db *db, struct storage_claim *claim, int64_t recipient_id, struct tally *tally,
+                      struct error *err)
+{
+    sqlite3_stmt *row = db_query(db, err,
+                                 "SELECT r.email, r.attributes, s.reason FROM recipient r"
+                                 " LEFT JOIN suppression s ON s.email = r.email WHERE r.id = ?",
+                                 DB_I(recipient_id));
+    int more = row == NULL ? -EIO : db_step(db, row, err);
+    if (more < 0)
+        return more;
+    int failed;
+    if (more == 0) {
+        failed = end_untried(db, claim, recipient_id, DELIVERY_FAILED, "the recipient is gone from the database", tally,
+                             err);
+    } else if (sqlite3_column_type(row, 2) != SQLITE_NULL) {
+        char why[160];
+        (void)snprintf(why, sizeof(why), "suppressed: %.100s", db_text(row, 2));
+        failed = end_untried(db, claim, recipient_id, DELIVERY_SUPPRESSED, why, tally, err);
+    } else if (!plausible(db_text(row, 0), db_text(row, 1))) {
+        failed = end_untried(db, claim, recipient_id, DELIVERY_FAILED, "the stored address or attributes are damaged",
+                             tally, err);
+    } else {
+        failed = add_job(claim, recipient_id, db_text(row, 0), db_text(row, 1), err);
+    }
+    db_end(row);
+    return failed;
+}
+
+/* Fills the jobs from the lane; *cursor moves to the last member looked at. */
+static int scan_lane(struct db *db, struct storage_claim *claim, int64_t epoch, int64_t *cursor, struct tally *tally,
+                     struct error *err)
+{
+    struct audience audience;
+    int failed = audience_open(&audience, db, claim->campaign_id, epoch, claim->lane, *cursor, err);
+    if (failed)
+        return failed;
+    int more = 1;
+    for (int scanned = 0; more > 0 && scanned < SCAN_MAX && claim->job_count < claim->max &&
+                          claim->arena.used_bytes < CLAIM_BYTES;
+         scanned++) {
+        struct audience_member member;
+        more = audience_next(&audience, &member, err);
+        if (more <= 0)
+            break;
+        *cursor = member.recipient_id;
+        if (member.verdict == AUDIENCE_MAIL)
+            failed = add_member(db, claim, member.recipient_id, tally, err);
+        else if (member.verdict == AUDIENCE_LEFT)
+            failed = end_untried(db, claim, member.recipient_id, DELIVERY_SUPPRESSED,
+                                 "not a member of the list any more", tally, err);
+        if (failed)
+            more = failed;
+    }
+    claim->lane_done = more >= 0 && audience_ended(&audience);
+    audience_close(&audience);
+    return more < 0 ? more : 0;
+}
+
+/* The range becomes durable together with the cursor; from here until its outcomes its members are in flight. */
+static int record_range(struct storage *storage, struct storage_claim *claim, struct error *err)
+{
+    int64_t highest;
+    int failed = db_get(&storage->db, err, &highest, "SELECT max(id) FROM claim");
+    if (failed < 0)
+        return failed;
+    struct open_claim *open = calloc(1, sizeof(*open));
+    if (open == NULL)
+        return error_memory(err);
+    list_init(&open->node);
+    open->id = MAX_OF(storage->next_claim_id, highest + 1);
+    open->campaign_id = claim->campaign_id;
+    open->lo = claim->jobs[0].recipient_id;
+    open->hi = claim->jobs[claim->job_count - 1].recipient_id;
+    open->remaining = claim->job_count;
+    if (ledger_claim_add(&storage->ledger, open) != 0) {
+        free(open);
+        return error_memory(err);
+    }
+    storage->next_claim_id = open->id + 1;
+    failed = db_run(&storage->db, err, "INSERT INTO claim VALUES (?, ?, ?, ?, ?)", DB_I(open->id),
+                    DB_I(open->campaign_id), DB_I(claim->lane), DB_I(open->lo), DB_I(open->hi));
+    for (int i = 0; i < claim->job_count; i++)
+        claim->jobs[i].claim_id = open->id;
+    return failed;
+}
+
+static int claim_lane(struct storage *storage, struct storage_claim *claim, int64_t epoch, struct error *err)
+{
+    struct db *db = &storage->db;
+    sqlite3_stmt *row =
+        db_query(db, err, "SELECT cursor, done FROM campaign_lane WHERE campaign_id = ? AND lane = ?",
+                 DB_I(claim->campaign_id), DB_I(claim->lane));
+    int more = row == NULL ? -EIO : db_step(db, row, err);
+    if (more < 0)
+        return more;
+    int64_t cursor = more ? db_int(row, 0) : 0;
+    bool done = more == 0 || db_int(row, 1) != 0;
+    db_end(row);
+    if (done) {
+        claim->lane_done = true;
+        return 0;
+    }
+    struct tally tally = {0};
+    int failed = scan_lane(db, claim, epoch, &cursor, &tally, err);
+    if (!failed && claim->job_count > 0)
+        failed = record_range(storage, claim, err);
+    if (!failed)
+        failed = db_run(db, err, "UPDATE campaign_lane SET cursor = ?3, done = ?4 WHERE campaign_id = ?1 AND lane = ?2",
+                        DB_I(claim->campaign_id), DB_I(claim->lane), DB_I(cursor), DB_I(claim->lane_done));
+    if (!failed && (claim->job_count > 0 || tally.suppressed > 0 || tally.failed > 0))
+        failed = db_run(db, err,
+                        "UPDATE campaign SET sending = sending + ?2, suppressed = suppressed + ?3,"
+                        " failed = failed + ?4 WHERE id = ?1",
+                        DB_I(claim->campaign_id), DB_I(claim->job_count), DB_I(tally.suppressed), DB_I(tally.failed));
+    return failed;
+}
+
+/* The reply that the row holds stays: it is why there was a retry. */
+static int claim_due_row(struct db *db, struct storage_claim *claim, sqlite3_stmt *row, struct tally *tally,
+                         struct error *err)
+{
+    bool suppressed = sqlite3_column_type(row, 6) != SQLITE_NULL, member = db_int(row, 7) != 0;
+    enum delivery_state state = suppressed || !member                              ? DELIVERY_SUPPRESSED
+                                : plausible(db_text(row, 4), db_text(row, 5)) ? DELIVERY_SENDING
+                                                                                   : DELIVERY_FAILED;
+    int64_t id = db_int(row, 0);
+    if (state != DELIVERY_SENDING) {
+        tally->suppressed += state == DELIVERY_SUPPRESSED;
+        tally->failed += state == DELIVERY_FAILED;
+        return db_run(db, err, "UPDATE delivery SET state = ?2, next_attempt = 0, updated = ?3 WHERE id = ?1", DB_I(id),
+                      DB_I(state), DB_I(claim->now_ms));
+    }
+    int failed = add_job(claim, db_int(row, 1), db_text(row, 4), db_text(row, 5), err);
+    if (failed)
+        return failed;
+    struct storage_job *job = &claim->jobs[claim->job_count - 1];
+    job->attempts = (int)MIN_OF(db_count(row, 2), INT32_MAX);
+    job->uncertain = db_int(row, 3) != 0;
+    return db_run(db, err, "UPDATE delivery SET state = ?2, next_attempt = 0 WHERE id = ?1", DB_I(id), DB_I(state));
+}
+
+/* The ids first, then the rows one by one: the rows are changed while the index that finds them would be walked. */
+static int due_ids(struct db *db, const struct storage_claim *claim, int64_t *ids, int *count, struct error *err)
+{
+    sqlite3_stmt *rows = db_query(db, err,
+                                  "SELECT id FROM delivery WHERE campaign_id = ? AND state = 3 AND next_attempt <= ?"
+                                  " ORDER BY next_attempt LIMIT ?",
+                                  DB_I(claim->campaign_id), DB_I(claim->now_ms), DB_I(claim->max));
+    if (rows == NULL)
+        return -EIO;
+    int more;
+    while ((more = db_step(db, rows, err)) > 0)
+        ids[(*count)++] = db_int(rows, 0);
+    return more;
+}
+
+static int claim_one_retry(struct db *db, struct storage_claim *claim, int64_t id, struct tally *tally,
+                           struct error *err)
+{
+    sqlite3_stmt *row =
+        db_query(db, err,
+                 "SELECT d.id, d.recipient_id, d.attempts, d.uncertain, r.email, r.attributes, s.reason,"
+                 " EXISTS (SELECT 1 FROM campaign_list l JOIN member m ON m.list_id = l.list_id AND m.lane = r.lane"
+                 " AND m.recipient_id = r.id WHERE l.campaign_id = d.campaign_id AND l.excluded = 0 AND m.status = 0)"
+                 " FROM delivery d LEFT JOIN recipient r ON r.id = d.recipient_id"
+                 " LEFT JOIN suppression s ON s.email = r.email WHERE d.id = ?",
+                 DB_I(id));
+    int more = row == NULL ? -EIO : db_step(db, row, err);
+    if (more <= 0)
+        return more;
+    int failed = claim_due_row(db, claim, row, tally, err);
+    db_end(row);
+    return failed;
+}
+
+static int claim_retries(struct storage *storage, struct storage_claim *claim, struct error *err)
+{
+    struct db *db = &storage->db;
+    int64_t ids[CLAIM_MAX];
+    int count = 0, taken = 0;
+    int failed = due_ids(db, claim, ids, &count, err);
+    struct tally tally = {0};
+    for (; !failed && taken < count && claim->arena.used_bytes < CLAIM_BYTES; taken++)
+        failed = claim_one_retry(db, claim, ids[taken], &tally, err);
+    if (!failed && taken > 0)
+        failed = db_run(db, err,
+                        "UPDATE campaign SET deferred = deferred - ?2, sending = sending + ?3,"
+                        " suppressed = suppressed + ?4, failed = failed + ?5 WHERE id = ?1",
+                        DB_I(claim->campaign_id), DB_I(taken), DB_I(claim->job_count), DB_I(tally.suppressed),
+                        DB_I(tally.failed));
+    if (failed)
+        return failed;
+    failed = db_get(db, err, &claim->next_due_ms,
+                    "SELECT next_attempt FROM delivery WHERE campaign_id = ? AND state = 3"
+                    " ORDER BY next_attempt LIMIT 1",
+                    DB_I(claim->campaign_id));
+    if (failed < 0)
+        return failed;
+    claim->lane_done = failed != 0 || claim->next_due_ms > claim->now_ms;
+    return 0;
+}
+
+int claim_make(struct storage *storage, struct storage_claim *claim, struct error *err)
+{
+    if (claim->max < 1 || claim->max > CLAIM_MAX)
+        return error_set(err, -EINVAL, "a claim of %d rows", claim->max);
+    sqlite3_stmt *row = db_query(&storage->db, err, "SELECT status, epoch FROM campaign WHERE id = ?",
+                                 DB_I(claim->campaign_id));
+    int more = row == NULL ? -EIO : db_step(&storage->db, row, err);
+    if (more < 0)
+        return more;
+    bool running = more > 0 && db_int(row, 0) == CAMPAIGN_RUNNING;
+    int64_t epoch = more > 0 ? db_int(row, 1) : 0;
+    db_end(row);
+    if (!running)
+        return STORAGE_WRONG_STATE;
+    claim->jobs = arena_alloc(&claim->arena, (size_t)claim->max * sizeof(*claim->jobs));
+    if (claim->jobs == NULL)
+        return error_memory(err);
+    return claim->lane == STORAGE_LANE_RETRIES ? claim_retries(storage, claim, err)
+                                               : claim_lane(storage, claim, epoch, err);
+}

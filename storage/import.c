@@ -1,0 +1,336 @@
+/*
+ * import.c - a bulk load: rows are gathered into chunks of fixed size, so memory does not grow with the file, and each chunk is sorted
+ * and written in a row of transactions.
+ *
+ * While a server runs on the database a transaction lasts at most about 40 ms and is followed by a gap, in which the server's writer takes
+ * its turn. Commits of a long load are not synced one by one; its last one is, and syncing the log once makes all before it durable too.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/address.h"
+#include "base/clock.h"
+#include "storage/import.h"
+#include "storage/members.h"
+#include "storage/writer.h"
+
+#define ROWS_MAX ((size_t)500000)
+#define ROWS_FIRST ((size_t)1024) /* room to begin with: most loads over HTTP are small */
+#define TEXT_BYTES ((size_t)64 << 20)
+#define MERGED_BYTES ((size_t)64 << 20)
+#define DOMAIN_BYTES ((size_t)256 << 20)
+#define ATTRIBUTES_MAX_BYTES ((size_t)65536)
+#define SLICE_ROWS 100000    /* of a transaction when nobody else is there */
+#define GENTLE_US 40000      /* of a transaction when a server runs */
+#define GENTLE_GAP_NS 4000000
+#define GENTLE_CHECK 32      /* rows between looks at the clock */
+
+/* The connection is kept by the storage from one import to the next: opening one reads the schema anew. */
+static int take_connection(struct storage_import *import, struct error *err)
+{
+    struct storage *storage = import->storage;
+    pthread_mutex_lock(&storage->lock);
+    import->db = storage->spare;
+    storage->spare = NULL;
+    pthread_mutex_unlock(&storage->lock);
+    if (import->db != NULL)
+        return 0;
+    import->db = calloc(1, sizeof(*import->db));
+    if (import->db == NULL)
+        return error_memory(err);
+    int failed = db_open(import->db, storage->database_path, DB_IMPORT, err);
+    if (failed) {
+        free(import->db);
+        import->db = NULL;
+    }
+    return failed;
+}
+
+static void give_connection_back(struct storage_import *import)
+{
+    struct storage *storage = import->storage;
+    if (import->db == NULL)
+        return;
+    pthread_mutex_lock(&storage->lock);
+    bool kept = storage->spare == NULL && !import->failed;
+    if (kept)
+        storage->spare = import->db;
+    pthread_mutex_unlock(&storage->lock);
+    if (!kept) {
+        db_close(import->db);
+        free(import->db);
+    }
+}
+
+static void import_free(struct storage_import *import)
+{
+    give_connection_back(import);
+    hashmap_finish(&import->domains);
+    arena_finish(&import->domain_arena);
+    arena_finish(&import->merged);
+    free(import->rows);
+    free(import->text);
+    free(import);
+}
+
+int storage_import_begin(struct storage *storage, int64_t list_id, enum upsert_mode mode, struct storage_import **out,
+                         struct error *err)
+{
+    *out = NULL;
+    struct storage_import *import = calloc(1, sizeof(*import));
+    if (import == NULL)
+        return error_memory(err);
+    import->storage = storage;
+    import->list_id = list_id;
+    import->mode = mode;
+    import->merged = ARENA_INIT(MERGED_BYTES);
+    import->domain_arena = ARENA_INIT(DOMAIN_BYTES);
+    int64_t id;
+    int failed = take_connection(import, err);
+    if (!failed)
+        failed = db_get(import->db, err, &id, "SELECT id FROM list WHERE id = ?", DB_I(list_id));
+    if (failed) {
+        import_free(import);
+        return failed; /* STORAGE_NOT_FOUND among them */
+    }
+    *out = import;
+    return 0;
+}
+
+static int begin_transaction(struct storage_import *import, struct error *err)
+{
+    int failed = db_begin(import->db, err);
+    if (failed)
+        return failed;
+    import->begun_us = clock_monotonic_us();
+    import->now_ms = clock_wall_ms();
+    int64_t id;
+    failed = db_get(import->db, err, &import->epoch, "SELECT epoch FROM meta");
+    if (!failed)
+        failed = db_get(import->db, err, &id, "SELECT id FROM list WHERE id = ?", DB_I(import->list_id));
+    return failed > 0 ? error_set(err, -ENOENT, "list %lld was deleted", (long long)import->list_id) : failed;
+}
+
+int import_begin(struct storage_import *import, struct error *err)
+{
+    import->gentle = import->storage->server || storage_server_running(import->storage->data_dir);
+    return begin_transaction(import, err);
+}
+
+void import_rollback(struct storage_import *import)
+{
+    db_rollback(import->db);
+    memset(import->lanes, 0, sizeof(import->lanes));
+    import->lane_count = 0;
+    import->new_recipients = 0;
+    import->slice = (struct upsert_counts){0};
+}
+
+static int flush_lanes(struct storage_import *import, struct error *err)
+{
+    for (size_t i = 0; i < IMPORT_LANES && import->lane_count > 0; i++) {
+        struct import_lane *sum = &import->lanes[i];
+        if (sum->active == 0 && sum->total == 0)
+            continue;
+        int failed = member_count(import->db, import->list_id, sum->lane, sum->active, sum->total, err);
+        if (failed)
+            return failed;
+        *sum = (struct import_lane){0};
+    }
+    import->lane_count = 0;
+    return 0;
+}
+
+int import_lane_add(struct storage_import *import, int64_t lane, int active, int total, struct error *err)
+{
+    if (import->lane_count >= IMPORT_LANES / 2) {
+        int failed = flush_lanes(import, err);
+        if (failed)
+            return failed;
+    }
+    /* Sums only grow here (a member joins or comes back), so an empty slot is one with a total of zero. */
+    size_t slot = (uint64_t)lane * 0x9E3779B97F4A7C15u >> 54;
+    while (import->lanes[slot].total != 0 && import->lanes[slot].lane != lane)
+        slot = (slot + 1) % IMPORT_LANES;
+    struct import_lane *sum = &import->lanes[slot];
+    import->lane_count += sum->total == 0;
+    sum->lane = lane;
+    sum->active += active;
+    sum->total += total;
+    return 0;
+}
+
+int import_commit(struct storage_import *import, struct error *err)
+{
+    int failed = flush_lanes(import, err);
+    if (!failed && import->new_recipients > 0)
+        failed = db_run(import->db, err, "UPDATE meta SET recipients = recipients + ?", DB_I(import->new_recipients));
+    if (!failed)
+        failed = db_commit(import->db, err);
+    if (failed)
+        return failed;
+    import->total.created += import->slice.created;
+    import->total.updated += import->slice.updated;
+    import->total.unchanged += import->slice.unchanged;
+    import->slice = (struct upsert_counts){0};
+    import->new_recipients = 0;
+    return 0;
+}
+
+static int64_t slice_rows(const struct storage_import *import)
+{
+    return import->slice.created + import->slice.updated + import->slice.unchanged;
+}
+
+int import_pause(struct storage_import *import, struct error *err)
+{
+    if (import->gentle) {
+        if (import->pause_check++ % GENTLE_CHECK != 0 || clock_monotonic_us() - import->begun_us < GENTLE_US)
+            return 0;
+    } else if (slice_rows(import) < SLICE_ROWS) {
+        return 0;
+    }
+    int failed = import_commit(import, err);
+    if (failed)
+        return failed;
+    if (import->gentle) {
+        struct timespec gap = {.tv_nsec = GENTLE_GAP_NS};
+        nanosleep(&gap, NULL);
+    }
+    import->gentle = import->storage->server || storage_server_running(import->storage->data_dir);
+    return begin_transaction(import, err);
+}
+
+/* A load that fits into one chunk is synced as it goes; the chunks of a longer one are not. (Not through the statement cache: this pragma acts when
+ * it is prepared, not when it is stepped.) */
+static int set_sync(struct storage_import *import, bool full, struct error *err)
+{
+    import->unsynced = !full;
+    int code = sqlite3_exec(import->db->handle, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", NULL,
+                            NULL, NULL);
+    return code == SQLITE_OK ? 0 : db_failure(import->db, code, err);
+}
+
+static int run_chunk(struct storage_import *import, bool last, struct error *err)
+{
+    if (import->row_count == 0)
+        return 0;
+    int failed = last || import->unsynced ? 0 : set_sync(import, false, err);
+    struct import_row *scratch = failed ? NULL : malloc(import->row_count * sizeof(*scratch));
+    if (!failed && scratch == NULL)
+        failed = error_memory(err);
+    if (!failed)
+        import_sort(import->rows, scratch, import->row_count);
+    free(scratch);
+    if (!failed)
+        failed = import_domains(import, err);
+    if (!failed)
+        failed = import_rows(import, err);
+    import->row_count = 0;
+    import->text_used = 0;
+    arena_finish(&import->merged);
+    import->failed = failed != 0;
+    return failed;
+}
+
+static int make_room(struct storage_import *import, struct error *err)
+{
+    if (import->text == NULL) {
+        /* Touched page by page as it fills: a small load does not pay for it. */
+        import->text = malloc(TEXT_BYTES);
+        if (import->text == NULL)
+            return error_memory(err);
+    }
+    if (import->row_count == import->row_capacity) {
+        size_t capacity = import->row_capacity == 0 ? ROWS_FIRST : MIN_OF(import->row_capacity * 4, ROWS_MAX);
+        struct import_row *grown = reallocarray(import->rows, capacity, sizeof(*grown));
+        if (grown == NULL)
+            return error_memory(err);
+        import->rows = grown;
+        import->row_capacity = capacity;
+    }
+    return 0;
+}
+
+static int check_row(const char *email, size_t email_len, const char *json, size_t json_len, struct error *err)
+{
+    if (email_len < 3 || email_len > ADDRESS_MAX_BYTES || memchr(email, '\0', email_len) != NULL)
+        return error_set(err, -EINVAL, "an address has 3 to %d bytes", ADDRESS_MAX_BYTES);
+    const char *at = memrchr(email, '@', email_len);
+    if (at == NULL || at == email || at == email + email_len - 1)
+        return error_set(err, -EINVAL, "an address has a local part and a domain");
+    if (json_len > ATTRIBUTES_MAX_BYTES)
+        return error_set(err, -EINVAL, "attributes have at most %zu bytes", ATTRIBUTES_MAX_BYTES);
+    if (json_len < 2 || json[0] != '{' || json[json_len - 1] != '}' || memchr(json, '\0', json_len) != NULL)
+        return error_set(err, -EINVAL, "attributes are one JSON object");
+    return 0;
+}
+
+int storage_import_add(struct storage_import *import, const char *email, size_t email_len, const char *attributes_json,
+                       size_t json_len, struct error *err)
+{
+    if (import->failed)
+        return error_set(err, -EIO, "the import has failed before");
+    int failed = check_row(email, email_len, attributes_json, json_len, err);
+    if (failed)
+        return failed;
+    if (import->row_count == ROWS_MAX || import->text_used + email_len + json_len > TEXT_BYTES)
+        failed = run_chunk(import, false, err);
+    if (!failed)
+        failed = make_room(import, err);
+    if (failed)
+        return failed;
+    char *place = import->text + import->text_used;
+    memcpy(place, email, email_len);
+    memcpy(place + email_len, attributes_json, json_len);
+    import->text_used += email_len + json_len;
+    import->rows[import->row_count++] = (struct import_row){.email = place,
+                                                           .email_len = (uint32_t)email_len,
+                                                           .attributes = place + email_len,
+                                                           .attributes_len = (uint32_t)json_len};
+    return 0;
+}
+
+/* One synced commit makes all that were not durable: they lie before it in the same log. */
+static int make_durable(struct storage_import *import, struct error *err)
+{
+    if (!import->unsynced)
+        return 0;
+    int failed = set_sync(import, true, err);
+    if (!failed)
+        failed = db_run(import->db, err, "UPDATE meta SET recipients = recipients");
+    /* Not waited for when others read or write: the next one will do it. */
+    if (!failed)
+        failed = db_run(import->db, err, "PRAGMA wal_checkpoint(PASSIVE)");
+    return failed;
+}
+
+int storage_import_finish(struct storage_import *import, bool abandon, struct upsert_counts *counts, struct error *err)
+{
+    if (import == NULL)
+        return 0;
+    int failed = 0;
+    if (abandon)
+        import->row_count = 0;
+    if (!import->failed) {
+        failed = run_chunk(import, true, err);
+        if (!failed)
+            failed = import_domains_flush(import, err);
+        import->failed = failed != 0;
+    }
+    if (import->unsynced) { /* what was written counts as written, whatever came after it */
+        int unsynced = make_durable(import, failed ? NULL : err);
+        failed = failed ? failed : unsynced;
+    }
+    if (counts != NULL)
+        *counts = import->total;
+    import_free(import);
+    return failed;
+}
+
+void storage_import_counts(const struct storage_import *import, struct upsert_counts *counts)
+{
+    *counts = import->total;
+}

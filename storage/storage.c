@@ -1,0 +1,221 @@
+/*
+ * storage.c - opening and closing: the directory, the server's lock, the writer, the readers.
+ *
+ * The server's lock is an open-file-description lock: it can be asked about without being taken, so a command that
+ * only wants to know whether a server runs can never be in the way of one that starts; and it ends with the process, whatever ends it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "storage/migrate.h"
+#include "storage/writer.h"
+
+#define DATABASE_NAME "posthaste.db"
+#define LOCK_NAME "serve.lock"
+
+/* `mkdir -p`, each new part for our eyes only. */
+static int make_directory(const char *path, struct error *err)
+{
+    char *copy = str_dup(path);
+    if (copy == NULL)
+        return error_memory(err);
+    int failed = 0;
+    for (char *slash = copy + 1; !failed && *copy != '\0'; slash++) {
+        if (*slash != '/' && *slash != '\0')
+            continue;
+        bool end = *slash == '\0';
+        *slash = '\0';
+        if (mkdir(copy, 0700) != 0 && errno != EEXIST)
+            failed = error_errno(err, -errno, "cannot create the data directory %s", copy);
+        if (end)
+            break;
+        *slash = '/';
+    }
+    free(copy);
+    struct stat status;
+    if (!failed && stat(path, &status) != 0)
+        failed = error_errno(err, -errno, "data directory %s", path);
+    else if (!failed && !S_ISDIR(status.st_mode))
+        failed = error_set(err, -ENOTDIR, "data directory %s: is not a directory", path);
+    else if (!failed && access(path, W_OK | X_OK) != 0)
+        failed = error_errno(err, -errno, "data directory %s is not writable", path);
+    return failed;
+}
+
+static int take_lock(struct storage *storage, struct error *err)
+{
+    char *path = str_printf("%s/" LOCK_NAME, storage->data_dir);
+    if (path == NULL)
+        return error_memory(err);
+    int failed = 0;
+    storage->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (storage->lock_fd < 0)
+        failed = error_errno(err, -errno, "cannot open %s", path);
+    else if (fcntl(storage->lock_fd, F_OFD_SETLK, &whole) != 0)
+        failed = errno == EAGAIN || errno == EACCES
+                     ? error_set(err, -EBUSY, "another server runs on %s (it holds %s)", storage->data_dir, path)
+                     : error_errno(err, -errno, "cannot lock %s", path);
+    free(path);
+    return failed;
+}
+
+bool storage_server_running(const char *data_dir)
+{
+    char *path = str_printf("%s/" LOCK_NAME, data_dir);
+    if (path == NULL)
+        return true; /* the careful answer: it only makes an import slower */
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    free(path);
+    if (fd < 0)
+        return errno != ENOENT && errno != ENOTDIR;
+    struct flock probe = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    bool running = fcntl(fd, F_OFD_GETLK, &probe) != 0 || probe.l_type != F_UNLCK;
+    close(fd);
+    return running;
+}
+
+static int init_locks(struct storage *storage, struct error *err)
+{
+    pthread_condattr_t attributes;
+    int code = pthread_condattr_init(&attributes);
+    if (code == 0) {
+        code = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        if (code == 0)
+            code = pthread_cond_init(&storage->filled, &attributes);
+        pthread_condattr_destroy(&attributes);
+    }
+    if (code == 0) {
+        code = pthread_mutex_init(&storage->lock, NULL);
+        if (code != 0)
+            pthread_cond_destroy(&storage->filled);
+    }
+    return code == 0 ? 0 : error_errno(err, -code, "cannot make a lock");
+}
+
+static int open_all(struct storage *storage, const struct storage_options *options, struct error *err)
+{
+    storage->data_dir = str_dup(options->data_dir);
+    storage->database_path = str_printf("%s/" DATABASE_NAME, options->data_dir);
+    if (storage->data_dir == NULL || storage->database_path == NULL)
+        return error_memory(err);
+    int failed = make_directory(storage->data_dir, err);
+    if (!failed && options->server)
+        failed = take_lock(storage, err);
+    if (!failed)
+        failed = db_open(&storage->db, storage->database_path, DB_WRITER, err);
+    if (!failed)
+        failed = migrate(&storage->db, err);
+    if (!failed)
+        failed = writer_start(storage, err);
+    return failed;
+}
+
+int storage_open(const struct storage_options *options, struct storage **out, struct error *err)
+{
+    *out = NULL;
+    if (options->data_dir == NULL || options->data_dir[0] == '\0')
+        return error_set(err, -EINVAL, "no data directory given");
+    struct storage *storage = calloc(1, sizeof(*storage));
+    if (storage == NULL)
+        return error_memory(err);
+    storage->lock_fd = -1;
+    storage->server = options->server;
+    storage->next_claim_id = 1;
+    list_init(&storage->outcomes);
+    list_init(&storage->calls);
+    list_init(&storage->claims);
+    ledger_init(&storage->ledger);
+    int failed = init_locks(storage, err);
+    if (failed) {
+        free(storage);
+        return failed;
+    }
+    failed = open_all(storage, options, err);
+    if (failed) {
+        storage_close(storage);
+        return failed;
+    }
+    *out = storage;
+    return 0;
+}
+
+void storage_close(struct storage *storage)
+{
+    if (storage == NULL)
+        return;
+    writer_stop(storage);
+    if (storage->spare != NULL) {
+        db_close(storage->spare);
+        free(storage->spare);
+    }
+    ledger_finish(&storage->ledger);
+    db_close(&storage->db);
+    if (storage->lock_fd >= 0)
+        close(storage->lock_fd); /* releases the server's lock, last */
+    pthread_mutex_destroy(&storage->lock);
+    pthread_cond_destroy(&storage->filled);
+    free(storage->database_path);
+    free(storage->data_dir);
+    free(storage);
+}
+
+bool storage_healthy(struct storage *storage, struct error *why)
+{
+    pthread_mutex_lock(&storage->lock);
+    bool healthy = !storage->unhealthy;
+    if (why != NULL)
+        *why = storage->why;
+    pthread_mutex_unlock(&storage->lock);
+    return healthy;
+}
+
+int storage_reader_open(struct storage *storage, struct storage_reader **out, struct error *err)
+{
+    *out = NULL;
+    struct storage_reader *reader = calloc(1, sizeof(*reader));
+    if (reader == NULL)
+        return error_memory(err);
+    int failed = db_open(&reader->db, storage->database_path, DB_READER, err);
+    if (failed) {
+        free(reader);
+        return failed;
+    }
+    *out = reader;
+    return 0;
+}
+
+void storage_reader_close(struct storage_reader *reader)
+{
+    if (reader == NULL)
+        return;
+    db_close(&reader->db);
+    free(reader);
+}
+
+static int file_size(const char *path, int64_t *bytes)
+{
+    struct stat status;
+    *bytes = 0;
+    if (stat(path, &status) != 0)
+        return errno == ENOENT ? 0 : -errno;
+    *bytes = status.st_size;
+    return 0;
+}
+
+int storage_sizes(struct storage *storage, int64_t *database_bytes, int64_t *wal_bytes)
+{
+    char *wal = str_printf("%s-wal", storage->database_path);
+    *database_bytes = *wal_bytes = 0;
+    if (wal == NULL)
+        return -ENOMEM;
+    int failed = file_size(storage->database_path, database_bytes);
+    if (!failed)
+        failed = file_size(wal, wal_bytes);
+    free(wal);
+    return failed;
+}

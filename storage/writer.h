@@ -1,0 +1,61 @@
+/*
+ * writer.h - the one thread that changes the database, and what it works on; private to storage/.
+ *
+ * Three queues: outcomes, calls (a caller waits) and claims. Within a transaction outcomes come first. A call or a claim is not
+ * taken before the outcomes that were posted ahead of it, so whoever posts outcomes and then asks sees them counted.
+ */
+#ifndef POSTHASTE_STORAGE_WRITER_H
+#define POSTHASTE_STORAGE_WRITER_H
+
+#include <pthread.h>
+
+#include "storage/db.h"
+#include "storage/ledger.h"
+#include "storage/storage.h"
+
+struct storage {
+    char *data_dir, *database_path;
+    bool server;
+    int lock_fd; /* DIR/serve.lock, -1 = not ours */
+    pthread_t thread;
+    bool thread_started;
+
+    pthread_mutex_t lock;
+    pthread_cond_t filled; /* on CLOCK_MONOTONIC */
+    struct list outcomes, calls, claims;
+    size_t outcome_count;
+    uint64_t outcomes_posted, outcomes_written; /* ever; a call waits until `written` reaches what `posted` was */
+    int64_t first_outcome_us;                   /* when the oldest waiting outcome was posted */
+    bool closing;
+    bool unhealthy;
+    struct error why; /* of the last failure */
+    struct db *spare; /* an import's connection, kept for the next import; NULL = none */
+
+    /* The writer thread's own. */
+    struct db db;
+    struct ledger ledger;
+    int64_t next_claim_id;
+};
+
+struct storage_reader {
+    struct db db;
+};
+
+/* A change that its caller waits for; runs on the writer thread inside a savepoint. A result other than 0 rolls it back, alone. */
+typedef int storage_call_fn(struct storage *storage, void *arg, struct error *err);
+/* Posts, waits for the commit, returns the function's result or the commit's failure. Never from the writer thread. */
+int storage_call(struct storage *storage, storage_call_fn *run, void *arg, struct error *err) ATTR_MUSTCHECK;
+
+int writer_start(struct storage *storage, struct error *err) ATTR_MUSTCHECK;
+void writer_stop(struct storage *storage); /* works off the queues first */
+
+/* One outcome into the current transaction (outcomes.c). */
+int outcome_write(struct storage *storage, const struct storage_outcome *record, struct error *err) ATTR_MUSTCHECK;
+/* One claim into the current transaction (claims.c): what belongs in claim->status. */
+int claim_make(struct storage *storage, struct storage_claim *claim, struct error *err) ATTR_MUSTCHECK;
+/* The answer as it is before anything was looked for; takes what is there for uninitialised. */
+void claim_init(struct storage_claim *claim);
+/* Takes an answer back, after a rollback. */
+void claim_clear(struct storage_claim *claim, int status);
+
+#endif
