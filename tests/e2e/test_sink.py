@@ -9,6 +9,8 @@ import pytest
 from rawclient import CONTENT, HELLO, Client, only, rules, streamed
 from sinklib import Sink
 
+pytestmark = pytest.mark.sanitize
+
 
 # --- the ordinary session -----------------------------------------------------------------------------------------
 
