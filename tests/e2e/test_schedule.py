@@ -1,0 +1,88 @@
+"""schedule_at: not before its time, and whatever happens to the server meanwhile."""
+import datetime
+import time
+
+import pytest
+
+from conftest import emails, run_to_end
+
+
+def at(seconds):
+    """RFC 3339, so many seconds from now; and the same in microseconds since 1970."""
+    moment = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"), int(moment.timestamp() * 1e6)
+
+
+@pytest.mark.sanitize
+def test_it_starts_at_its_time(place):
+    sink = place.sink()
+    server = place.server(sink)
+    place.people(server, emails(50, ["one.test"]))
+    when, wall_us = at(3)
+    campaign = server.create_campaign(schedule_at=when)
+    assert server.stats(campaign)["status"] == "scheduled"
+    assert run_to_end(server, campaign)["delivered"] == 50
+    first = min(line["wall_us"] for line in sink.events("message"))
+    assert wall_us - 2000 <= first < wall_us + 10_000_000
+
+
+def test_a_scheduled_campaign_survives_a_restart(place):
+    sink = place.sink()
+    server = place.server(sink)
+    place.people(server, emails(20, ["one.test"]))
+    when, wall_us = at(3)
+    campaign = server.create_campaign(schedule_at=when)
+    server.kill()
+    server.start()
+    assert run_to_end(server, campaign)["delivered"] == 20
+    assert min(line["wall_us"] for line in sink.events("message")) >= wall_us - 2000
+
+
+def test_a_time_that_passed_while_the_server_was_down(place):
+    sink = place.sink()
+    server = place.server(sink)
+    place.people(server, emails(20, ["one.test"]))
+    when, wall_us = at(1)
+    campaign = server.create_campaign(schedule_at=when)
+    server.stop()
+    while time.time() * 1e6 < wall_us:
+        time.sleep(0.02)
+    server.start()
+    assert run_to_end(server, campaign)["delivered"] == 20
+
+
+def test_a_time_in_the_past_is_now(place):
+    server = place.server(place.sink())
+    place.people(server, emails(5, ["one.test"]))
+    assert run_to_end(server, server.create_campaign(schedule_at=at(-3600)[0]))["delivered"] == 5
+
+
+def test_a_draft_with_a_time_is_scheduled_by_its_launch(place):
+    server = place.server(place.sink())
+    place.people(server, emails(5, ["one.test"]))
+    campaign = server.create_campaign(schedule_at=at(600)[0], launch=False)
+    assert server.stats(campaign)["status"] == "draft"
+    assert server.api.post("/v1/campaigns/%d/launch" % campaign).status == 202
+    assert server.stats(campaign)["status"] == "scheduled"
+
+
+def test_a_scheduled_campaign_can_be_cancelled(place):
+    sink = place.sink()
+    server = place.server(sink)
+    place.people(server, emails(5, ["one.test"]))
+    when, wall_us = at(1.5)
+    campaign = server.create_campaign(schedule_at=when)
+    assert server.api.post("/v1/campaigns/%d/cancel" % campaign).status == 202
+    # One that is due later runs; the cancelled one must not have.
+    later = server.create_campaign(schedule_at=at(2)[0], name="later")
+    assert run_to_end(server, later)["delivered"] == 5
+    assert server.stats(campaign)["status"] == "cancelled"
+    assert len(sink.events("message")) == 5
+
+
+def test_members_who_join_before_the_launch_are_mailed(place):
+    server = place.server(place.sink())
+    place.people(server, emails(5, ["one.test"]))
+    campaign = server.create_campaign(schedule_at=at(3)[0])
+    place.people(server, emails(7, ["one.test"], "late"))
+    assert run_to_end(server, campaign)["delivered"] == 12
