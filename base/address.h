@@ -1,9 +1,10 @@
 /*
  * address.h - an e-mail address as RFC 5321 section 4.1.2 Mailbox, with RFC 6531 (UTF-8) local parts and IDNA domains.
  *
- * Normal form: domain as lower-case A-labels (libidn2, UTS #46 non-transitional), local part kept byte by byte except that A-Z become a-z: no large provider
- * tells them apart and lists are full of both; quoted local parts whose quotes are not needed lose them, others are refused, as are
- * address literals, domains without a dot, source routes, comments, control bytes, and lengths over 64 (local), 255 (domain), 254 (whole) octets.
+ * Normal form: domain as lower-case A-labels (libidn2, UTS #46 non-transitional), local part kept byte by byte except
+ * that A-Z become a-z: no large provider tells them apart and lists are full of both; quoted local parts whose quotes
+ * are not needed lose them, others are refused, as are address literals, domains without a dot, source routes,
+ * comments, control bytes, and lengths over 64 (local), 255 (domain), 254 (whole) octets.
  */
 #ifndef POSTHASTE_BASE_ADDRESS_H
 #define POSTHASTE_BASE_ADDRESS_H
@@ -27,7 +28,8 @@ static inline const char *address_domain(const struct address *address)
     return address->text + address->at + 1;
 }
 
-/* `text` need not be terminated; surrounding white space is dropped. 0, or -EINVAL with a reason for the person who reads the reject file. */
+/* `text` need not be terminated; surrounding white space is dropped. 0, or -EINVAL with a reason for the person who
+ * reads the reject file. */
 int address_parse(const char *text, size_t len, struct address *out, struct error *err) ATTR_MUSTCHECK;
 
 /* A domain alone into its normal form; `out` holds DOMAIN_MAX_BYTES + 1. */

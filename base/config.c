@@ -40,9 +40,13 @@ static int read_file(const char *file, struct buffer *out, struct error *err)
             rc = error_errno(err, code, "cannot read the configuration %s", file);
             break;
         }
+        if ((size_t)n > FILE_MAX_BYTES - out->len) {
+            rc = error_set(err, -EINVAL, "the configuration %s is larger than %zu bytes", file, FILE_MAX_BYTES);
+            break;
+        }
         buffer_append(out, chunk, (size_t)n);
         if (out->failed)
-            rc = error_set(err, -EINVAL, "the configuration %s is too large", file);
+            rc = error_memory(err);
     }
     close(fd);
     return rc;

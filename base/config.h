@@ -1,8 +1,9 @@
 /*
  * config.h - the configuration: one struct, its defaults, and the reader (libconfuse) that fills it.
  *
- * Lookup order (DESIGN 5): the file given, else ./posthaste.conf, else /etc/posthaste/posthaste.conf, else defaults. An error names file, line and
- * key: unknown key, wrong type, bad value ("rate = fast"), duplicate section title, a pool naming a source that is not there, missing file when one was given.
+ * Lookup order (DESIGN 5): the file given, else ./posthaste.conf, else /etc/posthaste/posthaste.conf, else defaults. An
+ * error names file, line and key: unknown key, wrong type, bad value ("rate = fast"), duplicate section title, a pool
+ * naming a source that is not there, missing file when one was given.
  * "${NAME}" and "${NAME:-default}" in a value are replaced from the environment.
  * The struct is immutable after loading and may be read from any thread; config_free() after all threads ended.
  */
@@ -18,10 +19,10 @@
 enum tls_policy { TLS_NONE, TLS_OPPORTUNISTIC, TLS_REQUIRED, TLS_VERIFIED };
 enum on_uncertain { UNCERTAIN_RESEND, UNCERTAIN_HOLD };
 
-struct config_route { /* an explicit next hop in place of the MX lookup */
-    char *pattern;    /* recipient domain, ".suffix" for its subdomains, or "*" = everything */
-    char *host;       /* name or address literal without brackets */
-    uint16_t port;    /* default 25 */
+struct config_route {    /* an explicit next hop in place of the MX lookup */
+    char *pattern;       /* recipient domain, ".suffix" for its subdomains, or "*" = everything */
+    char *host;          /* name or address literal without brackets */
+    uint16_t port;       /* default 25 */
     enum tls_policy tls; /* default opportunistic */
 };
 struct config_source {
@@ -34,8 +35,10 @@ struct config_pool {
 };
 struct config_profile { /* what a profile leaves out is what "default" says, whose own defaults are these */
     char *name;
-    char **mx;     size_t mx_count;     /* MX host suffixes, ".google.com" */
-    char **domain; size_t domain_count; /* recipient domain names or ".suffix" */
+    char **mx;
+    size_t mx_count; /* MX host suffixes, ".google.com" */
+    char **domain;
+    size_t domain_count;              /* recipient domain names or ".suffix" */
     uint32_t connections;             /* default 10 */
     uint32_t messages_per_connection; /* default 100 */
     struct rate rate;                 /* default 100/s; messages of the whole site */
@@ -43,7 +46,8 @@ struct config_profile { /* what a profile leaves out is what "default" says, who
     enum tls_policy tls;              /* default opportunistic */
     int64_t idle_timeout_ms;          /* default 5 s: how long an unused connection is kept */
 };
-struct config_timeouts { /* RFC 5321 section 4.5.3.2 minimums are the defaults; section `timeouts { greeting = "5min" … }` */
+struct config_timeouts { /* RFC 5321 section 4.5.3.2 minimums are the defaults; section `timeouts { greeting = "5min" …
+                            }` */
     int64_t connect_ms;  /* 60 s */
     int64_t greeting_ms; /* 5 min */
     int64_t ehlo_ms;     /* 5 min */
@@ -55,34 +59,39 @@ struct config_timeouts { /* RFC 5321 section 4.5.3.2 minimums are the defaults; 
     int64_t quit_ms;     /* 5 s */
 };
 struct config_domain { /* per recipient domain, inside its site; 0 / unlimited = no limit of its own */
-    char *name;       /* as a route's pattern; each domain that it matches has the limit for itself */
+    char *name;        /* as a route's pattern; each domain that it matches has the limit for itself */
     struct rate rate;
     uint32_t connections;
 };
 
 struct config {
-    char *file;              /* where it was read from, "" = defaults */
-    char *hostname;          /* EHLO name; default gethostname() */
-    char *data_dir;          /* default "./posthaste-data" */
-    char *listen_host;       /* "127.0.0.1"; brackets of an IPv6 literal removed */
-    uint16_t listen_port;    /* 8025; 0 lets the system choose */
-    char *public_url;        /* "http://HOST:PORT" of `listen` when not set; no trailing slash */
-    char *bounce_domain;     /* domain of the VERP return path; "" = the domain of the campaign's From */
-    char *dns_server;        /* "" = /etc/resolv.conf */
+    char *file;           /* where it was read from, "" = defaults */
+    char *hostname;       /* EHLO name; default gethostname() */
+    char *data_dir;       /* default "./posthaste-data" */
+    char *listen_host;    /* "127.0.0.1"; brackets of an IPv6 literal removed */
+    uint16_t listen_port; /* 8025; 0 lets the system choose */
+    char *public_url;     /* "http://HOST:PORT" of `listen` when not set; no trailing slash */
+    char *bounce_domain;  /* domain of the VERP return path; "" = the domain of the campaign's From */
+    char *dns_server;     /* "" = /etc/resolv.conf */
     enum log_level log_level;
-    uint32_t loops;          /* engine threads; default max(1, cores / 2) */
-    uint32_t compose_threads;/* default: cores */
+    uint32_t loops;           /* engine threads; default max(1, cores / 2) */
+    uint32_t compose_threads; /* default: cores */
     enum on_uncertain on_uncertain;
-    int64_t retry_first_ms;  /* 5 min; doubles ... */
-    int64_t retry_max_ms;    /* ... up to 4 h */
-    int64_t expires_after_ms;/* 3 d */
-    int64_t shutdown_ms;     /* 30 s: how long SIGTERM waits for what is in the air */
+    int64_t retry_first_ms;   /* 5 min; doubles ... */
+    int64_t retry_max_ms;     /* ... up to 4 h */
+    int64_t expires_after_ms; /* 3 d */
+    int64_t shutdown_ms;      /* 30 s: how long SIGTERM waits for what is in the air */
     struct config_timeouts timeouts;
-    struct config_route *routes;     size_t route_count;
-    struct config_source *sources;   size_t source_count;
-    struct config_pool *pools;       size_t pool_count;
-    struct config_profile *profiles; size_t profile_count; /* profiles[0] is always "default" */
-    struct config_domain *domains;   size_t domain_count;
+    struct config_route *routes;
+    size_t route_count;
+    struct config_source *sources;
+    size_t source_count;
+    struct config_pool *pools;
+    size_t pool_count;
+    struct config_profile *profiles;
+    size_t profile_count; /* profiles[0] is always "default" */
+    struct config_domain *domains;
+    size_t domain_count;
 };
 
 /* `file` NULL = lookup order above. 0, -ENOENT (given file missing), -EINVAL, -errno; *out is NULL unless 0. */

@@ -1,8 +1,9 @@
 /*
- * hashmap.h - text (or bytes) to pointer, open addressing, keyed hash (SipHash-2-4 with a random key per process), because the keys are
- * domains and addresses that strangers choose.
+ * hashmap.h - text (or bytes) to pointer, open addressing, keyed hash (SipHash-2-4 with a random key per process),
+ * because the keys are domains and addresses that strangers choose.
  *
- * The map copies neither key nor value: the key lives as long as the entry (usually inside the value). One thread at a time.
+ * The map copies neither key nor value: the key lives as long as the entry (usually inside the value). One thread at a
+ * time.
  */
 #ifndef POSTHASTE_BASE_HASHMAP_H
 #define POSTHASTE_BASE_HASHMAP_H

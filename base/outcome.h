@@ -1,5 +1,6 @@
 /*
- * outcome.h - what one attempt to deliver one message ended with. The engine makes it, campaign judges it, storage keeps it.
+ * outcome.h - what one attempt to deliver one message ended with. The engine makes it, campaign judges it, storage
+ * keeps it.
  *
  * A remote "no" is data, not an error. `code` is 0 when no reply of a server decided. What is known about the text
  * is only that it is bounded and holds no control bytes (they were replaced by spaces on the way in).
@@ -23,21 +24,31 @@ enum outcome_class {
 };
 
 enum outcome_stage {
-    STAGE_NONE, STAGE_COMPOSE, STAGE_DNS, STAGE_CONNECT, STAGE_TLS, STAGE_GREETING, STAGE_EHLO, STAGE_AUTH,
-    STAGE_MAIL, STAGE_RCPT, STAGE_DATA, STAGE_CONTENT, /* CONTENT: the final reply */
+    STAGE_NONE,
+    STAGE_COMPOSE,
+    STAGE_DNS,
+    STAGE_CONNECT,
+    STAGE_TLS,
+    STAGE_GREETING,
+    STAGE_EHLO,
+    STAGE_AUTH,
+    STAGE_MAIL,
+    STAGE_RCPT,
+    STAGE_DATA,
+    STAGE_CONTENT, /* CONTENT: the final reply */
     STAGE_COUNT
 };
 
 struct outcome {
     enum outcome_class class_;
     enum outcome_stage stage;
-    uint16_t code;           /* SMTP reply code, 200..599, or 0 */
-    char enhanced[12];       /* RFC 3463 "5.1.1", or "" */
-    char text[480];          /* reply text without code and enhanced code, lines joined by a space; or our own sentence */
-    char mx_host[256];       /* name or address of the host that was tried, or "" */
-    char source[48];         /* name of the source (local address) used, or "" */
-    bool tls;                /* the attempt ran under TLS */
-    uint32_t duration_ms;    /* from MAIL (or connect) to the end */
+    uint16_t code;        /* SMTP reply code, 200..599, or 0 */
+    char enhanced[12];    /* RFC 3463 "5.1.1", or "" */
+    char text[480];       /* reply text without code and enhanced code, lines joined by a space; or our own sentence */
+    char mx_host[256];    /* name or address of the host that was tried, or "" */
+    char source[48];      /* name of the source (local address) used, or "" */
+    bool tls;             /* the attempt ran under TLS */
+    uint32_t duration_ms; /* from MAIL (or connect) to the end */
     int64_t ended_wall_ms;
 };
 

@@ -9,8 +9,8 @@
 #include "base/attr.h"
 
 struct rate {
-    uint32_t count;     /* 0 = unlimited */
-    int64_t period_us;  /* 1 s, 1 min, 1 h or 1 d in microseconds; 0 when unlimited */
+    uint32_t count;    /* 0 = unlimited */
+    int64_t period_us; /* 1 s, 1 min, 1 h or 1 d in microseconds; 0 when unlimited */
 };
 
 #define RATE_UNLIMITED ((struct rate){0, 0})

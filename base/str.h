@@ -1,5 +1,6 @@
 /*
- * str.h - the few string helpers that libc lacks: bounded copies that report, ASCII case (never the locale's), strict numbers, durations.
+ * str.h - the few string helpers that libc lacks: bounded copies that report, ASCII case (never the locale's), strict
+ * numbers, durations.
  */
 #ifndef POSTHASTE_BASE_STR_H
 #define POSTHASTE_BASE_STR_H
@@ -11,7 +12,7 @@
 /* Copies with truncation, always terminates; returns false when `text` did not fit. `out_bytes` > 0. */
 bool str_copy(char *out, size_t out_bytes, const char *text);
 
-char *str_dup(const char *text) ATTR_MALLOC;                    /* NULL when no memory or text is NULL */
+char *str_dup(const char *text) ATTR_MALLOC; /* NULL when no memory or text is NULL */
 char *str_dup_len(const char *text, size_t len) ATTR_MALLOC;
 char *str_printf(const char *format, ...) ATTR_PRINTF(1, 2) ATTR_MALLOC;
 
@@ -27,14 +28,14 @@ void str_lower(char *text);
 bool utf8_valid(const char *text, size_t len);
 
 /*
- * Makes `text` one line of valid UTF-8, in place and never longer: control characters and line separators become spaces, bytes that are not
- * UTF-8 become '?', and a character cut off at the end is dropped.
+ * Makes `text` one line of valid UTF-8, in place and never longer: control characters and line separators become
+ * spaces, bytes that are not UTF-8 become '?', and a character cut off at the end is dropped.
  */
 void str_make_line(char *text);
 
 /*
- * Length in bytes (1..4) of the well-formed UTF-8 character at `text`, of which `len` bytes may be read, and its code point;
- * 0 when there is none (`len` is 0, or the bytes are not UTF-8).
+ * Length in bytes (1..4) of the well-formed UTF-8 character at `text`, of which `len` bytes may be read, and its code
+ * point; 0 when there is none (`len` is 0, or the bytes are not UTF-8).
  */
 size_t utf8_decode(const char *text, size_t len, uint32_t *code_point);
 

@@ -373,6 +373,14 @@ static void files_that_are_no_files(void **state)
     assert_null(config);
     assert_int_equal(config_load("/tmp", &config, &err), -EINVAL);
     assert_int_equal(config_load("/dev/zero", &config, &err), -EINVAL);
+    size_t len = (size_t)5 << 20;
+    char *text = malloc(len);
+    assert_non_null(text);
+    memset(text, '\n', len);
+    write_file("test.conf", text, len);
+    free(text);
+    assert_int_equal(config_load("test.conf", &config, &err), -EINVAL);
+    assert_string_equal(err.text, "the configuration test.conf is larger than 4194304 bytes");
     write_file("test.conf", "loops = 1 # \0 hidden\nloops = 2", 30);
     assert_int_equal(config_load("test.conf", &config, &err), -EINVAL);
     assert_string_equal(err.text, "test.conf: contains a NUL byte");
