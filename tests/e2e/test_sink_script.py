@@ -168,11 +168,17 @@ def test_raw_hex():
         assert client.rest().startswith(b"250 \xff\x00\r\n221")
 
 
-@pytest.mark.parametrize("stage", ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "EOD"])
-@pytest.mark.parametrize("action, sent, end", [
+ENDINGS = [
     ({"close": True}, b"", b""), ({"rst": True}, b"", b"<reset>"), ({"stall": True}, b"", None),
     ({"partial": "25"}, b"25", None), ({"partial": "25", "close": True}, b"25", b""),
     ({"reply": "421 4.3.2 bye", "close": True}, b"421 4.3.2 bye\r\n", b""),
+]
+
+
+# A reset in place of the greeting has a test of its own: connect() itself may fail.
+@pytest.mark.parametrize("stage, action, sent, end", [
+    (stage, *ending) for stage in ("CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "EOD") for ending in ENDINGS
+    if stage != "CONNECT" or "rst" not in ending[0]
 ])
 def test_endings_at_each_stage(stage, action, sent, end):
     steps = {"EHLO": HELLO, "MAIL": b"MAIL FROM:<a@b.test>\r\n", "RCPT": b"RCPT TO:<x@e.test>\r\n", "DATA": b"DATA\r\n",
@@ -204,6 +210,15 @@ def test_endings_at_each_stage(stage, action, sent, end):
             assert line["after_eod"] == (stage == "EOD") and line["accepted"] is False
             assert line["from"] == ("a@b.test" if stage in ("MAIL", "RCPT", "DATA", "EOD") else None)
             assert line["to"] == ("x@e.test" if stage in ("RCPT", "DATA", "EOD") else None)
+
+
+def test_reset_in_place_of_a_greeting():
+    """The reset may be there before connect() has returned."""
+    with Sink(script=rules({"command": "CONNECT", "rst": True})) as sink:
+        with pytest.raises(ConnectionResetError):
+            with Client(sink, greet=False) as client:
+                client.socket.recv(1)
+        assert [line["event"] for line in sink.ledger()] == ["connect", "drop", "close"]
 
 
 def test_accept_then_drop_is_the_real_life_duplicate():
