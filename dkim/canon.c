@@ -16,6 +16,7 @@
 #define GATHER_BYTES 4096
 #define DIRECT_BYTES 512 /* a stretch of this length goes to the writer without a copy */
 #define BLOCK_BYTES 64
+#define STEP_BYTES 16
 
 struct gather {
     canon_write_cb *write;
@@ -63,12 +64,12 @@ static size_t content_end(const char *body, size_t len)
     }
 }
 
-/* Non-zero when a run of white space that may change starts among the BLOCK_BYTES bytes at `p`; reads one byte more. */
-static uint8_t block_may_change(const uint8_t *p)
+/* Non-zero when a run of white space that may change starts among the `count` bytes (a constant, so that this becomes vector code) at `p`; reads one byte more. */
+static inline __attribute__((always_inline)) uint8_t may_change(const char *p, size_t count)
 {
     uint8_t found = 0;
-    for (size_t i = 0; i < BLOCK_BYTES; i++) {
-        uint8_t next = p[i + 1];
+    for (size_t i = 0; i < count; i++) {
+        char next = p[i + 1];
         uint8_t before = (uint8_t)((next == ' ') | (next == '\t') | (next == '\r'));
         found |= (uint8_t)((p[i] == '\t') | ((p[i] == ' ') & before));
     }
@@ -79,11 +80,14 @@ static uint8_t block_may_change(const uint8_t *p)
 static size_t next_change(const char *body, size_t at, size_t end)
 {
     while (at < end) {
-        if (end - at > BLOCK_BYTES && block_may_change((const uint8_t *)body + at) == 0) {
+        if (end - at > BLOCK_BYTES && may_change(body + at, BLOCK_BYTES) == 0) {
             at += BLOCK_BYTES;
             continue;
         }
-        size_t stop = MIN_OF(end, at + BLOCK_BYTES);
+        /* Somewhere in this block: narrow it down before looking byte by byte. */
+        while (end - at > STEP_BYTES && may_change(body + at, STEP_BYTES) == 0)
+            at += STEP_BYTES;
+        size_t stop = MIN_OF(end, at + STEP_BYTES);
         for (; at < stop; at++) {
             if (body[at] == '\t')
                 return at;

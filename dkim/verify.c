@@ -76,8 +76,9 @@ static int judge(DKIM *dkim, struct error *err)
             (void)dkim_sig_process(dkim, sigs[i]);
         if (DKIM_SIG_CHECK(sigs[i]))
             continue;
-        const char *why = dkim_sig_geterrorstr(dkim_sig_geterror(sigs[i]));
         bool body_differs = dkim_sig_getbh(sigs[i]) == DKIM_SIGBH_MISMATCH;
+        DKIM_SIGERROR code = dkim_sig_geterror(sigs[i]);
+        const char *why = code > DKIM_SIGERROR_OK ? dkim_sig_geterrorstr(code) : "a signed field was changed";
         (void)error_set(err, -EINVAL, "signature %d of %d (d=%s) is bad: %s", i + 1, count, (const char *)dkim_sig_getdomain(sigs[i]),
                         body_differs ? "the body was changed" : why != NULL ? why : "unknown reason");
         return CHECK_BAD;
