@@ -1,0 +1,201 @@
+/*
+ * access_cli.c - `posthaste domain …` and `posthaste token …`: on the database directly, with or without a running server.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "api/access.h"
+#include "api/cli/output.h"
+#include "api/http/auth.h"
+#include "api/http/json.h"
+#include "api/views.h"
+#include "base/clock.h"
+#include "base/str.h"
+#include "dkim/dkim.h"
+
+static const char *text_of(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text != NULL && text[0] != '\0' ? text : "-";
+}
+
+/* ---- domains ---- */
+
+static void print_domain(const json_t *domain)
+{
+    const json_t *record = json_array_get(json_object_get(domain, "dns"), 0);
+    struct buffer zone = BUFFER_INIT(16384);
+    const char *value = text_of(record, "value");
+    out_line("Publish this record, then %s's mail will be signed with a key that receivers can check:", text_of(domain, "domain"));
+    out_line("%s", "");
+    out_line("  name   %s", text_of(record, "name"));
+    out_line("  type   %s", text_of(record, "type"));
+    out_line("  value  %s", value);
+    if (dkim_record_zone_text(value, &zone) == 0 && !zone.failed) {
+        out_line("%s", "");
+        out_line("As a line of a zone file:");
+        out_line("%s", "");
+        out_line("  %s. IN TXT ( %s )", text_of(record, "name"), buffer_text(&zone));
+    }
+    buffer_finish(&zone);
+}
+
+static int answer_domain(struct cli *cli, json_t *domain)
+{
+    if (cli->json)
+        return out_json(domain);
+    print_domain(domain);
+    json_decref(domain);
+    return CLI_DONE;
+}
+
+int cli_domain_add(struct cli *cli)
+{
+    struct problem problem = {.count = 0};
+    struct error err = {""};
+    json_t *domain = NULL;
+    if (cli_open_storage(cli) != CLI_DONE)
+        return CLI_FAILED;
+    int rc = access_domain_add(cli->storage, cli->config, cli->arguments[0], cli_value(cli, "selector"), &domain, &problem, &err);
+    if (rc == STORAGE_EXISTS)
+        return out_fail("%s has a key already; see: posthaste domain show %s", cli->arguments[0], cli->arguments[0]);
+    if (rc == -EINVAL && problem.count > 0)
+        return out_fail("%s: %s", problem.fields[0].field, problem.fields[0].message);
+    return rc == 0 ? answer_domain(cli, domain) : out_condition(rc, "domain", &err);
+}
+
+int cli_domain_show(struct cli *cli)
+{
+    struct error err = {""};
+    json_t *domain = NULL;
+    if (cli_open_storage(cli) != CLI_DONE)
+        return CLI_FAILED;
+    int rc = access_domain_get(cli->reader, cli->arguments[0], &domain, &err);
+    if (rc == STORAGE_NOT_FOUND)
+        return out_fail("there is no sending domain \"%s\"; make one with: posthaste domain add %s", cli->arguments[0], cli->arguments[0]);
+    return rc == 0 ? answer_domain(cli, domain) : out_condition(rc, "domain", &err);
+}
+
+static int append_domain(void *context, const struct storage_domain *domain)
+{
+    (void)json_array_append_new(context, view_domain(domain));
+    return 0;
+}
+
+int cli_domain_list(struct cli *cli)
+{
+    struct error err = {""};
+    struct table table;
+    size_t i;
+    json_t *row;
+    if (cli_open_storage(cli) != CLI_DONE)
+        return CLI_FAILED;
+    json_t *rows = json_array();
+    int rc = storage_domain_list(cli->reader, append_domain, rows, &err);
+    if (rc < 0) {
+        json_decref(rows);
+        return out_condition(rc, "domains", &err);
+    }
+    if (cli->json)
+        return out_json(rows);
+    table_begin(&table, "llll", "DOMAIN", "SELECTOR", "KEY FILE", "SINCE", NULL);
+    json_array_foreach(rows, i, row)
+    {
+        table_cell(&table, text_of(row, "domain"));
+        table_cell(&table, text_of(row, "selector"));
+        table_cell(&table, text_of(row, "key_file"));
+        table_cell(&table, text_of(row, "created_at"));
+    }
+    table_print(&table, stdout, "no sending domains yet; posthaste domain add DOMAIN makes one", 0);
+    json_decref(rows);
+    return CLI_DONE;
+}
+
+/* ---- tokens ---- */
+
+int cli_token_create(struct cli *cli)
+{
+    const char *name = cli_value(cli, "name");
+    const char *scope_name = cli_value(cli, "scope");
+    enum token_scope scope = TOKEN_SEND;
+    struct error err = {""};
+    json_t *token = NULL;
+    if (scope_name != NULL && token_scope_parse(scope_name, &scope) != 0) {
+        (void)out_fail("--scope must be read, send or admin");
+        return CLI_USAGE;
+    }
+    if (name == NULL)
+        name = "cli";
+    if (name[strspn(name, " \t")] == '\0' || strlen(name) > TOKEN_NAME_MAX_BYTES)
+        return out_fail("a token's name has 1 to %d bytes", TOKEN_NAME_MAX_BYTES);
+    if (cli_open_storage(cli) != CLI_DONE)
+        return CLI_FAILED;
+    int rc = access_token_create(cli->storage, name, scope, &token, &err);
+    if (rc != 0)
+        return out_condition(rc, "token", &err);
+    if (cli->json)
+        return out_json(token);
+    out_line("%s", text_of(token, "token"));
+    fprintf(stderr, "This is token %lld, scope %s. It is not stored and will not be shown again.\n",
+            (long long)json_integer_value(json_object_get(token, "id")), token_scope_name(scope));
+    json_decref(token);
+    return CLI_DONE;
+}
+
+static int append_token(void *context, const struct storage_token *token)
+{
+    (void)json_array_append_new(context, view_token(token));
+    return 0;
+}
+
+int cli_token_list(struct cli *cli)
+{
+    struct error err = {""};
+    struct table table;
+    size_t i;
+    json_t *row;
+    if (cli_open_storage(cli) != CLI_DONE)
+        return CLI_FAILED;
+    json_t *rows = json_array();
+    int rc = storage_token_list(cli->reader, append_token, rows, &err);
+    if (rc < 0) {
+        json_decref(rows);
+        return out_condition(rc, "tokens", &err);
+    }
+    if (cli->json)
+        return out_json(rows);
+    table_begin(&table, "rlllll", "ID", "NAME", "SCOPE", "MADE", "LAST USED", "REVOKED", NULL);
+    json_array_foreach(rows, i, row)
+    {
+        table_format(&table, "%lld", (long long)json_integer_value(json_object_get(row, "id")));
+        table_cell(&table, text_of(row, "name"));
+        table_cell(&table, text_of(row, "scope"));
+        table_cell(&table, text_of(row, "created_at"));
+        table_cell(&table, text_of(row, "last_used_at"));
+        table_cell(&table, text_of(row, "revoked_at"));
+    }
+    table_print(&table, stdout, "no tokens yet; posthaste token create makes one", 0);
+    json_decref(rows);
+    return CLI_DONE;
+}
+
+int cli_token_revoke(struct cli *cli)
+{
+    struct error err = {""};
+    uint64_t id;
+    if (str_parse_u64(cli->arguments[0], INT64_MAX, &id) != 0) {
+        (void)out_fail("\"%s\" is not the number of a token; see: posthaste token list", cli->arguments[0]);
+        return CLI_USAGE;
+    }
+    if (cli_open_storage(cli) != CLI_DONE)
+        return CLI_FAILED;
+    int rc = storage_token_revoke(cli->storage, (int64_t)id, clock_wall_ms(), &err);
+    if (rc == STORAGE_NOT_FOUND)
+        return out_fail("there is no token %s", cli->arguments[0]);
+    if (rc != 0)
+        return out_condition(rc, "token", &err);
+    if (cli->json)
+        return out_json(json_pack("{s:I, s:b}", "id", (json_int_t)id, "revoked", 1));
+    out_line("token %s is worthless now", cli->arguments[0]);
+    return CLI_DONE;
+}

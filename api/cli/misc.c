@@ -1,0 +1,75 @@
+/*
+ * misc.c - `posthaste config …`, `version` and `help`.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/cli/output.h"
+
+int cli_config_check(struct cli *cli)
+{
+    if (cli_open_config(cli) != CLI_DONE)
+        return CLI_FAILED;
+    const struct config *config = cli->config;
+    if (cli->json)
+        return out_json(json_pack("{s:b, s:s}", "valid", 1, "file", config->file));
+    if (config->file[0] != '\0')
+        out_line("%s is right: %zu routes, %zu sources, %zu profiles, %zu domains", config->file, config->route_count, config->source_count,
+                 config->profile_count, config->domain_count);
+    else
+        out_line("there is no configuration file; every setting has its default (see: posthaste config show)");
+    return CLI_DONE;
+}
+
+int cli_config_show(struct cli *cli)
+{
+    if (cli_open_config(cli) != CLI_DONE)
+        return CLI_FAILED;
+    char *text = config_format(cli->config);
+    if (text == NULL)
+        return out_fail("out of memory");
+    int rc = CLI_DONE;
+    if (cli->json)
+        rc = out_json(json_pack("{s:s, s:s}", "file", cli->config->file, "text", text));
+    else
+        fputs(text, stdout);
+    free(text);
+    return rc;
+}
+
+int cli_version(struct cli *cli)
+{
+    if (cli->json)
+        return out_json(json_pack("{s:s}", "version", POSTHASTE_VERSION));
+    out_line("posthaste %s", POSTHASTE_VERSION);
+    return CLI_DONE;
+}
+
+int cli_help(struct cli *cli)
+{
+    size_t count;
+    const struct cli_command *commands = cli_commands(&count);
+    char words[128] = "";
+    if (cli_flag(cli, "mdoc")) {
+        cli_print_mdoc(commands, count);
+        return CLI_DONE;
+    }
+    for (int i = 0; i < cli->argument_count; i++) {
+        size_t len = strlen(words);
+        (void)snprintf(words + len, sizeof(words) - len, "%s%s", i > 0 ? " " : "", cli->arguments[i]);
+    }
+    for (size_t i = 0; i < count && words[0] != '\0'; i++) {
+        if (strcmp(commands[i].words, words) == 0) {
+            cli_print_help(commands, count, &commands[i]);
+            return CLI_DONE;
+        }
+    }
+    if (words[0] != '\0' && cli_print_group_help(commands, count, words) == 0) {
+        (void)out_fail("there is no command \"%s\"; see posthaste help", words);
+        return CLI_USAGE;
+    }
+    if (words[0] == '\0')
+        cli_print_help(commands, count, NULL);
+    return CLI_DONE;
+}

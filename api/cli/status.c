@@ -1,0 +1,250 @@
+/*
+ * status.c - `posthaste status`, `top` and `site show`: what the running server is doing.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "api/cli/client.h"
+#include "api/cli/output.h"
+#include "base/str.h"
+
+static const char *text_of(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text != NULL ? text : "";
+}
+
+static int64_t number_of(const json_t *object, const char *name)
+{
+    return json_integer_value(json_object_get(object, name));
+}
+
+static void print_health(FILE *file, const json_t *stats)
+{
+    const json_t *storage = json_object_get(stats, "storage");
+    const json_t *engine = json_object_get(stats, "engine");
+    if (!json_is_true(json_object_get(storage, "healthy")))
+        fprintf(file, "STORAGE    %s\n", text_of(storage, "why"));
+    if (text_of(engine, "held_by")[0] != '\0')
+        fprintf(file, "HELD       %s\n", text_of(engine, "held_by"));
+}
+
+static void print_summary(FILE *file, const json_t *stats, const char *url)
+{
+    const json_t *engine = json_object_get(stats, "engine");
+    const json_t *storage = json_object_get(stats, "storage");
+    const json_t *states = json_object_get(stats, "deliveries");
+    char a[OUT_NUMBER_BYTES], b[OUT_NUMBER_BYTES], c[OUT_NUMBER_BYTES], d[OUT_NUMBER_BYTES], e[OUT_NUMBER_BYTES];
+    fprintf(file, "posthaste %s at %s, up %s\n", text_of(stats, "version"), url, out_duration(number_of(stats, "uptime_s"), a));
+    print_health(file, stats);
+    fprintf(file, "now        %.1f messages/s, %s connections to %s sites, %s queued, %s in flight\n",
+            json_number_value(json_object_get(engine, "rate_now")), out_number(number_of(engine, "connections"), a),
+            out_number(number_of(engine, "sites"), b), out_number(number_of(engine, "queued"), c),
+            out_number(number_of(engine, "in_flight"), d));
+    fprintf(file, "deliveries %s delivered, %s deferred, %s bounced, %s failed, %s pending\n", out_number(number_of(states, "delivered"), a),
+            out_number(number_of(states, "deferred"), b), out_number(number_of(states, "bounced"), c),
+            out_number(number_of(states, "failed"), d), out_number(number_of(states, "pending"), e));
+    fprintf(file, "contacts   %s recipients on %s lists, %s suppressed\n", out_number(number_of(stats, "recipients"), a),
+            out_number(number_of(stats, "lists"), b), out_number(number_of(stats, "suppressions"), c));
+    fprintf(file, "database   %s, log %s\n", out_bytes(number_of(storage, "database_bytes"), a), out_bytes(number_of(storage, "wal_bytes"), b));
+}
+
+static void print_campaigns(FILE *file, const json_t *stats, size_t most, int width)
+{
+    struct table table;
+    size_t i;
+    json_t *row;
+    char left[OUT_NUMBER_BYTES];
+    table_begin(&table, "rllrrrrrrl", "ID", "CAMPAIGN", "STATUS", "AUDIENCE", "LEFT", "DELIVERED", "DEFERRED", "BOUNCED", "MSG/S", "ETA", NULL);
+    json_array_foreach(json_object_get(stats, "campaigns"), i, row)
+    {
+        const json_t *counts = json_object_get(row, "stats");
+        const json_t *eta = json_object_get(counts, "eta_s");
+        if (i >= most)
+            break;
+        table_format(&table, "%lld", (long long)number_of(row, "id"));
+        table_format(&table, "%.32s", text_of(row, "name"));
+        table_cell(&table, text_of(row, "status"));
+        table_number(&table, number_of(counts, "audience"));
+        table_number(&table, number_of(counts, "pending") + number_of(counts, "sending"));
+        table_number(&table, number_of(counts, "delivered"));
+        table_number(&table, number_of(counts, "deferred"));
+        table_number(&table, number_of(counts, "bounced"));
+        table_format(&table, "%.1f", json_number_value(json_object_get(counts, "rate_now")));
+        table_cell(&table, json_is_integer(eta) && json_integer_value(eta) > 0 ? out_duration(json_integer_value(eta), left) : "");
+    }
+    table_print(&table, file, "no campaigns yet", width);
+}
+
+static void print_sites(FILE *file, const json_t *sites, size_t most, int width)
+{
+    struct table table;
+    size_t i;
+    json_t *row;
+    table_begin(&table, "lrrrrlrrrl", "SITE", "QUEUED", "FLIGHT", "CONN", "MSG/S", "LIMITED BY", "DELIVERED", "TEMP", "PERM", "LAST REPLY",
+                NULL);
+    json_array_foreach(sites, i, row)
+    {
+        if (i >= most)
+            break;
+        table_cell(&table, text_of(row, "site"));
+        table_number(&table, number_of(row, "queued"));
+        table_number(&table, number_of(row, "in_flight"));
+        table_format(&table, "%lld/%lld", (long long)number_of(row, "connections"), (long long)number_of(row, "connections_max"));
+        table_format(&table, "%.1f", json_number_value(json_object_get(row, "rate_now")));
+        table_cell(&table, text_of(row, "limited_by"));
+        table_number(&table, number_of(row, "delivered"));
+        table_number(&table, number_of(row, "temporary") + number_of(row, "transport"));
+        table_number(&table, number_of(row, "permanent"));
+        table_cell(&table, text_of(row, "last_reply"));
+    }
+    table_print(&table, file, "no sites are known yet; they appear with the first deliveries", width);
+}
+
+int cli_status(struct cli *cli)
+{
+    json_t *stats;
+    struct client *client = client_open(cli);
+    if (client == NULL)
+        return CLI_FAILED;
+    int rc = client_get(client, "/v1/stats", &stats);
+    if (rc == CLI_DONE && cli->json) {
+        rc = out_json(stats);
+    } else if (rc == CLI_DONE) {
+        print_summary(stdout, stats, client_url(client));
+        fputc('\n', stdout);
+        print_campaigns(stdout, stats, 10, 0);
+        json_decref(stats);
+    }
+    client_close(client);
+    return rc;
+}
+
+/* ---- top ---- */
+
+struct picture {
+    int rows, columns; /* of the terminal; columns 0 = not cut */
+    size_t sites;
+};
+
+static struct picture measure_terminal(const struct cli *cli)
+{
+    struct winsize size = {0};
+    uint64_t lines;
+    struct picture picture = {.rows = 40, .columns = 0};
+    if (isatty(STDOUT_FILENO) == 1 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0) {
+        picture.rows = size.ws_row;
+        picture.columns = size.ws_col;
+    }
+    picture.sites = picture.rows > 24 ? (size_t)picture.rows - 20 : 5;
+    if (cli_value(cli, "lines") != NULL && str_parse_u64(cli_value(cli, "lines"), 1000, &lines) == 0)
+        picture.sites = (size_t)MAX_OF(lines, UINT64_C(1));
+    return picture;
+}
+
+static int draw(struct client *client, struct picture picture, bool clear)
+{
+    char path[64];
+    json_t *stats = NULL;
+    json_t *sites = NULL;
+    (void)snprintf(path, sizeof(path), "/v1/stats/sites?limit=%zu", picture.sites);
+    int rc = client_get(client, "/v1/stats", &stats);
+    if (rc == CLI_DONE)
+        rc = client_get(client, path, &sites);
+    if (rc == CLI_DONE) {
+        if (clear)
+            fputs("\033[H\033[2J", stdout);
+        print_summary(stdout, stats, client_url(client));
+        fputc('\n', stdout);
+        print_campaigns(stdout, stats, 6, picture.columns);
+        fputc('\n', stdout);
+        print_sites(stdout, json_object_get(sites, "data"), picture.sites, picture.columns);
+        fflush(stdout);
+    }
+    json_decref(stats);
+    json_decref(sites);
+    return rc;
+}
+
+int cli_top(struct cli *cli)
+{
+    const struct timespec second = {.tv_sec = 1};
+    struct client *client = client_open(cli);
+    if (client == NULL)
+        return CLI_FAILED;
+    int rc;
+    if (cli->json) {
+        json_t *sites = NULL;
+        rc = client_get(client, "/v1/stats/sites?limit=1000", &sites);
+        rc = rc == CLI_DONE ? out_json(sites) : rc;
+    } else if (cli_flag(cli, "once") || isatty(STDOUT_FILENO) != 1) {
+        rc = draw(client, measure_terminal(cli), false);
+    } else {
+        while ((rc = draw(client, measure_terminal(cli), true)) == CLI_DONE)
+            (void)nanosleep(&second, NULL);
+    }
+    client_close(client);
+    return rc;
+}
+
+/* ---- site show ---- */
+
+static void print_site(const json_t *site)
+{
+    char number[OUT_NUMBER_BYTES];
+    static const char *const counts[] = {"queued", "in_flight", "delivered", "temporary", "permanent", "transport"};
+    out_line("site         %s", text_of(site, "site"));
+    out_line("next hop     %s", text_of(site, "next_hop")[0] != '\0' ? text_of(site, "next_hop") : "-");
+    out_line("profile      %s", text_of(site, "profile"));
+    out_line("connections  %lld of %lld", (long long)number_of(site, "connections"), (long long)number_of(site, "connections_max"));
+    out_line("rate         %.1f/s now, limit %s", json_number_value(json_object_get(site, "rate_now")), text_of(site, "rate"));
+    out_line("limited by   %s", text_of(site, "limited_by"));
+    if (text_of(site, "backoff_until")[0] != '\0')
+        out_line("back-off     until %s", text_of(site, "backoff_until"));
+    for (size_t i = 0; i < countof(counts); i++)
+        out_line("%-12s %s", counts[i], out_number(number_of(site, counts[i]), number));
+    out_line("last reply   %s", text_of(site, "last_reply")[0] != '\0' ? text_of(site, "last_reply") : "-");
+}
+
+static int answer_site(struct cli *cli, json_t *page)
+{
+    json_t *rows = json_object_get(page, "data");
+    int rc = CLI_DONE;
+    if (cli->argument_count > 0 && json_array_size(rows) == 0)
+        rc = out_fail("the server knows no site \"%s\" now", cli->arguments[0]);
+    else if (cli->json)
+        return out_json(cli->argument_count > 0 ? json_incref(json_array_get(rows, 0)) : json_incref(page));
+    else if (cli->argument_count > 0)
+        print_site(json_array_get(rows, 0));
+    else
+        print_sites(stdout, rows, SIZE_MAX, 0);
+    return rc;
+}
+
+int cli_site_show(struct cli *cli)
+{
+    char path[320] = "/v1/stats/sites?limit=1000";
+    json_t *page;
+    if (cli->argument_count > 0) {
+        const char *site = cli->arguments[0];
+        for (const char *at = site; *at != '\0'; at++) {
+            if (!ascii_is_digit(*at) && !(ascii_lower(*at) >= 'a' && ascii_lower(*at) <= 'z') && strchr("-._", *at) == NULL)
+                return out_fail("\"%s\" is not the name of a site", site);
+        }
+        (void)snprintf(path, sizeof(path), "/v1/stats/sites?limit=1&site=%.253s", site);
+    }
+    struct client *client = client_open(cli);
+    if (client == NULL)
+        return CLI_FAILED;
+    int rc = client_get(client, path, &page);
+    client_close(client);
+    if (rc != CLI_DONE)
+        return rc;
+    rc = answer_site(cli, page);
+    json_decref(page);
+    return rc;
+}

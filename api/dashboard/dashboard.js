@@ -1,0 +1,282 @@
+// The dashboard: asks /v1/stats and /v1/stats/sites once a second and draws what they say.
+// Every text that comes from the API goes in through textContent; nothing here builds HTML out of strings.
+"use strict";
+
+const STATES = ["delivered", "sending", "deferred", "uncertain", "bounced", "failed", "suppressed", "cancelled", "pending"];
+// The order in which a message goes through them, for the line of counts.
+const FUNNEL = ["audience", "suppressed", "pending", "sending", "delivered", "deferred", "bounced", "failed", "uncertain", "cancelled"];
+const STEP_MS = 1000;
+const POINTS = 300;
+const SVG = "http://www.w3.org/2000/svg";
+
+const $ = (id) => document.getElementById(id);
+const number = new Intl.NumberFormat("en");
+const count = (value) => number.format(Math.round(value || 0));
+const rate = (value) => (value >= 100 ? count(value) : (value || 0).toFixed(1));
+
+let token = sessionStorage.getItem("posthaste-token");
+let timer = null;
+let chart = null;
+
+function bytes(value) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return (unit ? value.toFixed(1) : value) + " " + units[unit];
+}
+
+function duration(seconds) {
+  if (seconds >= 86400) return Math.floor(seconds / 86400) + " d " + Math.floor((seconds % 86400) / 3600) + " h";
+  if (seconds >= 3600) return Math.floor(seconds / 3600) + " h " + Math.floor((seconds % 3600) / 60) + " min";
+  if (seconds >= 60) return Math.floor(seconds / 60) + " min " + (seconds % 60) + " s";
+  return seconds + " s";
+}
+
+function element(name, className, text) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+// ---- the API ----
+
+async function get(path) {
+  const answer = await fetch(path, { headers: { Authorization: "Bearer " + token, Accept: "application/json" }, cache: "no-store" });
+  if (answer.status === 401 || answer.status === 403) throw Object.assign(new Error("token"), { refused: true });
+  if (!answer.ok) throw new Error("status " + answer.status);
+  return answer.json();
+}
+
+// ---- throughput ----
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+function makeChart() {
+  const made = new Chart($("chart"), {
+    type: "line",
+    data: { labels: [], datasets: [{ data: [], borderWidth: 2, pointRadius: 0, tension: 0.25, fill: true }] },
+    options: {
+      animation: false,
+      maintainAspectRatio: false,
+      interaction: { intersect: false, mode: "index" },
+      plugins: { legend: { display: false }, tooltip: { callbacks: { label: (item) => rate(item.parsed.y) + " messages/s" } } },
+      scales: {
+        x: { ticks: { maxTicksLimit: 8, maxRotation: 0 }, grid: { display: false } },
+        y: { beginAtZero: true, suggestedMax: 10, ticks: { maxTicksLimit: 5, callback: (value) => number.format(value) } },
+      },
+    },
+  });
+  paintChart(made);
+  return made;
+}
+
+function paintChart(made) {
+  const accent = colour("--accent");
+  made.data.datasets[0].borderColor = accent;
+  made.data.datasets[0].backgroundColor = accent + "22";
+  for (const axis of ["x", "y"]) {
+    made.options.scales[axis].ticks.color = colour("--muted");
+    made.options.scales[axis].grid.color = colour("--line");
+  }
+  made.update("none");
+}
+
+// The minutes before the page was opened, so that the picture does not begin empty.
+async function loadHistory() {
+  const minutes = (await get("/v1/stats/timeseries")).data;
+  const points = minutes.slice(-10).map((minute) => ({ at: new Date(minute.time), value: minute.delivered / 60 }));
+  for (const point of points) addPoint(point.at, point.value);
+}
+
+function addPoint(at, value) {
+  const labels = chart.data.labels;
+  const values = chart.data.datasets[0].data;
+  labels.push(at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" }));
+  values.push(value);
+  if (labels.length > POINTS) {
+    labels.shift();
+    values.shift();
+  }
+}
+
+// ---- drawing ----
+
+function drawTotals(stats) {
+  $("server").textContent = stats.hostname + " · " + stats.version + " · up " + duration(stats.uptime_s);
+  $("t-rate").textContent = rate(stats.engine.rate_now);
+  for (const state of ["delivered", "deferred", "bounced", "failed", "pending"]) $("t-" + state).textContent = count(stats.deliveries[state]);
+  $("t-connections").textContent = count(stats.engine.connections);
+  $("t-recipients").textContent = count(stats.recipients);
+  $("t-suppressions").textContent = count(stats.suppressions);
+  $("storage").textContent = "database " + bytes(stats.storage.database_bytes) + ", log " + bytes(stats.storage.wal_bytes);
+  $("rate-note").textContent = count(stats.engine.queued) + " queued, " + count(stats.engine.in_flight) + " in flight";
+  const trouble = stats.storage.healthy ? stats.engine.held_by : stats.storage.why;
+  $("alert").hidden = !trouble;
+  $("alert").textContent = trouble ? "Sending is held: " + trouble : "";
+}
+
+function drawEmpty(stats) {
+  $("empty").hidden = stats.campaigns_total > 0;
+  $("step-import").classList.toggle("done", stats.recipients > 0);
+  $("step-campaign").classList.toggle("done", stats.campaigns_total > 0);
+}
+
+// One bar with a stretch for each state. An SVG, because a width is an attribute there and the page allows no inline style.
+function funnelBar(stats) {
+  const bar = document.createElementNS(SVG, "svg");
+  bar.setAttribute("class", "funnel");
+  bar.setAttribute("viewBox", "0 0 1000 10");
+  bar.setAttribute("preserveAspectRatio", "none");
+  bar.setAttribute("aria-hidden", "true");
+  let at = 0;
+  for (const state of STATES) {
+    const width = stats.audience > 0 ? (1000 * stats[state]) / stats.audience : 0;
+    if (width <= 0) continue;
+    const part = document.createElementNS(SVG, "rect");
+    part.setAttribute("class", "f-" + state);
+    part.setAttribute("x", at.toFixed(2));
+    part.setAttribute("width", width.toFixed(2));
+    part.setAttribute("height", "10");
+    bar.append(part);
+    at += width;
+  }
+  return bar;
+}
+
+function counts(stats) {
+  const line = element("div", "counts");
+  for (const state of FUNNEL) {
+    const item = element("span", stats[state] ? "" : "zero");
+    if (state !== "audience") item.append(element("i", "dot d-" + state));
+    item.append(state + " ", element("b", "", count(stats[state])));
+    line.append(item);
+  }
+  for (const flag of ["opened", "clicked", "unsubscribed", "complained"]) {
+    if (!stats[flag]) continue;
+    const item = element("span", "", flag + " ");
+    item.append(element("b", "", count(stats[flag])));
+    line.append(item);
+  }
+  return line;
+}
+
+function pace(campaign) {
+  const stats = campaign.stats;
+  if (stats.status === "running") {
+    const left = stats.eta_s === null ? "" : ", " + duration(stats.eta_s) + " left";
+    return rate(stats.rate_now) + " messages/s, limited by " + stats.limited_by + left;
+  }
+  if (stats.status === "scheduled" && campaign.scheduled_at) return "starts " + new Date(campaign.scheduled_at).toLocaleString();
+  if (campaign.finished_at) return "ended " + new Date(campaign.finished_at).toLocaleString();
+  return "";
+}
+
+function drawCampaign(campaign) {
+  const box = element("article", "campaign");
+  const title = element("div", "title");
+  title.append(element("span", "muted", "#" + campaign.id), element("span", "name", campaign.name),
+    element("span", "chip " + campaign.status, campaign.status), element("span", "muted", pace(campaign)));
+  if (campaign.missing_attributes > 0)
+    title.append(element("span", "warn", count(campaign.missing_attributes) + " renderings lacked an attribute"));
+  box.append(title, funnelBar(campaign.stats), counts(campaign.stats));
+  return box;
+}
+
+function drawCampaigns(stats) {
+  $("campaigns").hidden = stats.campaigns.length === 0;
+  $("campaigns-note").textContent = count(stats.campaigns_active) + " active, " + count(stats.campaigns_total) + " in all";
+  $("campaign-list").replaceChildren(...stats.campaigns.map(drawCampaign));
+}
+
+function drawSite(site) {
+  const row = document.createElement("tr");
+  const cell = (text, className) => row.append(element("td", className || "", text));
+  cell(site.site);
+  cell(count(site.queued), "r");
+  cell(count(site.in_flight), "r");
+  cell(site.connections + " / " + site.connections_max, "r");
+  cell(rate(site.rate_now), "r");
+  cell(site.rate, "r");
+  cell(site.limited_by, site.limited_by === "back-off" ? "warn" : "");
+  cell(count(site.delivered), "r");
+  cell(count(site.temporary + site.transport), "r" + (site.temporary + site.transport ? " warn" : ""));
+  cell(count(site.permanent), "r" + (site.permanent ? " bad" : ""));
+  cell(site.last_reply, "reply");
+  row.lastChild.title = site.last_reply;
+  return row;
+}
+
+function drawSites(page) {
+  $("site-rows").replaceChildren(...page.data.map(drawSite));
+  $("sites-empty").hidden = page.data.length > 0;
+  $("sites-note").textContent = page.total > page.data.length ? "the busiest " + page.data.length + " of " + count(page.total) : "";
+}
+
+// ---- the loop ----
+
+function pulse(className, text) {
+  $("pulse").className = "pulse " + className;
+  $("pulse").textContent = text;
+}
+
+async function step() {
+  try {
+    const [stats, sites] = await Promise.all([get("/v1/stats"), get("/v1/stats/sites?limit=50")]);
+    drawTotals(stats);
+    drawEmpty(stats);
+    drawCampaigns(stats);
+    drawSites(sites);
+    addPoint(new Date(stats.time), stats.engine.rate_now);
+    chart.update("none");
+    pulse("live", "live");
+  } catch (problem) {
+    if (problem.refused) return logout("This token is not accepted.");
+    pulse("lost", "no answer from the server");
+  }
+  // One question at a time: the next is asked when the last was answered.
+  timer = setTimeout(step, document.hidden ? 5 * STEP_MS : STEP_MS);
+}
+
+async function begin() {
+  $("login").hidden = true;
+  $("page").hidden = false;
+  $("logout").hidden = false;
+  if (chart === null) chart = makeChart();
+  try {
+    if (chart.data.labels.length === 0) await loadHistory();
+  } catch (problem) {
+    if (problem.refused) return logout("This token is not accepted.");
+  }
+  return step();
+}
+
+function logout(why) {
+  clearTimeout(timer);
+  sessionStorage.removeItem("posthaste-token");
+  token = null;
+  $("page").hidden = true;
+  $("logout").hidden = true;
+  $("login").hidden = false;
+  $("login-error").textContent = why || "";
+  pulse("", "not logged in");
+  $("token").focus();
+}
+
+$("login-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = $("token").value.trim();
+  $("token").value = "";
+  sessionStorage.setItem("posthaste-token", token);
+  begin();
+});
+$("logout").addEventListener("click", () => logout());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart && paintChart(chart));
+
+if (token) begin();
+else logout();

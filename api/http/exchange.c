@@ -1,0 +1,441 @@
+/*
+ * exchange.c - the life of one request: head, body, handler, answer.
+ *
+ * libmicrohttpd calls exchange_step() once when the head is complete, then for each piece of the body, then once more at its end. All that the head alone can
+ * decide (route, token, length, type) is decided in the first call; a refusal is remembered and sent after the body was read and thrown away, because
+ * a client that still writes when the connection closes would lose the answer to a TCP reset. Where reading on is pointless (a declared length over the limit, framing that cannot be
+ * trusted, a client that waits for "100 Continue") the answer goes at once and the connection ends.
+ *
+ * What this file does not do: faults in the request line or in the header syntax are answered by libmicrohttpd itself (400, 431), before we see anything.
+ */
+#include "api/http/exchange.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/http/auth.h"
+#include "api/http/json.h"
+#include "api/readers.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+
+/* So much of a refused body is read and thrown away, so that a simple client gets to read the answer. */
+#define DRAIN_MAX_BYTES (2 * (uint64_t)HTTP_BODY_MAX_BYTES)
+
+struct exchange {
+    struct http_server *server;
+    struct watch_entry *watch;
+    char *target;
+    struct request request;
+    struct response response;
+    const struct route *route;
+    bool begun;
+    bool refused;       /* the response is there already */
+    bool at_once;       /* send it without reading the body */
+    uint64_t received;  /* bytes of the body */
+    uint64_t next_step; /* upload: when `received` gets here, the deadline is renewed */
+};
+
+/* ---- life ---- */
+
+static struct watch_entry *watch_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info != NULL ? info->socket_context : NULL;
+}
+
+void exchange_connection(void *context, struct MHD_Connection *connection, void **socket_context, enum MHD_ConnectionNotificationCode code)
+{
+    struct http_server *server = context;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        *socket_context = info != NULL ? watch_add(server->watch, info->connect_fd, HTTP_HEAD_DEADLINE_MS) : NULL;
+    } else {
+        watch_remove(server->watch, *socket_context);
+        *socket_context = NULL;
+    }
+}
+
+void *exchange_create(void *context, const char *target, struct MHD_Connection *connection)
+{
+    struct exchange *exchange = calloc(1, sizeof(*exchange));
+    if (exchange == NULL)
+        return NULL;
+    exchange->server = context;
+    exchange->watch = watch_of(connection);
+    exchange->target = str_dup(target);
+    exchange->request.app = exchange->server->app;
+    exchange->request.spool_fd = -1;
+    exchange->request.body = BUFFER_INIT(HTTP_BODY_MAX_BYTES);
+    exchange->response = RESPONSE_INIT;
+    return exchange;
+}
+
+void exchange_end(void *context, struct MHD_Connection *connection, void **slot, enum MHD_RequestTerminationCode code)
+{
+    struct http_server *server = context;
+    struct exchange *exchange = *slot;
+    (void)code;
+    if (exchange == NULL)
+        return;
+    *slot = NULL;
+    watch_set(server->watch, watch_of(connection), HTTP_HEAD_DEADLINE_MS);
+    readers_give(server->app->readers, exchange->request.reader);
+    exchange->request.reader = NULL;
+    request_finish(&exchange->request);
+    response_finish(&exchange->response);
+    free(exchange->target);
+    free(exchange);
+}
+
+/* ---- head ---- */
+
+#define REFUSE(exchange, status, ...)                                                                                  \
+    do {                                                                                                               \
+        (exchange)->refused = true;                                                                                    \
+        response_problem(&(exchange)->response, status, __VA_ARGS__);                                                  \
+    } while (0)
+
+static const char *header(struct MHD_Connection *connection, const char *name)
+{
+    return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+}
+
+struct framing {
+    int lengths, encodings;
+    bool chunked;
+    uint64_t declared; /* Content-Length */
+    bool bad;
+};
+
+static enum MHD_Result read_framing(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    struct framing *framing = context;
+    (void)kind;
+    if (str_eq_nocase(name, "Content-Length")) {
+        framing->lengths++;
+        framing->bad |= value == NULL || str_parse_u64(value, INT64_MAX, &framing->declared) != 0;
+    } else if (str_eq_nocase(name, "Transfer-Encoding")) {
+        framing->encodings++;
+        framing->chunked = value != NULL && str_eq_nocase(value, "chunked");
+    }
+    return MHD_YES;
+}
+
+/* RFC 9112 section 6.3: a message whose length two readers could understand in two ways is refused, not guessed at. */
+static bool check_framing(struct exchange *exchange, struct MHD_Connection *connection, struct framing *framing)
+{
+    (void)MHD_get_connection_values(connection, MHD_HEADER_KIND, read_framing, framing);
+    const char *wrong = NULL;
+    if (framing->bad)
+        wrong = "Content-Length is not a number";
+    else if (framing->lengths > 1)
+        wrong = "more than one Content-Length";
+    else if (framing->encodings > 0 && framing->lengths > 0)
+        wrong = "both Transfer-Encoding and Content-Length";
+    else if (framing->encodings > 1 || (framing->encodings == 1 && !framing->chunked))
+        wrong = "the only Transfer-Encoding that is understood is chunked";
+    if (wrong == NULL)
+        return true;
+    REFUSE(exchange, 400, "%s", wrong);
+    exchange->at_once = true;
+    return false;
+}
+
+static bool find_route(struct exchange *exchange)
+{
+    struct request *request = &exchange->request;
+    struct error err = {""};
+    int rc = exchange->target != NULL ? request_parse_target(request, exchange->target, &err) : error_memory(&err);
+    if (rc != 0) {
+        REFUSE(exchange, rc == REQUEST_BAD_PATH ? 404 : rc == REQUEST_BAD_QUERY ? 422 : rc == -ENOMEM ? 503 : 400, "%s", err.text);
+        return false;
+    }
+    char allow[ROUTE_ALLOW_BYTES];
+    exchange->route = route_find(exchange->server->routes, exchange->server->route_count, request, allow);
+    if (exchange->route != NULL)
+        return true;
+    if (allow[0] == '\0') {
+        REFUSE(exchange, 404, "there is nothing at this path");
+    } else if (request->method == METHOD_OPTIONS) {
+        exchange->refused = true;
+        response_empty(&exchange->response, 204);
+        response_header(&exchange->response, "Allow", "%s, OPTIONS", allow);
+    } else {
+        REFUSE(exchange, 405, "this path knows %s only", allow);
+        response_header(&exchange->response, "Allow", "%s, OPTIONS", allow);
+    }
+    return false;
+}
+
+static bool take_reader(struct exchange *exchange)
+{
+    struct error err = {""};
+    if (exchange->request.reader != NULL)
+        return true;
+    int rc = readers_take(exchange->server->app->readers, &exchange->request.reader, &err);
+    if (rc == 0)
+        return true;
+    exchange->refused = true;
+    response_condition(&exchange->response, rc, "database", &err);
+    return false;
+}
+
+static bool check_token(struct exchange *exchange, const char *authorization)
+{
+    enum route_access access = exchange->route->access;
+    if (access == ACCESS_OPEN)
+        return true;
+    if (!take_reader(exchange))
+        return false;
+    struct app *app = exchange->server->app;
+    bool allowed = auth_check(app, exchange->request.reader, access, authorization, &exchange->response);
+    /* Not held while a slow client sends its body. */
+    readers_give(app->readers, exchange->request.reader);
+    exchange->request.reader = NULL;
+    exchange->refused = !allowed;
+    return allowed;
+}
+
+static uint64_t body_limit(const struct route *route)
+{
+    switch (route != NULL ? route->body : BODY_NONE) {
+    case BODY_UPLOAD:
+        return HTTP_UPLOAD_MAX_BYTES;
+    case BODY_FORM:
+        return HTTP_FORM_MAX_BYTES;
+    case BODY_NONE:
+    case BODY_JSON:
+    case BODY_JSON_OPTIONAL:
+    default:
+        return HTTP_BODY_MAX_BYTES;
+    }
+}
+
+static bool is_json_type(const char *type)
+{
+    size_t len = strcspn(type, "; \t");
+    return (len == 16 && str_starts_nocase(type, "application/json")) ||
+           (len > 17 && str_starts_nocase(type, "application/") && memcmp(type + len - 5, "+json", 5) == 0);
+}
+
+static bool open_spool(struct exchange *exchange)
+{
+    const char *dir = exchange->server->app->config->data_dir;
+    /* A file without a name: whatever happens to us, it takes no room afterwards. */
+    exchange->request.spool_fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (exchange->request.spool_fd < 0) {
+        char path[4096];
+        (void)snprintf(path, sizeof(path), "%s/upload-XXXXXX", dir);
+        exchange->request.spool_fd = mkostemp(path, O_CLOEXEC);
+        if (exchange->request.spool_fd >= 0)
+            (void)unlink(path);
+    }
+    if (exchange->request.spool_fd >= 0)
+        return true;
+    REFUSE(exchange, 503, "cannot make a file for the upload in %s: %s", dir, strerror(errno));
+    return false;
+}
+
+static void check_body(struct exchange *exchange, const struct framing *framing)
+{
+    const struct route *route = exchange->route;
+    bool has_body = framing->chunked || framing->declared > 0;
+    if (framing->declared > body_limit(route)) {
+        REFUSE(exchange, 413, "the body may have %llu bytes at most, this one has %llu",
+               (unsigned long long)body_limit(route), (unsigned long long)framing->declared);
+    } else if ((route->body == BODY_JSON || (route->body == BODY_JSON_OPTIONAL && has_body)) &&
+               !is_json_type(exchange->request.content_type)) {
+        REFUSE(exchange, 415, "send the body as Content-Type: application/json");
+    } else if (route->body == BODY_UPLOAD && !has_body) {
+        REFUSE(exchange, 400, "a body is required");
+    } else if (route->body == BODY_UPLOAD) {
+        (void)open_spool(exchange);
+    }
+}
+
+static void begin(struct exchange *exchange, struct MHD_Connection *connection, const char *method)
+{
+    struct request *request = &exchange->request;
+    request->method = http_method_parse(method);
+    const char *accept = header(connection, "Accept");
+    request->wants_html = accept != NULL && strstr(accept, "text/html") != NULL;
+    const char *value = header(connection, "Content-Type");
+    request->content_type = value != NULL ? value : "";
+    value = header(connection, "If-None-Match");
+    request->if_none_match = value != NULL ? value : "";
+
+    watch_set(exchange->server->watch, exchange->watch, HTTP_BODY_DEADLINE_MS);
+    exchange->next_step = HTTP_UPLOAD_STEP_BYTES;
+    struct framing framing = {0};
+    if (check_framing(exchange, connection, &framing) && find_route(exchange) &&
+        check_token(exchange, header(connection, "Authorization"))) {
+        struct problem problem = {.count = 0};
+        route_check_query(exchange->route, request, &problem);
+        if (problem.count > 0) {
+            exchange->refused = true;
+            response_invalid(&exchange->response, &problem);
+        } else {
+            check_body(exchange, &framing);
+        }
+    }
+    if (exchange->refused && (header(connection, "Expect") != NULL || framing.declared > DRAIN_MAX_BYTES))
+        exchange->at_once = true;
+}
+
+/* ---- body ---- */
+
+static bool write_spool(struct exchange *exchange, const char *bytes, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(exchange->request.spool_fd, bytes, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            REFUSE(exchange, 507, "cannot keep the upload: %s", strerror(errno));
+            return false;
+        }
+        bytes += n;
+        len -= (size_t)n;
+    }
+    return true;
+}
+
+/* MHD_NO ends the connection: for a client that goes on sending what was refused long ago. */
+static enum MHD_Result take_body(struct exchange *exchange, const char *bytes, size_t len)
+{
+    exchange->received += len;
+    if (exchange->refused)
+        return exchange->received > DRAIN_MAX_BYTES ? MHD_NO : MHD_YES;
+    if (exchange->received > body_limit(exchange->route)) {
+        REFUSE(exchange, 413, "the body may have %llu bytes at most", (unsigned long long)body_limit(exchange->route));
+        buffer_finish(&exchange->request.body);
+        return exchange->route->body == BODY_UPLOAD ? MHD_NO : MHD_YES;
+    }
+    if (exchange->route->body == BODY_UPLOAD) {
+        if (exchange->received >= exchange->next_step) {
+            exchange->next_step = exchange->received + HTTP_UPLOAD_STEP_BYTES;
+            watch_set(exchange->server->watch, exchange->watch, HTTP_BODY_DEADLINE_MS);
+        }
+        (void)write_spool(exchange, bytes, len);
+    } else if (exchange->route->body != BODY_NONE) {
+        buffer_append(&exchange->request.body, bytes, len);
+        if (exchange->request.body.failed)
+            REFUSE(exchange, 503, "out of memory");
+    }
+    return MHD_YES;
+}
+
+/* ---- handler and answer ---- */
+
+static bool parse_body(struct exchange *exchange)
+{
+    struct request *request = &exchange->request;
+    enum route_body kind = exchange->route->body;
+    if (kind != BODY_JSON && kind != BODY_JSON_OPTIONAL)
+        return true;
+    if (request->body.len == 0) {
+        if (kind == BODY_JSON)
+            REFUSE(exchange, 400, "a JSON body is required");
+        return kind == BODY_JSON_OPTIONAL;
+    }
+    struct error err = {""};
+    if (json_parse(request->body.data, request->body.len, &request->json, &err) != 0) {
+        REFUSE(exchange, 400, "%s", err.text);
+        return false;
+    }
+    return true;
+}
+
+static void run_handler(struct exchange *exchange)
+{
+    watch_set(exchange->server->watch, exchange->watch, HTTP_ANSWER_DEADLINE_MS);
+    if (exchange->refused || !parse_body(exchange))
+        return;
+    if (!exchange->route->no_reader && !take_reader(exchange))
+        return;
+    exchange->response.status = 0;
+    exchange->route->handler(&exchange->request, &exchange->response);
+    assure(exchange->response.status != 0);
+    readers_give(exchange->server->app->readers, exchange->request.reader);
+    exchange->request.reader = NULL;
+}
+
+static struct MHD_Response *make_answer(struct exchange *exchange)
+{
+    struct response *response = &exchange->response;
+    if (response->fixed != NULL) /* libmicrohttpd does not write to persistent memory; its signature predates const */
+        return MHD_create_response_from_buffer(response->fixed_bytes, (void *)(uintptr_t)response->fixed, MHD_RESPMEM_PERSISTENT);
+    if (response->body.len == 0)
+        return MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
+    size_t len;
+    char *bytes = buffer_steal(&response->body, &len);
+    if (bytes == NULL)
+        return NULL;
+    struct MHD_Response *answer = MHD_create_response_from_buffer(len, bytes, MHD_RESPMEM_MUST_FREE);
+    if (answer == NULL)
+        free(bytes);
+    return answer;
+}
+
+static void add_headers(struct exchange *exchange, struct MHD_Response *answer)
+{
+    const struct response *response = &exchange->response;
+    const char *policy = response->security_policy != NULL ? response->security_policy
+                                                           : "default-src 'none'; frame-ancestors 'none'";
+    if (response->content_type != NULL)
+        (void)MHD_add_response_header(answer, "Content-Type", response->content_type);
+    (void)MHD_add_response_header(answer, "X-Content-Type-Options", "nosniff");
+    (void)MHD_add_response_header(answer, "Referrer-Policy", "no-referrer");
+    (void)MHD_add_response_header(answer, "Content-Security-Policy", policy);
+    (void)MHD_add_response_header(answer, "Cache-Control", response->cacheable ? "no-cache" : "no-store");
+    for (size_t i = 0; i < response->header_count; i++)
+        (void)MHD_add_response_header(answer, response->headers[i].name, response->headers[i].value);
+    if (response->close || exchange->at_once)
+        (void)MHD_add_response_header(answer, "Connection", "close");
+}
+
+static enum MHD_Result send_answer(struct exchange *exchange, struct MHD_Connection *connection)
+{
+    struct app *app = exchange->server->app;
+    int status = exchange->response.status;
+    struct MHD_Response *answer = make_answer(exchange);
+    if (answer == NULL)
+        return MHD_NO;
+    add_headers(exchange, answer);
+    enum MHD_Result queued = MHD_queue_response(connection, (unsigned)status, answer);
+    MHD_destroy_response(answer);
+    if (status >= 100 && status < 600)
+        atomic_fetch_add_explicit(&app->http_requests[status / 100], 1, memory_order_relaxed);
+    log_debug("http", "answered method=%s target=%s status=%d", http_method_name(exchange->request.method),
+              LOG_QUOTE(exchange->target != NULL ? exchange->target : ""), status);
+    return queued;
+}
+
+enum MHD_Result exchange_step(void *context, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
+                              const char *bytes, size_t *len, void **slot)
+{
+    struct exchange *exchange = *slot;
+    (void)context;
+    (void)url;
+    (void)version;
+    if (exchange == NULL)
+        return MHD_NO;
+    if (!exchange->begun) {
+        exchange->begun = true;
+        begin(exchange, connection, method);
+        return exchange->at_once ? send_answer(exchange, connection) : MHD_YES;
+    }
+    if (*len > 0) {
+        enum MHD_Result go_on = take_body(exchange, bytes, *len);
+        *len = 0;
+        return go_on;
+    }
+    run_handler(exchange);
+    return send_answer(exchange, connection);
+}

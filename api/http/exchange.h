@@ -1,0 +1,27 @@
+/*
+ * exchange.h - one request and its answer on the way through libmicrohttpd; private to the HTTP server.
+ */
+#ifndef POSTHASTE_API_HTTP_EXCHANGE_H
+#define POSTHASTE_API_HTTP_EXCHANGE_H
+
+#include <microhttpd.h>
+
+#include "api/http/server.h"
+#include "api/http/watch.h"
+
+struct http_server {
+    struct app *app;
+    const struct route *routes;
+    size_t route_count;
+    struct watch *watch;
+    struct MHD_Daemon *daemon;
+};
+
+/* libmicrohttpd's callbacks; `context` is the http_server. */
+void exchange_connection(void *context, struct MHD_Connection *connection, void **socket_context, enum MHD_ConnectionNotificationCode code);
+void *exchange_create(void *context, const char *target, struct MHD_Connection *connection);
+enum MHD_Result exchange_step(void *context, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
+                              const char *bytes, size_t *len, void **exchange);
+void exchange_end(void *context, struct MHD_Connection *connection, void **exchange, enum MHD_RequestTerminationCode code);
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * response.h - the answer to a request: a status, a few headers, bytes. Every error is application/problem+json (RFC 9457), made only here.
+ */
+#ifndef POSTHASTE_API_HTTP_RESPONSE_H
+#define POSTHASTE_API_HTTP_RESPONSE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/buffer.h"
+#include "campaign/campaign.h"
+
+#define RESPONSE_HEADERS_MAX 6
+
+struct response {
+    int status;
+    const char *content_type; /* static text; NULL when there is no body */
+    struct buffer body;
+    const void *fixed;        /* bytes that outlive the server, in place of `body` */
+    size_t fixed_bytes;
+    const char *security_policy; /* static text of Content-Security-Policy; NULL = nothing may be loaded */
+    bool cacheable;              /* else Cache-Control: no-store */
+    bool close;                  /* end the connection behind it */
+    struct {
+        const char *name; /* static text */
+        char value[256];
+    } headers[RESPONSE_HEADERS_MAX];
+    size_t header_count;
+};
+
+#define RESPONSE_INIT ((struct response){.body = BUFFER_INIT((size_t)256 << 20)})
+
+const char *http_status_title(int status); /* "Not Found"; "Error" for one that we never use */
+
+void response_finish(struct response *response);
+void response_header(struct response *response, const char *name, const char *format, ...) ATTR_PRINTF(3, 4);
+
+/* Takes over the reference; NULL (no memory while it was built) becomes a 500. */
+void response_json(struct response *response, int status, json_t *value);
+void response_empty(struct response *response, int status);
+void response_text(struct response *response, int status, const char *content_type, const char *text);
+void response_fixed(struct response *response, const char *content_type, const void *bytes, size_t len);
+
+/* Problem with a sentence for a person. Replaces whatever was in the response. */
+void response_problem(struct response *response, int status, const char *format, ...) ATTR_PRINTF(3, 4);
+/* 422 with errors:[{field,message}]. */
+void response_invalid(struct response *response, const struct problem *problem);
+/* What a room's call gave: STORAGE_NOT_FOUND -> 404, STORAGE_EXISTS and STORAGE_WRONG_STATE -> 409, -EINVAL -> 422, a database that cannot be written -> 503, else 500 (logged). */
+void response_condition(struct response *response, int code, const char *what, const struct error *err);
+
+#endif

@@ -1,0 +1,143 @@
+/*
+ * server.c - opens the socket and runs libmicrohttpd on it.
+ *
+ * The socket is made here and not by the library, so that "address in use" is told before anything else of the program has started, and so that port 0
+ * can be told apart from the port that the system chose.
+ */
+#include "api/http/server.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "api/http/exchange.h"
+#include "base/log.h"
+#include "base/str.h"
+
+#define IDLE_TIMEOUT_S 60u
+
+static int bind_address(const struct addrinfo *address, int *fd)
+{
+    int one = 1;
+    int made = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (made < 0)
+        return -errno;
+    if (setsockopt(made, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 || bind(made, address->ai_addr, address->ai_addrlen) != 0 ||
+        listen(made, 256) != 0) {
+        int rc = -errno;
+        (void)close(made);
+        return rc;
+    }
+    *fd = made;
+    return 0;
+}
+
+static int real_port(int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t len = sizeof(address);
+    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0)
+        return -errno;
+    if (address.ss_family == AF_INET6)
+        return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
+    return ntohs(((struct sockaddr_in *)&address)->sin_port);
+}
+
+int http_listen(const struct config *config, int *fd, char url[HTTP_URL_BYTES], struct error *err)
+{
+    char port[8];
+    (void)snprintf(port, sizeof(port), "%u", (unsigned)config->listen_port);
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *addresses = NULL;
+    int rc = getaddrinfo(config->listen_host, port, &hints, &addresses);
+    if (rc != 0)
+        return error_set(err, -EINVAL, "cannot listen on %s:%s: %s", config->listen_host, port, gai_strerror(rc));
+    rc = -EADDRNOTAVAIL;
+    for (const struct addrinfo *at = addresses; at != NULL && rc != 0; at = at->ai_next)
+        rc = bind_address(at, fd);
+    freeaddrinfo(addresses);
+    if (rc == -EADDRINUSE)
+        return error_set(err, rc, "cannot listen on %s:%s: the port is in use by another program (see `listen` in the configuration)",
+                         config->listen_host, port);
+    if (rc != 0)
+        return error_errno(err, rc, "cannot listen on %s:%s", config->listen_host, port);
+    int chosen = real_port(*fd);
+    if (chosen < 0) {
+        (void)close(*fd);
+        return error_errno(err, chosen, "cannot listen on %s:%s", config->listen_host, port);
+    }
+    bool literal6 = strchr(config->listen_host, ':') != NULL;
+    (void)snprintf(url, HTTP_URL_BYTES, literal6 ? "http://[%s]:%d" : "http://%s:%d", config->listen_host, chosen);
+    return 0;
+}
+
+static void library_log(void *context, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
+static void library_log(void *context, const char *format, va_list args)
+{
+    char text[256];
+    (void)context;
+    if (log_get_level() < LOG_LEVEL_DEBUG || vsnprintf(text, sizeof(text), format, args) < 0)
+        return;
+    str_make_line(text);
+    log_debug("http", "library text=%s", LOG_QUOTE(text));
+}
+
+static struct MHD_Daemon *start_daemon(struct http_server *server, int listen_fd)
+{
+    struct MHD_OptionItem options[] = {
+        {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)library_log, NULL},
+        {MHD_OPTION_LISTEN_SOCKET, listen_fd, NULL},
+        {MHD_OPTION_THREAD_POOL_SIZE, HTTP_THREADS, NULL},
+        {MHD_OPTION_CONNECTION_LIMIT, HTTP_CONNECTIONS_MAX, NULL},
+        {MHD_OPTION_PER_IP_CONNECTION_LIMIT, HTTP_CONNECTIONS_PER_IP_MAX, NULL},
+        {MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)HTTP_HEAD_MAX_BYTES, NULL},
+        {MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S, NULL},
+        {MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
+        {MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, NULL},
+        {MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)exchange_create, server},
+        {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)exchange_connection, server},
+        {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)exchange_end, server},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG, 0, NULL, NULL, exchange_step, server, MHD_OPTION_ARRAY,
+                            options, MHD_OPTION_END);
+}
+
+int http_server_start(struct app *app, int listen_fd, const struct route *routes, size_t route_count, struct http_server **out,
+                      struct error *err)
+{
+    struct http_server *server = calloc(1, sizeof(*server));
+    if (server == NULL) {
+        (void)close(listen_fd);
+        return error_memory(err);
+    }
+    *server = (struct http_server){.app = app, .routes = routes, .route_count = route_count};
+    int rc = watch_start(&server->watch, err);
+    if (rc == 0) {
+        server->daemon = start_daemon(server, listen_fd);
+        if (server->daemon == NULL)
+            rc = error_set(err, -EIO, "the HTTP server did not start");
+    }
+    if (rc != 0) {
+        (void)close(listen_fd);
+        watch_stop(server->watch);
+        free(server);
+        return rc;
+    }
+    *out = server;
+    return 0;
+}
+
+void http_server_stop(struct http_server *server)
+{
+    if (server == NULL)
+        return;
+    MHD_stop_daemon(server->daemon);
+    watch_stop(server->watch);
+    free(server);
+}

@@ -1,0 +1,100 @@
+/*
+ * health.c - /healthz (the process answers), /readyz (it can do its work), /metrics (Prometheus text format 0.0.4).
+ */
+#include <math.h>
+
+#include "api/routes/routes.h"
+#include "api/sites.h"
+
+void health_live(struct request *request, struct response *response)
+{
+    (void)request;
+    response_json(response, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+void health_ready(struct request *request, struct response *response)
+{
+    struct error why = {""};
+    if (atomic_load(&request->app->stopping))
+        response_problem(response, 503, "the server is stopping");
+    else if (!storage_healthy(request->app->storage, &why))
+        response_problem(response, 503, "%s", why.text[0] != '\0' ? why.text : "the database cannot be written");
+    else
+        response_json(response, 200, json_pack("{s:s}", "status", "ready"));
+}
+
+/* ---- metrics ---- */
+
+static void metric(struct buffer *out, const char *name, const char *type, const char *help)
+{
+    buffer_printf(out, "# HELP posthaste_%s %s\n# TYPE posthaste_%s %s\n", name, help, name, type);
+}
+
+static void metric_value(struct buffer *out, const char *name, const char *type, const char *help, int64_t value)
+{
+    metric(out, name, type, help);
+    buffer_printf(out, "posthaste_%s %lld\n", name, (long long)value);
+}
+
+static void storage_metrics(struct app *app, struct storage_reader *reader, struct buffer *out)
+{
+    int64_t states[DELIVERY_STATE_COUNT] = {0};
+    int64_t recipients = 0;
+    int64_t lists = 0;
+    int64_t suppressions = 0;
+    int64_t database_bytes = 0;
+    int64_t wal_bytes = 0;
+    struct error err = {""};
+    if (storage_totals(reader, states, &recipients, &lists, &suppressions, &err) == 0) {
+        metric(out, "deliveries", "gauge", "Deliveries of all campaigns by their present state.");
+        for (int i = 0; i < DELIVERY_STATE_COUNT; i++)
+            buffer_printf(out, "posthaste_deliveries{state=\"%s\"} %lld\n", delivery_state_name((enum delivery_state)i), (long long)states[i]);
+        metric_value(out, "recipients", "gauge", "Recipients known.", recipients);
+        metric_value(out, "lists", "gauge", "Lists.", lists);
+        metric_value(out, "suppressions", "gauge", "Suppressed addresses.", suppressions);
+    }
+    metric_value(out, "storage_healthy", "gauge", "1 while the database takes writes.", storage_healthy(app->storage, NULL) ? 1 : 0);
+    if (storage_sizes(app->storage, &database_bytes, &wal_bytes) == 0) {
+        metric_value(out, "storage_database_bytes", "gauge", "Size of the database file.", database_bytes);
+        metric_value(out, "storage_wal_bytes", "gauge", "Size of the write-ahead log.", wal_bytes);
+    }
+}
+
+static void engine_metrics(struct app *app, struct buffer *out)
+{
+    struct engine_totals totals = {0};
+    struct mailer_status status = {0};
+    mailer_status(app->mailer, &status);
+    if (sites_totals(mailer_engine(app->mailer), &totals) == 0) {
+        metric(out, "attempts_total", "counter", "Delivery attempts since the start by outcome.");
+        buffer_printf(out, "posthaste_attempts_total{outcome=\"delivered\"} %llu\n", (unsigned long long)totals.delivered);
+        buffer_printf(out, "posthaste_attempts_total{outcome=\"temporary\"} %llu\n", (unsigned long long)totals.temporary);
+        buffer_printf(out, "posthaste_attempts_total{outcome=\"permanent\"} %llu\n", (unsigned long long)totals.permanent);
+        buffer_printf(out, "posthaste_attempts_total{outcome=\"transport\"} %llu\n", (unsigned long long)totals.transport);
+        metric_value(out, "sites", "gauge", "Destination sites with work or connections.", totals.sites);
+        metric_value(out, "connections", "gauge", "Open SMTP connections.", totals.connections);
+        metric_value(out, "queued", "gauge", "Deliveries waiting at sites.", totals.queued);
+        metric_value(out, "in_flight", "gauge", "Messages on the wire or composed for it.", totals.in_flight);
+    }
+    metric(out, "delivered_per_second", "gauge", "Delivered messages a second, now.");
+    buffer_printf(out, "posthaste_delivered_per_second %.2f\n", isfinite(status.rate_now) ? status.rate_now : 0.0);
+    metric_value(out, "jobs", "gauge", "Deliveries held in memory.", status.jobs);
+}
+
+void metrics_get(struct request *request, struct response *response)
+{
+    struct app *app = request->app;
+    struct buffer out = BUFFER_INIT((size_t)1 << 20);
+    metric(&out, "build_info", "gauge", "The version that runs.");
+    buffer_printf(&out, "posthaste_build_info{version=\"%s\"} 1\n", POSTHASTE_VERSION);
+    metric(&out, "start_time_seconds", "gauge", "When the process started, in Unix time.");
+    buffer_printf(&out, "posthaste_start_time_seconds %.3f\n", (double)app->started_wall_ms / 1000.0);
+    engine_metrics(app, &out);
+    storage_metrics(app, request->reader, &out);
+    metric(&out, "http_requests_total", "counter", "HTTP requests answered, by class of status.");
+    for (int i = 2; i <= 5; i++)
+        buffer_printf(&out, "posthaste_http_requests_total{status=\"%dxx\"} %llu\n", i,
+                      (unsigned long long)atomic_load_explicit(&app->http_requests[i], memory_order_relaxed));
+    response_text(response, 200, "text/plain; version=0.0.4; charset=utf-8", buffer_text(&out));
+    buffer_finish(&out);
+}

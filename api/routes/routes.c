@@ -1,0 +1,69 @@
+/*
+ * routes.c - the table of calls. api/openapi.json describes the same calls to others; a unit test compares the two.
+ */
+#include "api/routes/routes.h"
+
+#define PAGE "cursor limit"
+
+static const struct route ROUTES[] = {
+    {METHOD_GET, "/v1/lists", ACCESS_READ, BODY_NONE, PAGE " name", lists_page, false},
+    {METHOD_POST, "/v1/lists", ACCESS_SEND, BODY_JSON, NULL, lists_create, false},
+    {METHOD_GET, "/v1/lists/{id}", ACCESS_READ, BODY_NONE, NULL, lists_get, false},
+    {METHOD_PATCH, "/v1/lists/{id}", ACCESS_SEND, BODY_JSON, NULL, lists_update, false},
+    {METHOD_DELETE, "/v1/lists/{id}", ACCESS_SEND, BODY_NONE, NULL, lists_delete, true},
+    {METHOD_GET, "/v1/lists/{id}/recipients", ACCESS_READ, BODY_NONE, PAGE, members_page, false},
+    {METHOD_POST, "/v1/lists/{id}/recipients", ACCESS_SEND, BODY_JSON, "mode", members_upsert, false},
+    {METHOD_DELETE, "/v1/lists/{id}/recipients/{text}", ACCESS_SEND, BODY_NONE, NULL, members_remove, true},
+    {METHOD_POST, "/v1/lists/{id}/imports", ACCESS_SEND, BODY_UPLOAD, "mode", imports_create, false},
+    {METHOD_GET, "/v1/imports/{id}", ACCESS_READ, BODY_NONE, NULL, imports_get, true},
+    {METHOD_GET, "/v1/recipients/{text}", ACCESS_READ, BODY_NONE, NULL, recipients_get, false},
+
+    {METHOD_GET, "/v1/campaigns", ACCESS_READ, BODY_NONE, PAGE " status", campaigns_page, false},
+    {METHOD_POST, "/v1/campaigns", ACCESS_SEND, BODY_JSON, NULL, campaigns_create, false},
+    {METHOD_GET, "/v1/campaigns/{id}", ACCESS_READ, BODY_NONE, NULL, campaigns_get, false},
+    {METHOD_DELETE, "/v1/campaigns/{id}", ACCESS_SEND, BODY_NONE, NULL, campaigns_delete, true},
+    {METHOD_POST, "/v1/campaigns/{id}/launch", ACCESS_SEND, BODY_JSON_OPTIONAL, NULL, campaigns_launch, false},
+    {METHOD_POST, "/v1/campaigns/{id}/pause", ACCESS_SEND, BODY_JSON_OPTIONAL, NULL, campaigns_pause, false},
+    {METHOD_POST, "/v1/campaigns/{id}/resume", ACCESS_SEND, BODY_JSON_OPTIONAL, NULL, campaigns_resume, false},
+    {METHOD_POST, "/v1/campaigns/{id}/cancel", ACCESS_SEND, BODY_JSON_OPTIONAL, NULL, campaigns_cancel, false},
+    {METHOD_POST, "/v1/campaigns/{id}/clone", ACCESS_SEND, BODY_JSON_OPTIONAL, NULL, campaigns_clone, false},
+    {METHOD_GET, "/v1/campaigns/{id}/preview", ACCESS_READ, BODY_NONE, "recipient", campaigns_preview, false},
+    {METHOD_GET, "/v1/campaigns/{id}/stats", ACCESS_READ, BODY_NONE, NULL, campaigns_stats, false},
+    {METHOD_GET, "/v1/campaigns/{id}/deliveries", ACCESS_READ, BODY_NONE, PAGE " state domain", campaigns_deliveries, false},
+    {METHOD_GET, "/v1/campaigns/{id}/timeseries", ACCESS_READ, BODY_NONE, "from to", campaigns_timeseries, false},
+    {METHOD_GET, "/v1/campaigns/{id}/sites", ACCESS_READ, BODY_NONE, "limit", campaigns_sites, false},
+
+    {METHOD_GET, "/v1/stats", ACCESS_READ, BODY_NONE, NULL, stats_get, false},
+    {METHOD_GET, "/v1/stats/sites", ACCESS_READ, BODY_NONE, "limit site", stats_sites, true},
+    {METHOD_GET, "/v1/stats/timeseries", ACCESS_READ, BODY_NONE, "from to", stats_timeseries, false},
+
+    {METHOD_GET, "/v1/suppressions", ACCESS_READ, BODY_NONE, PAGE, suppressions_page, false},
+    {METHOD_POST, "/v1/suppressions", ACCESS_SEND, BODY_JSON, NULL, suppressions_add, false},
+    {METHOD_GET, "/v1/suppressions/{text}", ACCESS_READ, BODY_NONE, NULL, suppressions_get, false},
+    {METHOD_DELETE, "/v1/suppressions/{text}", ACCESS_SEND, BODY_NONE, NULL, suppressions_remove, true},
+
+    {METHOD_GET, "/v1/domains", ACCESS_READ, BODY_NONE, NULL, domains_page, false},
+    {METHOD_POST, "/v1/domains", ACCESS_ADMIN, BODY_JSON, NULL, domains_add, false},
+    {METHOD_GET, "/v1/domains/{text}", ACCESS_READ, BODY_NONE, NULL, domains_get, false},
+    {METHOD_GET, "/v1/tokens", ACCESS_ADMIN, BODY_NONE, NULL, tokens_page, false},
+    {METHOD_POST, "/v1/tokens", ACCESS_ADMIN, BODY_JSON, NULL, tokens_create, true},
+    {METHOD_DELETE, "/v1/tokens/{id}", ACCESS_ADMIN, BODY_NONE, NULL, tokens_revoke, true},
+
+    {METHOD_GET, "/healthz", ACCESS_OPEN, BODY_NONE, NULL, health_live, true},
+    {METHOD_GET, "/readyz", ACCESS_OPEN, BODY_NONE, NULL, health_ready, true},
+    {METHOD_GET, "/metrics", ACCESS_OPEN, BODY_NONE, NULL, metrics_get, false},
+    {METHOD_GET, "/openapi.json", ACCESS_OPEN, BODY_NONE, NULL, openapi_get, true},
+    {METHOD_GET, "/", ACCESS_OPEN, BODY_NONE, NULL, root_get, true},
+    {METHOD_GET, "/dashboard", ACCESS_OPEN, BODY_NONE, NULL, dashboard_page, true},
+    {METHOD_GET, "/dashboard/dashboard.js", ACCESS_OPEN, BODY_NONE, NULL, dashboard_script, true},
+    {METHOD_GET, "/dashboard/dashboard.css", ACCESS_OPEN, BODY_NONE, NULL, dashboard_style, true},
+    {METHOD_GET, "/dashboard/chart.js", ACCESS_OPEN, BODY_NONE, NULL, dashboard_charts, true},
+    {METHOD_GET, "/u/{text}", ACCESS_OPEN, BODY_NONE, NULL, unsubscribe_page, false},
+    {METHOD_POST, "/u/{text}", ACCESS_OPEN, BODY_FORM, NULL, unsubscribe_act, true},
+};
+
+const struct route *routes_all(size_t *count)
+{
+    *count = countof(ROUTES);
+    return ROUTES;
+}
