@@ -30,6 +30,7 @@ struct compile {
     struct error *err;
     bool faulty; /* something went into `problem` */
     const char *tag; /* the first of tags[], or NULL */
+    struct address reply_to; /* .at = 0: none */
 };
 
 #define FAULT(compile, field, ...) ((compile)->faulty = true, problem_add((compile)->problem, (field), __VA_ARGS__))
@@ -43,13 +44,18 @@ static bool is_line(const char *text, size_t len)
     return true;
 }
 
+static bool is_absent(const json_t *value)
+{
+    return value == NULL || json_is_null(value);
+}
+
 /* The string member `key` of `object`: NULL when absent (or null) or faulty. */
 static const char *take_string(struct compile *compile, const json_t *object, const char *key, const char *field,
                                size_t max_bytes, size_t *len)
 {
     const json_t *value = json_object_get(object, key);
     *len = 0;
-    if (value == NULL || json_is_null(value))
+    if (is_absent(value))
         return NULL;
     if (!json_is_string(value)) {
         FAULT(compile, field, "must be a string");
@@ -73,20 +79,18 @@ static const char *take_line(struct compile *compile, const json_t *object, cons
     return NULL;
 }
 
-static int take_address(struct compile *compile, const char *text, size_t len, const char *field, struct address *out)
+static void take_address(struct compile *compile, const char *text, size_t len, const char *field, struct address *out)
 {
     struct error why = {{0}};
-    if (address_parse(text, len, out, &why) == 0)
-        return 0;
-    FAULT(compile, field, "is not an e-mail address: %s", why.text);
-    return -EINVAL;
+    if (address_parse(text, len, out, &why) < 0)
+        FAULT(compile, field, "is not an e-mail address: %s", why.text);
 }
 
 static int compile_from(struct compile *compile)
 {
     const json_t *from = json_object_get(compile->options->spec, "from");
     if (!json_is_object(from)) {
-        FAULT(compile, "from", from == NULL ? "is missing" : "must be an object with email and name");
+        FAULT(compile, "from", is_absent(from) ? "is missing" : "must be an object with email and name");
         return 0;
     }
     const char *key;
@@ -105,10 +109,19 @@ static int compile_from(struct compile *compile)
         return error_memory(compile->err);
     const char *email = take_string(compile, from, "email", "from.email", ADDRESS_MAX_BYTES, &len);
     if (email != NULL)
-        (void)take_address(compile, email, len, "from.email", &compile->content->from);
-    else if (!json_is_string(json_object_get(from, "email")))
+        take_address(compile, email, len, "from.email", &compile->content->from);
+    else if (is_absent(json_object_get(from, "email")))
         FAULT(compile, "from.email", "is missing");
     return 0;
+}
+
+static void check_reply_to(struct compile *compile)
+{
+    size_t len = 0;
+    const char *text =
+        take_string(compile, compile->options->spec, "reply_to", "reply_to", ADDRESS_MAX_BYTES, &len);
+    if (text != NULL && len > 0)
+        take_address(compile, text, len, "reply_to", &compile->reply_to);
 }
 
 /* A template from a member that is there; its fault goes to `field`. */
@@ -134,7 +147,7 @@ static int compile_subject(struct compile *compile)
     const char *subject = take_line(compile, spec, "subject", "subject", SUBJECT_MAX_BYTES, &len);
     if (subject == NULL || len == 0) {
         const json_t *given = json_object_get(spec, "subject");
-        if (!json_is_string(given) ? given == NULL || json_is_null(given) : json_string_length(given) == 0)
+        if (is_absent(given) || (json_is_string(given) && json_string_length(given) == 0))
             FAULT(compile, "subject", "is missing");
         return 0;
     }
@@ -221,7 +234,7 @@ static int compile_header(struct compile *compile, const char *name, const json_
 static int compile_headers(struct compile *compile)
 {
     json_t *headers = json_object_get(compile->options->spec, "headers");
-    if (headers == NULL || json_is_null(headers))
+    if (is_absent(headers))
         return 0;
     if (!json_is_object(headers)) {
         FAULT(compile, "headers", "must be an object of field names and values");
@@ -241,7 +254,7 @@ static int compile_headers(struct compile *compile)
 static void check_tags(struct compile *compile)
 {
     const json_t *tags = json_object_get(compile->options->spec, "tags");
-    if (tags == NULL || json_is_null(tags))
+    if (is_absent(tags))
         return;
     if (!json_is_array(tags) || json_array_size(tags) > TAGS_MAX) {
         FAULT(compile, "tags", "must be an array of at most %d strings", TAGS_MAX);
@@ -320,16 +333,11 @@ static int write_head(struct compile *compile)
 {
     struct content *content = compile->content;
     static const struct template_values none = {0};
-    size_t len = 0;
     header_mailbox(&content->head, "From", content->from_name, content->from.text);
-    content->utf8 = content->from.utf8;
-    const char *reply_to = take_string(compile, compile->options->spec, "reply_to", "reply_to", ADDRESS_MAX_BYTES, &len);
-    struct address reply = {.at = 0};
-    if (reply_to != NULL && len > 0 && take_address(compile, reply_to, len, "reply_to", &reply) == 0) {
-        header_mailbox(&content->head, "Reply-To", "", reply.text);
-        content->utf8 = content->utf8 || reply.utf8;
-    }
-    if (content->subject != NULL && !content->subject->uses_values) {
+    content->utf8 = content->from.utf8 || compile->reply_to.utf8;
+    if (compile->reply_to.at > 0)
+        header_mailbox(&content->head, "Reply-To", "", compile->reply_to.text);
+    if (!content->subject->uses_values) {
         struct buffer text = BUFFER_INIT(0);
         template_render(content->subject, &none, TEMPLATE_PLAIN, &text, &(unsigned){0});
         header_text(&content->head, "Subject", buffer_text(&text), text.len);
@@ -356,7 +364,7 @@ static int copy_options(struct compile *compile)
     const struct content_options *options = compile->options;
     struct content *content = compile->content;
     char domain[DOMAIN_MAX_BYTES + 1];
-    const char *from_domain = content->from.at > 0 ? address_domain(&content->from) : "";
+    const char *from_domain = address_domain(&content->from);
     size_t url_len = strlen(options->public_url);
     while (url_len > 0 && options->public_url[url_len - 1] == '/')
         url_len--;
@@ -404,14 +412,14 @@ int content_compile(const struct content_options *options, struct content **out,
         rc = compile_parts(&compile);
     if (rc == 0)
         rc = compile_headers(&compile);
-    if (rc == 0)
-        rc = copy_options(&compile);
-    if (rc == 0) {
-        check_tags(&compile);
-        rc = write_head(&compile);
-    }
+    check_reply_to(&compile);
+    check_tags(&compile);
     if (rc == 0 && compile.faulty)
         rc = error_set(err, -EINVAL, "the campaign's content is not usable");
+    if (rc == 0)
+        rc = copy_options(&compile);
+    if (rc == 0)
+        rc = write_head(&compile);
     if (rc < 0)
         content_unref(content);
     else

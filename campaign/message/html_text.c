@@ -275,9 +275,14 @@ static void end_link(struct stripper *stripper)
     bool same = text_len == len && memcmp(text, href, len) == 0;
     bool mail = str_starts_nocase(href, "mailto:") && len - 7 == text_len && memcmp(text, href + 7, text_len) == 0;
     if (!same && !mail) {
-        if (text_len > 0)
-            stripper->space = true;
+        /* White space at the end of the link's text belongs behind the address. */
+        bool space = stripper->space;
+        unsigned newlines = stripper->newlines;
+        stripper->space = text_len > 0;
+        stripper->newlines = text_len > 0 ? 0 : newlines;
         settle(stripper);
+        stripper->space = space;
+        stripper->newlines = text_len > 0 ? newlines : 0;
         buffer_append_char(stripper->out, '<');
         buffer_append(stripper->out, href, len);
         buffer_append_char(stripper->out, '>');

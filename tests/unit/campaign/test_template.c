@@ -1,0 +1,338 @@
+/* test_template.c - interpolation: values of each kind, escaping, what is refused and where, text out of HTML. */
+#include "tests/unit/base/unit.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include "campaign/message/html.h"
+#include "campaign/message/template.h"
+
+static void assert_renders(const char *source, const char *attributes, enum template_escape escape, const char *expected,
+                           unsigned expected_missing)
+{
+    struct template *template = NULL;
+    struct error err = {{0}};
+    struct buffer out = BUFFER_INIT(0);
+    unsigned missing = 0;
+    if (template_compile(source, strlen(source), &template, &err) != 0)
+        fail_msg("\"%s\": %s", source, err.text);
+    json_t *parsed = attributes != NULL ? json_loads(attributes, JSON_ALLOW_NUL, NULL) : NULL;
+    assert_true(attributes == NULL || parsed != NULL);
+    struct template_values values = {.attributes = parsed};
+    values.builtins[BUILTIN_CAMPAIGN_NAME] = "Spring & Co";
+    values.builtins[BUILTIN_RECIPIENT_EMAIL] = "a@example.net";
+    values.builtins[BUILTIN_UNSUBSCRIBE_URL] = "https://e/u/1?a&b";
+    template_render(template, &values, escape, &out, &missing);
+    if (strcmp(buffer_text(&out), expected) != 0 || missing != expected_missing)
+        fail_msg("\"%s\" gives \"%s\" (%u missing), expected \"%s\" (%u)", source, buffer_text(&out), missing, expected,
+                 expected_missing);
+    json_decref(parsed);
+    template_free(template);
+    buffer_finish(&out);
+}
+
+static void values_of_each_kind(void **state)
+{
+    (void)state;
+    static const char attributes[] =
+        "{\"s\":\"text\",\"empty\":\"\",\"i\":42,\"neg\":-7,\"big\":9007199254740993,\"zero\":0,\"r\":1.5,\"whole\":3.0,"
+        "\"third\":0.1,\"large\":1e300,\"minus0\":-0.0,\"t\":true,\"f\":false,\"n\":null,\"o\":{\"x\":{\"y\":\"deep\"},\"n\":5},"
+        "\"a\":[1],\"x.y\":\"flat\",\"First Name\":\"Ann\",\"\\u00fc\":\"umlaut\",\"o.n\":\"wins\"}";
+    static const struct {
+        const char *source, *expected;
+        unsigned missing;
+    } cases[] = {
+        {"", "", 0},
+        {"no tags { } {x} }}", "no tags { } {x} }}", 0},
+        {"{{s}}", "text", 0},
+        {"<{{ s }}>", "<text>", 0},
+        {"{{s}}{{s}}", "texttext", 0},
+        {"{{{s}}} {{&s}} {{& s }} {{{ s }}}", "text text text text", 0},
+        {"[{{empty}}]", "[]", 0},
+        {"{{i}} {{neg}} {{big}} {{zero}}", "42 -7 9007199254740993 0", 0},
+        {"{{r}} {{whole}} {{third}} {{large}} {{minus0}}", "1.5 3 0.1 1e+300 0", 0},
+        {"{{t}} {{f}}", "true false", 0},
+        {"[{{n}}{{o}}{{a}}{{nothing}}]", "[]", 4},
+        {"{{o.x.y}} {{x.y}} {{o.n}}", "deep flat wins", 0},
+        {"[{{o.x.z}}{{o.x.y.z}}{{s.x}}{{a.0}}]", "[]", 4},
+        {"{{First Name}} {{\xc3\xbc}}", "Ann umlaut", 0},
+        {"a{{! a comment\n of two lines }}b", "ab", 0},
+        {"{{S}}", "", 1},
+        {"line\r\nline\rline\n", "line\nline\nline\n", 0},
+        {"{{campaign.name}} {{recipient.email}} {{email}} {{today}}", "Spring & Co a@example.net a@example.net ", 0},
+    };
+    for (size_t i = 0; i < countof(cases); i++)
+        assert_renders(cases[i].source, attributes, TEMPLATE_PLAIN, cases[i].expected, cases[i].missing);
+    assert_renders("[{{s}}]", NULL, TEMPLATE_PLAIN, "[]", 1);
+    assert_renders("[{{s}}]", "[1]", TEMPLATE_PLAIN, "[]", 1);
+}
+
+static void builtins_cannot_be_shadowed(void **state)
+{
+    (void)state;
+    static const char attributes[] = "{\"unsubscribe_url\":\"http://evil/\",\"campaign.name\":\"x\",\"campaign\":{\"name\":\"y\"},"
+                                     "\"recipient\":{\"email\":\"z\"},\"today\":\"w\",\"email\":\"own\"}";
+    assert_renders("{{{unsubscribe_url}}} {{{campaign.name}}} {{recipient.email}}{{today}} {{email}}", attributes, TEMPLATE_HTML,
+                   "https://e/u/1?a&b Spring & Co a@example.net own", 0);
+}
+
+static void html_escaping(void **state)
+{
+    (void)state;
+    static const char attributes[] = "{\"v\":\"<a href=\\\"x\\\" b='c'>&`</a>\",\"ok\":\"plain \\u00e4\"}";
+    assert_renders("{{v}}", attributes, TEMPLATE_HTML,
+                   "&lt;a href&#61;&quot;x&quot; b&#61;&#39;c&#39;&gt;&amp;&#96;&lt;/a&gt;", 0);
+    assert_renders("{{{v}}}|{{&v}}", attributes, TEMPLATE_HTML, "<a href=\"x\" b='c'>&`</a>|<a href=\"x\" b='c'>&`</a>", 0);
+    assert_renders("{{v}}", attributes, TEMPLATE_PLAIN, "<a href=\"x\" b='c'>&`</a>", 0);
+    assert_renders("<p>{{ok}}</p>", attributes, TEMPLATE_HTML, "<p>plain \xc3\xa4</p>", 0);
+}
+
+/* failures.md row 29: a value is data, whatever it looks like. */
+static void values_are_not_templates(void **state)
+{
+    (void)state;
+    assert_renders("{{a}}", "{\"a\":\"{{b}}{{{b}}}{{#x}}\",\"b\":\"secret\"}", TEMPLATE_PLAIN, "{{b}}{{{b}}}{{#x}}", 0);
+}
+
+static void faults_name_line_and_column(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *source, *where, *why;
+    } cases[] = {
+        {"{{", "line 1, column 1:", "not closed"},
+        {"a\n b {{name", "line 2, column 4:", "not closed"},
+        {"\xc3\xa4\xc3\xb6 {{x}", "line 1, column 4:", "not closed"},
+        {"{{ok}}\r\n\r\n{{}}", "line 3, column 1:", "no name"},
+        {"{{  }}", "line 1, column 1:", "no name"},
+        {"{{{}}}", "line 1, column 1:", "no name"},
+        {"{{&}}", "line 1, column 1:", "no name"},
+        {"{{{x}}", "line 1, column 1:", "not closed"},
+        {"x {{#list}}y{{/list}}", "line 1, column 3:", "sections"},
+        {"{{^list}}", "line 1, column 1:", "sections"},
+        {"{{/list}}", "line 1, column 1:", "sections"},
+        {"{{> part}}", "line 1, column 1:", "partials"},
+        {"{{<part}}", "line 1, column 1:", "partials"},
+        {"{{$part}}", "line 1, column 1:", "partials"},
+        {"{{=<% %>=}}", "line 1, column 1:", "delimiters"},
+        {"{{a {{b}}", "line 1, column 1:", "brace"},
+        {"{{a\nb}}", "line 1, column 1:", "line break"},
+        {"{{.}}", "line 1, column 1:", "dot"},
+        {"{{a.}}", "line 1, column 1:", "dot"},
+        {"{{a..b}}", "line 1, column 1:", "two in a row"},
+    };
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct template *template = NULL;
+        struct error err = {{0}};
+        assert_int_equal(template_compile(cases[i].source, strlen(cases[i].source), &template, &err), -EINVAL);
+        assert_null(template);
+        if (strncmp(err.text, cases[i].where, strlen(cases[i].where)) != 0 || strstr(err.text, cases[i].why) == NULL)
+            fail_msg("\"%s\": \"%s\" is not \"%s … %s\"", cases[i].source, err.text, cases[i].where, cases[i].why);
+    }
+}
+
+static void names_and_tags_are_bounded(void **state)
+{
+    (void)state;
+    struct buffer source = BUFFER_INIT(0);
+    struct template *template = NULL;
+    struct error err = {{0}};
+    buffer_append_str(&source, "{{");
+    for (int i = 0; i < TEMPLATE_NAME_MAX_BYTES; i++)
+        buffer_append_char(&source, 'n');
+    buffer_append_str(&source, "}}");
+    assert_int_equal(template_compile(source.data, source.len, &template, &err), 0);
+    template_free(template);
+    buffer_clear(&source);
+    buffer_append_str(&source, "{{n");
+    for (int i = 0; i < TEMPLATE_NAME_MAX_BYTES; i++)
+        buffer_append_char(&source, 'n');
+    buffer_append_str(&source, "}}");
+    assert_int_equal(template_compile(source.data, source.len, &template, &err), -EINVAL);
+    buffer_clear(&source);
+    for (int i = 0; i < TEMPLATE_TAGS_MAX; i++)
+        buffer_append_str(&source, "{{x}}");
+    assert_int_equal(template_compile(source.data, source.len, &template, &err), 0);
+    assert_int_equal(template->count, TEMPLATE_TAGS_MAX);
+    template_free(template);
+    buffer_append_str(&source, "{{x}}");
+    assert_int_equal(template_compile(source.data, source.len, &template, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "too many tags"));
+    buffer_finish(&source);
+}
+
+static void output_is_bounded(void **state)
+{
+    (void)state;
+    struct template *template = NULL;
+    struct error err = {{0}};
+    assert_int_equal(template_compile("{{a}}{{a}}", 10, &template, &err), 0);
+    json_t *attributes = json_pack("{s:s}", "a", "0123456789");
+    struct template_values values = {.attributes = attributes};
+    struct buffer out = BUFFER_INIT(15);
+    unsigned missing = 0;
+    template_render(template, &values, TEMPLATE_PLAIN, &out, &missing);
+    assert_true(out.failed);
+    assert_int_equal(out.len, 10);
+    json_decref(attributes);
+    template_free(template);
+    buffer_finish(&out);
+}
+
+static void any_bytes_compile_or_are_refused(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {"{", "}", "{{", "}}", "{{{", "}}}", "a", ".", " ", "&", "#", "!", "\n", "\r", "{{x}}"};
+    uint64_t seed = 11;
+    for (int round = 0; round < 50000; round++) {
+        struct buffer source = BUFFER_INIT(0);
+        struct template *template = NULL;
+        for (size_t n = random_below(&seed, 12); n > 0; n--)
+            buffer_append_str(&source, pieces[random_below(&seed, countof(pieces))]);
+        int rc = template_compile(buffer_text(&source), source.len, &template, NULL);
+        assert_true(rc == 0 ? template != NULL : rc == -EINVAL);
+        template_free(template);
+        buffer_finish(&source);
+    }
+}
+
+static void html_to_text_table(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *html, *text;
+    } cases[] = {
+        {"", ""},
+        {"   \n ", ""},
+        {"<p>One</p><p>Two</p>", "One\n\nTwo\n"},
+        {"a<br>b<br/>c<br><br><br>d", "a\nb\nc\n\nd\n"},
+        {"<div>a</div><div>b</div>", "a\nb\n"},
+        {"<p>a  b\n\tc</p>", "a b c\n"},
+        {"x <b>bold</b>, <i>it</i>alic", "x bold, italic\n"},
+        {"<ul><li>one<li>two</ul>after", "- one\n- two\n\nafter\n"},
+        {"<a href=\"https://e/x?a=1&amp;b=2\">Link</a>.", "Link <https://e/x?a=1&b=2>.\n"},
+        {"<a href='https://e/'>https://e/</a>", "https://e/\n"},
+        {"<a href=mailto:a@b.c>a@b.c</a> <a href=\"#top\">top</a> <a name=x>n</a>", "a@b.c top n\n"},
+        {"<a href=\"https://e/\"><img src=x alt=\"Logo &amp; co\"></a>", "Logo & co <https://e/>\n"},
+        {"<a href=\"https://e/\"><img src=x></a>", "<https://e/>\n"},
+        {"<a href=\"javascript:x\">no</a>", "no\n"},
+        {"<a href=\"https://1/\">one <a href=\"https://2/\">two</a>", "one <https://1/> two <https://2/>\n"},
+        {"<head><title>T</title><style>p{color:red}</style></head><body>x<script>1<2</script>y</body>", "xy\n"},
+        {"a<!-- <p>no</p> -->b<!DOCTYPE html><?xml?>c", "abc\n"},
+        {"&lt;&gt;&amp;&quot;&apos;&nbsp;&euro;&#8364;&#x20AC;&auml;", "<>&\"' \xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xc3\xa4\n"},
+        {"&unknown; &; & &# &#x; &#xzz; &#99999999; &#0; &#13;x &amp", "&unknown; &; & &# &#x; &#xzz; x &amp\n"},
+        {"a &#xD800;&zwnj;&#8203;b", "a b\n"},
+        {"1 < 2 > 1 <3 << </>", "1 < 2 > 1 <3 << </>\n"},
+        {"<p unclosed", "<p unclosed\n"},
+        {"x<p title=\"a>b\">y", "x\n\ny\n"},
+        {"x<script>never closed", "x\n"},
+        {"<pre>  two\n  lines</pre>", "  two\n  lines\n"},
+        {"<table><tr><td>a<td>b</tr><tr><td>c</table>", "a b\nc\n"},
+        {"<h1>H</h1>t<hr>u", "H\n\nt\n----------\nu\n"},
+        {"caf\xc3\xa9 <b>\xf0\x9f\x98\x80</b>", "caf\xc3\xa9 \xf0\x9f\x98\x80\n"},
+    };
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct buffer out = BUFFER_INIT(0);
+        html_to_text(cases[i].html, strlen(cases[i].html), &out);
+        if (strcmp(buffer_text(&out), cases[i].text) != 0)
+            fail_msg("%s\ngives\n%s\nexpected\n%s", cases[i].html, buffer_text(&out), cases[i].text);
+        buffer_finish(&out);
+    }
+}
+
+static void text_template_keeps_tags(void **state)
+{
+    (void)state;
+    static const char html[] = "<style>{{no}}</style><p>Hi {{name}}\x01"
+                               "7\x02 &#123;&#123;x&#125;&#125;</p><a href=\"{{{url}}}?x={{name}}\" title=\"{{no}}\">Go</a>"
+                               "<a href=\"{{url}}\">{{url}}</a><img alt=\"{{alt}}\">";
+    struct template *from = NULL;
+    struct template *text = NULL;
+    struct error err = {{0}};
+    struct buffer out = BUFFER_INIT(0);
+    unsigned missing = 0;
+    assert_int_equal(template_compile(html, sizeof(html) - 1, &from, &err), 0);
+    assert_int_equal(template_text_from_html(from, &text, &err), 0);
+    json_t *attributes = json_pack("{s:s, s:s, s:s, s:s}", "name", "<A&B>", "url", "https://e/?a&b", "alt", "Alt", "no", "never");
+    struct template_values values = {.attributes = attributes};
+    template_render(text, &values, TEMPLATE_PLAIN, &out, &missing);
+    assert_string_equal(buffer_text(&out), "Hi <A&B>7 {{x}}\n\nGo <https://e/?a&b?x=<A&B>>https://e/?a&b <https://e/?a&b>Alt\n");
+    assert_int_equal(missing, 0);
+    json_decref(attributes);
+    template_free(from);
+    template_free(text);
+    buffer_finish(&out);
+}
+
+static double seconds_for(const char *piece, size_t count)
+{
+    struct buffer html = BUFFER_INIT(0);
+    struct buffer out = BUFFER_INIT(0);
+    for (size_t i = 0; i < count; i++)
+        buffer_append_str(&html, piece);
+    struct timespec before;
+    struct timespec after;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+    html_to_text(html.data, html.len, &out);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+    buffer_finish(&html);
+    buffer_finish(&out);
+    return (double)(after.tv_sec - before.tv_sec) + (double)(after.tv_nsec - before.tv_nsec) / 1e9;
+}
+
+/* failures.md row 29: depth and brokenness cost no more than length; a quadratic search would take minutes here. */
+static void hostile_markup_takes_linear_time(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {"<a",      "<",    "<a href=\"", "<!--", "<!",       "<script>", "<div>",     "&",
+                                         "<a href=", "</a>", "<p title='", "<x ",  "&#",       "<pre>",    "<a href=x>", "</"};
+    for (size_t i = 0; i < countof(pieces); i++)
+        assert_true(seconds_for(pieces[i], 100000) < 5);
+}
+
+static void random_markup_never_breaks(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {"<", ">", "<a href=\"", "\"", "'", "=", "<p>", "</a>", "&amp;", "&#1;", "{{x}}", "{{{y}}}",
+                                         "text", " ", "\n", "<!--", "-->", "<script>", "</script>", "<li>", "\x01", "\x02", "\xc3"};
+    uint64_t seed = 5;
+    json_t *attributes = json_pack("{s:s}", "x", "<v>");
+    struct template_values values = {.attributes = attributes};
+    for (int round = 0; round < 30000; round++) {
+        struct buffer html = BUFFER_INIT(0);
+        struct buffer out = BUFFER_INIT(0);
+        struct template *from = NULL;
+        struct template *text = NULL;
+        unsigned missing = 0;
+        for (size_t n = random_below(&seed, 25); n > 0; n--)
+            buffer_append_str(&html, pieces[random_below(&seed, countof(pieces))]);
+        assert_int_equal(template_compile(buffer_text(&html), html.len, &from, NULL), 0);
+        assert_int_equal(template_text_from_html(from, &text, NULL), 0);
+        template_render(text, &values, TEMPLATE_PLAIN, &out, &missing);
+        assert_null(memchr(buffer_text(&out), '\x01', out.len));
+        template_free(from);
+        template_free(text);
+        buffer_finish(&html);
+        buffer_finish(&out);
+    }
+    json_decref(attributes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values_of_each_kind),
+        cmocka_unit_test(builtins_cannot_be_shadowed),
+        cmocka_unit_test(html_escaping),
+        cmocka_unit_test(values_are_not_templates),
+        cmocka_unit_test(faults_name_line_and_column),
+        cmocka_unit_test(names_and_tags_are_bounded),
+        cmocka_unit_test(output_is_bounded),
+        cmocka_unit_test(any_bytes_compile_or_are_refused),
+        cmocka_unit_test(html_to_text_table),
+        cmocka_unit_test(text_template_keeps_tags),
+        cmocka_unit_test(hostile_markup_takes_linear_time),
+        cmocka_unit_test(random_markup_never_breaks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
