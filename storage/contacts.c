@@ -134,8 +134,11 @@ static int delete_members_run(struct storage *storage, void *arg, struct error *
 int storage_list_delete(struct storage *storage, int64_t id, struct error *err)
 {
     int result = storage_call(storage, delete_run, &id, err);
-    while (result == 0)
+    if (result != 0)
+        return result;
+    do {
         result = storage_call(storage, delete_members_run, &id, err);
+    } while (result == 0);
     return result == STORAGE_NOT_FOUND ? 0 : result;
 }
 

@@ -25,7 +25,7 @@
 #define SLICE_ROWS 100000    /* of a transaction when nobody else is there */
 #define GENTLE_US 40000      /* of a transaction when a server runs */
 #define GENTLE_GAP_NS 4000000
-#define GENTLE_CHECK 32      /* rows between looks at the clock */
+#define GENTLE_CHECK 4       /* batches of rows, or domains, between looks at the clock */
 
 /* The connection is kept by the storage from one import to the next: opening one reads the schema anew. */
 static int take_connection(struct storage_import *import, struct error *err)
@@ -218,16 +218,18 @@ static int run_chunk(struct storage_import *import, bool last, struct error *err
     if (import->row_count == 0)
         return 0;
     int failed = last || import->unsynced ? 0 : set_sync(import, false, err);
-    struct import_row *scratch = failed ? NULL : malloc(import->row_count * sizeof(*scratch));
-    if (!failed && scratch == NULL)
-        failed = error_memory(err);
+    if (!failed) {
+        import->keys = reallocarray(NULL, import->row_count, 2 * sizeof(*import->keys));
+        failed = import->keys != NULL ? 0 : error_memory(err);
+    }
     if (!failed)
-        import_sort(import->rows, scratch, import->row_count);
-    free(scratch);
+        import_sort(import->rows, import->keys, import->keys + import->row_count, import->row_count);
     if (!failed)
         failed = import_domains(import, err);
     if (!failed)
         failed = import_rows(import, err);
+    free(import->keys);
+    import->keys = NULL;
     import->row_count = 0;
     import->text_used = 0;
     arena_finish(&import->merged);
@@ -254,13 +256,15 @@ static int make_room(struct storage_import *import, struct error *err)
     return 0;
 }
 
-static int check_row(const char *email, size_t email_len, const char *json, size_t json_len, struct error *err)
+static int check_row(const char *email, size_t email_len, const char *json, size_t json_len, size_t *at_out,
+                     struct error *err)
 {
     if (email_len < 3 || email_len > ADDRESS_MAX_BYTES || memchr(email, '\0', email_len) != NULL)
         return error_set(err, -EINVAL, "an address has 3 to %d bytes", ADDRESS_MAX_BYTES);
     const char *at = memrchr(email, '@', email_len);
     if (at == NULL || at == email || at == email + email_len - 1)
         return error_set(err, -EINVAL, "an address has a local part and a domain");
+    *at_out = (size_t)(at - email);
     if (json_len > ATTRIBUTES_MAX_BYTES)
         return error_set(err, -EINVAL, "attributes have at most %zu bytes", ATTRIBUTES_MAX_BYTES);
     if (json_len < 2 || json[0] != '{' || json[json_len - 1] != '}' || memchr(json, '\0', json_len) != NULL)
@@ -273,7 +277,8 @@ int storage_import_add(struct storage_import *import, const char *email, size_t 
 {
     if (import->failed)
         return error_set(err, -EIO, "the import has failed before");
-    int failed = check_row(email, email_len, attributes_json, json_len, err);
+    size_t at = 0;
+    int failed = check_row(email, email_len, attributes_json, json_len, &at, err);
     if (failed)
         return failed;
     if (import->row_count == ROWS_MAX || import->text_used + email_len + json_len > TEXT_BYTES)
@@ -287,7 +292,8 @@ int storage_import_add(struct storage_import *import, const char *email, size_t 
     memcpy(place + email_len, attributes_json, json_len);
     import->text_used += email_len + json_len;
     import->rows[import->row_count++] = (struct import_row){.email = place,
-                                                           .email_len = (uint32_t)email_len,
+                                                           .email_len = (uint16_t)email_len,
+                                                           .at = (uint16_t)at,
                                                            .attributes = place + email_len,
                                                            .attributes_len = (uint32_t)json_len};
     return 0;

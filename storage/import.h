@@ -14,8 +14,13 @@
 struct import_row {
     const char *email; /* not terminated */
     const char *attributes;
-    uint32_t email_len, attributes_len;
+    uint32_t attributes_len;
+    uint16_t email_len, at; /* where the '@' is */
     struct import_domain *domain;
+};
+struct import_key {
+    uint64_t bytes;
+    uint32_t row;
 };
 
 struct import_domain {
@@ -43,6 +48,7 @@ struct storage_import {
     char *text; /* TEXT_BYTES: addresses and attributes of the chunk */
     size_t text_used;
     struct import_row *rows;
+    struct import_key *keys; /* the order of the chunk's rows; its second half is scratch */
     size_t row_count, row_capacity;
     struct arena merged; /* attributes that were merged within the chunk */
 
@@ -59,8 +65,9 @@ struct storage_import {
     struct upsert_counts slice, total; /* of this transaction; committed */
 };
 
-/* Sorts by address, bytewise as SQLite does; equal ones stay in the order in which they came. `scratch` holds as many rows. */
-void import_sort(struct import_row *rows, struct import_row *scratch, size_t count);
+/* Fills `keys` with the rows' numbers in the order of their addresses, bytewise as SQLite compares; equal ones in the order in which they came.
+ * Both arrays hold `count`. */
+void import_sort(const struct import_row *rows, struct import_key *keys, struct import_key *scratch, size_t count);
 
 /* Gives every row its domain, stores the unknown ones and lifts those that have grown big into lanes of their own. */
 int import_domains(struct storage_import *import, struct error *err) ATTR_MUSTCHECK;

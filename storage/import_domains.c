@@ -54,12 +54,11 @@ static int assign_domains(struct storage_import *import, struct error *err)
         domain->in_chunk = 0;
     for (size_t i = 0; i < import->row_count; i++) {
         struct import_row *row = &import->rows[i];
-        const char *at = memrchr(row->email, '@', row->email_len);
-        assure(at != NULL); /* storage_import_add() looked */
-        size_t len = (size_t)(row->email + row->email_len - at) - 1;
-        row->domain = hashmap_get(&import->domains, at + 1, len);
+        const char *name = row->email + row->at + 1;
+        size_t len = (size_t)row->email_len - row->at - 1;
+        row->domain = hashmap_get(&import->domains, name, len);
         if (row->domain == NULL)
-            row->domain = add_domain(import, at + 1, len, err);
+            row->domain = add_domain(import, name, len, err);
         if (row->domain == NULL)
             return -EIO;
         row->domain->in_chunk++;

@@ -1,8 +1,9 @@
 /*
- * import_rows.c - the sorted rows of a chunk into recipient and member.
+ * import_rows.c - the sorted rows of a chunk into recipient and member, a batch at a time.
  *
- * Whether a row is new is guessed from the one before: in a fresh list every INSERT succeeds and a SELECT in front of it would be a second walk
- * down the same tree; in a re-import the SELECT finds everything and a refused INSERT would be the waste. A wrong guess costs one statement.
+ * Half of what a one-row statement costs is starting and ending it, so new rows go in 64 a statement. Whether rows are new is guessed from the
+ * batch before: in a fresh list every INSERT succeeds and a SELECT in front of it would be a second walk down the same tree; in a re-import the
+ * SELECT finds everything and a refused INSERT would be the waste. A wrong guess costs one look-up a row.
  */
 #include <errno.h>
 #include <string.h>
@@ -11,35 +12,71 @@
 #include "storage/members.h"
 #include "storage/writer.h"
 
+#define BATCH 64 /* rows of one statement; VALUES_64 below goes with it */
+
 struct known {
-    int64_t id, lane;
+    int64_t id; /* 0: not in the database */
+    bool fresh; /* made by this batch */
     bool attributes_changed;
+    bool member;
+    struct member_row membership; /* lane and ids always, the rest when `member` */
 };
 
-/* 1 = inserted, 0 = there is such an address. */
-static int insert_recipient(struct storage_import *import, const struct import_row *row, int64_t *id,
-                            struct error *err)
+#define VALUES_4(row) row "," row "," row "," row
+#define VALUES_16(row) VALUES_4(row) "," VALUES_4(row) "," VALUES_4(row) "," VALUES_4(row)
+#define VALUES_64(row) VALUES_16(row) "," VALUES_16(row) "," VALUES_16(row) "," VALUES_16(row)
+#define RECIPIENT "INSERT INTO recipient (created, updated, email, domain_id, lane, attributes) VALUES "
+#define RECIPIENT_ROW "(?1, ?1, ?, ?, ?, ?)"
+#define DO_NOTHING " ON CONFLICT DO NOTHING"
+#define MEMBER "INSERT INTO member (list_id, status, epoch, since, joined, lane, recipient_id) VALUES "
+#define MEMBER_ROW "(?1, 0, ?2, ?2, ?3, ?, ?)"
+
+static const char insert_one[] = RECIPIENT RECIPIENT_ROW DO_NOTHING;
+static const char insert_batch[] = RECIPIENT VALUES_64(RECIPIENT_ROW) DO_NOTHING;
+static const char member_one[] = MEMBER MEMBER_ROW;
+static const char member_batch[] = MEMBER VALUES_64(MEMBER_ROW);
+
+/* Inserts the rows (1 or BATCH of them) whose addresses are not there; how many those were, or negative. */
+static int insert_recipients(struct storage_import *import, const struct import_row *const *rows, size_t count,
+                             struct error *err)
 {
     struct db *db = import->db;
-    sqlite3_stmt *statement = db_prepare(db,
-                                         "INSERT INTO recipient (email, domain_id, lane, attributes, created, updated)"
-                                         " VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT DO NOTHING",
-                                         err);
+    assure(count == 1 || count == BATCH);
+    sqlite3_stmt *statement = db_prepare(db, count == 1 ? insert_one : insert_batch, err);
     if (statement == NULL)
         return -EIO;
-    int failed = sqlite3_bind_text(statement, 1, row->email, (int)row->email_len, SQLITE_STATIC) |
-                 sqlite3_bind_int64(statement, 2, row->domain->id) |
-                 sqlite3_bind_int64(statement, 3, row->domain->lane) |
-                 sqlite3_bind_text(statement, 4, row->attributes, (int)row->attributes_len, SQLITE_STATIC) |
-                 sqlite3_bind_int64(statement, 5, import->now_ms);
+    int failed = sqlite3_bind_int64(statement, 1, import->now_ms), at = 2;
+    for (size_t i = 0; i < count; i++) {
+        const struct import_row *row = rows[i];
+        failed |= sqlite3_bind_text(statement, at++, row->email, row->email_len, SQLITE_STATIC);
+        failed |= sqlite3_bind_int64(statement, at++, row->domain->id);
+        failed |= sqlite3_bind_int64(statement, at++, row->domain->lane);
+        failed |= sqlite3_bind_text(statement, at++, row->attributes, (int)row->attributes_len, SQLITE_STATIC);
+    }
     assure(failed == 0);
     failed = db_step(db, statement, err);
-    if (failed || db_changes(db) == 0)
-        return failed;
-    *id = db_last_id(db);
-    row->domain->added++;
-    import->new_recipients++;
-    return 1;
+    return failed ? failed : (int)db_changes(db);
+}
+
+/* Members (1 or BATCH of them) that are known not to be there. */
+static int insert_members(struct storage_import *import, const struct member_row *members, size_t count,
+                          struct error *err)
+{
+    assure(count == 1 || count == BATCH);
+    sqlite3_stmt *statement = db_prepare(import->db, count == 1 ? member_one : member_batch, err);
+    if (statement == NULL)
+        return -EIO;
+    int failed = sqlite3_bind_int64(statement, 1, import->list_id) | sqlite3_bind_int64(statement, 2, import->epoch) |
+                 sqlite3_bind_int64(statement, 3, import->now_ms);
+    for (size_t i = 0; i < count; i++) {
+        failed |= sqlite3_bind_int64(statement, (int)(i * 2 + 4), members[i].lane);
+        failed |= sqlite3_bind_int64(statement, (int)(i * 2 + 5), members[i].recipient_id);
+    }
+    assure(failed == 0);
+    failed = db_step(import->db, statement, err);
+    for (size_t i = 0; !failed && i < count; i++)
+        failed = import_lane_add(import, members[i].lane, 1, 1, err);
+    return failed;
 }
 
 /* Merges the row's attributes over the stored ones; stored text that is no JSON (a file somebody else wrote) gives way. */
@@ -55,85 +92,124 @@ static int merge_stored(struct db *db, const struct import_row *row, struct know
     return failed;
 }
 
-/* 1 = found, and its attributes brought up to date; 0 = no such address. */
-static int update_recipient(struct storage_import *import, const struct import_row *row, struct known *known,
-                            struct error *err)
+/* Who is it? Brings its attributes up to date. `before`: the highest id before this batch. */
+static int look_up(struct storage_import *import, const struct import_row *row, int64_t before, struct known *known,
+                   struct error *err)
 {
     struct db *db = import->db;
-    sqlite3_stmt *found = db_query(db, err, "SELECT id, lane, attributes FROM recipient WHERE email = ?",
-                                   DB_N(row->email, row->email_len));
+    *known = (struct known){0};
+    sqlite3_stmt *found = db_query(db, err,
+                                   "SELECT r.id, r.lane, r.attributes, m.status, m.epoch, m.since, m.joined"
+                                   " FROM recipient r LEFT JOIN member m ON m.list_id = ?2 AND m.lane = r.lane"
+                                   " AND m.recipient_id = r.id WHERE r.email = ?1",
+                                   DB_N(row->email, row->email_len), DB_I(import->list_id));
     int more = found == NULL ? -EIO : db_step(db, found, err);
     if (more <= 0)
         return more;
-    *known = (struct known){.id = db_int(found, 0), .lane = db_int(found, 1)};
+    known->id = db_int(found, 0);
+    known->fresh = known->id > before;
+    known->member = sqlite3_column_type(found, 3) != SQLITE_NULL;
+    known->membership = (struct member_row){.list_id = import->list_id,
+                                            .lane = db_int(found, 1),
+                                            .recipient_id = known->id,
+                                            .status = db_int(found, 3),
+                                            .epoch = db_int(found, 4),
+                                            .since = db_int(found, 5),
+                                            .joined_ms = db_int(found, 6)};
     const char *stored = db_text(found, 2);
     bool same = import->mode == UPSERT_SKIP || (strlen(stored) == row->attributes_len &&
                                                 memcmp(stored, row->attributes, row->attributes_len) == 0);
     db_end(found);
-    int failed = same ? 0 : merge_stored(db, row, known, import->now_ms, err);
-    return failed ? failed : 1;
-}
-
-static int insert_member(struct storage_import *import, int64_t lane, int64_t recipient_id, struct error *err)
-{
-    sqlite3_stmt *statement =
-        db_prepare(import->db, "INSERT INTO member VALUES (?1, ?2, ?3, 0, ?4, ?4, ?5)", err);
-    if (statement == NULL)
-        return -EIO;
-    int failed = sqlite3_bind_int64(statement, 1, import->list_id) | sqlite3_bind_int64(statement, 2, lane) |
-                 sqlite3_bind_int64(statement, 3, recipient_id) | sqlite3_bind_int64(statement, 4, import->epoch) |
-                 sqlite3_bind_int64(statement, 5, import->now_ms);
-    assure(failed == 0);
-    failed = db_step(import->db, statement, err);
-    return failed ? failed : import_lane_add(import, lane, 1, 1, err);
+    return same ? 0 : merge_stored(db, row, known, import->now_ms, err);
 }
 
 /* 1 = the membership is new, or again; 0 = it is as it was: a member, or one who left and stays away. */
-static int join_known(struct storage_import *import, const struct known *known, struct error *err)
+static int join(struct storage_import *import, struct known *known, struct error *err)
 {
-    struct member_row row = {.list_id = import->list_id, .lane = known->lane, .recipient_id = known->id};
-    int found = member_read(import->db, &row, err);
-    if (found < 0)
-        return found;
-    if (found == 0) {
-        int failed = insert_member(import, known->lane, known->id, err);
+    struct member_row *row = &known->membership;
+    if (!known->member) {
+        int failed = insert_members(import, row, 1, err);
         return failed ? failed : 1;
     }
-    if (row.status != MEMBER_REMOVED) /* taken off by us, not by the recipient: may come back */
+    if (row->status != MEMBER_REMOVED) /* taken off by us, not by the recipient: may come back */
         return 0;
-    struct member_change change = member_transition(&row, MEMBER_ACTIVE, import->epoch, import->now_ms);
-    int failed = member_update(import->db, &row, err);
+    struct member_change change = member_transition(row, MEMBER_ACTIVE, import->epoch, import->now_ms);
+    int failed = member_update(import->db, row, err);
     if (!failed)
-        failed = import_lane_add(import, row.lane, change.active, change.total, err);
+        failed = import_lane_add(import, row->lane, change.active, change.total, err);
     return failed ? failed : 1;
 }
 
-static int write_row(struct storage_import *import, const struct import_row *row, struct error *err)
+static void count_new(struct storage_import *import, const struct import_row *row)
 {
-    int64_t id = 0;
-    int inserted = import->expect_known ? 0 : insert_recipient(import, row, &id, err);
-    struct known known = {0};
-    int found = inserted != 0 ? 0 : update_recipient(import, row, &known, err);
-    if (inserted == 0 && found == 0) {
-        inserted = insert_recipient(import, row, &id, err);
-        if (inserted == 0) /* neither there nor insertable: the index and the table disagree */
-            return error_set(err, -EIO, "%s: the index of addresses is damaged", import->db->path);
+    row->domain->added++;
+    import->new_recipients++;
+    import->slice.created++;
+}
+
+static int write_row(struct storage_import *import, const struct import_row *row, int64_t before, int *known_count,
+                     struct error *err)
+{
+    struct known known;
+    int failed = look_up(import, row, before, &known, err);
+    if (!failed && known.id == 0) {
+        failed = MIN_OF(insert_recipients(import, &row, 1, err), 0);
+        if (!failed)
+            failed = look_up(import, row, before, &known, err);
     }
-    if (inserted < 0 || found < 0)
-        return MIN_OF(inserted, found);
-    import->expect_known = inserted == 0;
-    if (inserted > 0) {
-        import->slice.created++;
-        return insert_member(import, row->domain->lane, id, err);
-    }
-    int joined = join_known(import, &known, err);
+    if (!failed && known.id == 0) /* neither there nor insertable: the index and the table disagree */
+        return error_set(err, -EIO, "%s: the index of addresses is damaged", import->db->path);
+    if (failed)
+        return failed;
+    *known_count += !known.fresh;
+    int joined = join(import, &known, err);
     if (joined < 0)
         return joined;
-    if (joined > 0 || known.attributes_changed)
+    if (known.fresh)
+        count_new(import, row);
+    else if (joined > 0 || known.attributes_changed)
         import->slice.updated++;
     else
         import->slice.unchanged++;
     return 0;
+}
+
+/* 1 = all were new and are stored; 0 = some were not: each must be looked at. */
+static int write_new(struct storage_import *import, const struct import_row *const *rows, int64_t before,
+                     struct error *err)
+{
+    int inserted = insert_recipients(import, rows, BATCH, err);
+    if (inserted < BATCH)
+        return MIN_OF(inserted, 0);
+    int64_t last = db_last_id(import->db);
+    if (last != before + BATCH) /* ids go up one by one, unless somebody has used the highest there is */
+        return error_set(err, -EIO, "%s: the ids of recipients are damaged", import->db->path);
+    struct member_row members[BATCH];
+    for (int i = 0; i < BATCH; i++) {
+        members[i] = (struct member_row){.lane = rows[i]->domain->lane, .recipient_id = before + 1 + i};
+        count_new(import, rows[i]);
+    }
+    int failed = insert_members(import, members, BATCH, err);
+    return failed ? failed : 1;
+}
+
+static int write_batch(struct storage_import *import, const struct import_row *const *rows, size_t count,
+                       struct error *err)
+{
+    int64_t before;
+    int failed = db_get(import->db, err, &before, "SELECT max(id) FROM recipient");
+    if (failed)
+        return failed;
+    if (!import->expect_known && count == BATCH) {
+        int done = write_new(import, rows, before, err);
+        if (done != 0)
+            return MIN_OF(done, 0);
+    }
+    int known = 0;
+    for (size_t i = 0; !failed && i < count; i++)
+        failed = write_row(import, rows[i], before, &known, err);
+    import->expect_known = (size_t)known * 2 > count;
+    return failed;
 }
 
 /* The later row's attributes over the earlier one's, into `later`; *changed tells whether that made a difference. */
@@ -160,47 +236,49 @@ static int merge_rows(struct storage_import *import, const struct import_row *ea
     return later->attributes != NULL ? 0 : error_memory(err);
 }
 
-/* Rows start..end have the same address: folds them into one, which ends up in rows[end - 1]. */
-static int merge_group(struct storage_import *import, size_t start, size_t end, struct error *err)
-{
-    struct import_row *rows = import->rows;
-    if (import->mode == UPSERT_SKIP) { /* the first makes it known, the others are skipped */
-        rows[end - 1] = rows[start];
-        import->slice.unchanged += (int64_t)(end - start) - 1;
-        return 0;
-    }
-    for (size_t i = start + 1; i < end; i++) {
-        bool changed;
-        int failed = merge_rows(import, &rows[i - 1], &rows[i], &changed, err);
-        if (failed)
-            return failed;
-        if (changed)
-            import->slice.updated++;
-        else
-            import->slice.unchanged++;
-    }
-    return 0;
-}
-
 static bool same_address(const struct import_row *a, const struct import_row *b)
 {
     return a->email_len == b->email_len && memcmp(a->email, b->email, a->email_len) == 0;
 }
 
+/* The next address's rows, from key `start` on, folded into one: *out. Returns where the one after it starts. */
+static int take_group(struct storage_import *import, size_t *start, const struct import_row **out, struct error *err)
+{
+    struct import_row *row = &import->rows[import->keys[*start].row];
+    size_t next = *start + 1;
+    for (; next < import->row_count; next++) {
+        struct import_row *later = &import->rows[import->keys[next].row];
+        if (!same_address(row, later))
+            break;
+        bool changed = false;
+        if (import->mode == UPSERT_UPDATE) { /* else the first makes it known, the others are skipped */
+            int failed = merge_rows(import, row, later, &changed, err);
+            if (failed)
+                return failed;
+            row = later;
+        }
+        import->slice.updated += changed;
+        import->slice.unchanged += !changed;
+    }
+    *start = next;
+    *out = row;
+    return 0;
+}
+
 int import_rows(struct storage_import *import, struct error *err)
 {
     int failed = import_begin(import, err);
-    for (size_t start = 0; !failed && start < import->row_count;) {
-        size_t end = start + 1;
-        while (end < import->row_count && same_address(&import->rows[start], &import->rows[end]))
-            end++;
-        if (end - start > 1)
-            failed = merge_group(import, start, end, err);
-        if (!failed)
-            failed = write_row(import, &import->rows[end - 1], err);
+    const struct import_row *batch[BATCH];
+    size_t count = 0;
+    for (size_t next = 0; !failed && (next < import->row_count || count > 0);) {
+        if (count < BATCH && next < import->row_count) {
+            failed = take_group(import, &next, &batch[count++], err);
+            continue;
+        }
+        failed = write_batch(import, batch, count, err);
         if (!failed)
             failed = import_pause(import, err);
-        start = end;
+        count = 0;
     }
     if (!failed)
         failed = import_commit(import, err);

@@ -23,20 +23,19 @@ static uint64_t key_at(const struct import_row *row, size_t depth)
     return __builtin_bswap64(key);
 }
 
-static void insertion_sort(struct import_row *rows, size_t count, size_t depth)
+static void insertion_sort(struct import_key *keys, size_t count)
 {
     for (size_t i = 1; i < count; i++) {
-        struct import_row row = rows[i];
-        uint64_t key = key_at(&row, depth);
+        struct import_key key = keys[i];
         size_t place = i;
-        for (; place > 0 && key_at(&rows[place - 1], depth) > key; place--)
-            rows[place] = rows[place - 1];
-        rows[place] = row;
+        for (; place > 0 && keys[place - 1].bytes > key.bytes; place--)
+            keys[place] = keys[place - 1];
+        keys[place] = key;
     }
 }
 
-/* One stable pass over a key byte, `shift` bits up. */
-static void radix_pass(const struct import_row *from, struct import_row *to, size_t count, size_t depth, int shift,
+/* One stable pass over the byte `shift` bits up. */
+static void radix_pass(const struct import_key *from, struct import_key *to, size_t count, int shift,
                        const uint32_t counts[256])
 {
     size_t places[256], place = 0;
@@ -45,52 +44,57 @@ static void radix_pass(const struct import_row *from, struct import_row *to, siz
         place += counts[i];
     }
     for (size_t i = 0; i < count; i++)
-        to[places[key_at(&from[i], depth) >> shift & 0xff]++] = from[i];
+        to[places[from[i].bytes >> shift & 0xff]++] = from[i];
 }
 
-static void radix_sort(struct import_row *rows, struct import_row *scratch, size_t count, size_t depth)
+static void radix_sort(struct import_key *keys, struct import_key *scratch, size_t count)
 {
     uint32_t counts[8][256];
     memset(counts, 0, sizeof(counts));
     for (size_t i = 0; i < count; i++) {
-        uint64_t key = key_at(&rows[i], depth);
         for (int byte = 0; byte < 8; byte++)
-            counts[byte][key >> (byte * 8) & 0xff]++;
+            counts[byte][keys[i].bytes >> (byte * 8) & 0xff]++;
     }
-    uint64_t first = key_at(&rows[0], depth);
-    struct import_row *from = rows, *to = scratch;
+    uint64_t first = keys[0].bytes;
+    struct import_key *from = keys, *to = scratch;
     for (int byte = 0; byte < 8; byte++) {
         if (counts[byte][first >> (byte * 8) & 0xff] == count)
             continue; /* the same in all rows */
-        radix_pass(from, to, count, depth, byte * 8, counts[byte]);
-        struct import_row *swap = from;
+        radix_pass(from, to, count, byte * 8, counts[byte]);
+        struct import_key *swap = from;
         from = to;
         to = swap;
     }
-    if (from != rows)
-        memcpy(rows, from, count * sizeof(*rows));
+    if (from != keys)
+        memcpy(keys, from, count * sizeof(*keys));
 }
 
-static void sort_from(struct import_row *rows, struct import_row *scratch, size_t count, size_t depth)
+/* At most 32 deep: an address has 254 bytes. */
+static void sort_from(const struct import_row *rows, struct import_key *keys, struct import_key *scratch, size_t count,
+                      size_t depth)
 {
+    for (size_t i = 0; i < count; i++)
+        keys[i].bytes = key_at(&rows[keys[i].row], depth);
     if (count < SMALL)
-        insertion_sort(rows, count, depth);
+        insertion_sort(keys, count);
     else
-        radix_sort(rows, scratch, count, depth);
+        radix_sort(keys, scratch, count);
     for (size_t start = 0; start < count;) {
-        uint64_t key = key_at(&rows[start], depth);
+        uint64_t bytes = keys[start].bytes;
         size_t end = start + 1;
-        while (end < count && key_at(&rows[end], depth) == key)
+        while (end < count && keys[end].bytes == bytes)
             end++;
         /* A zero in the last byte: the addresses ended within these eight bytes, the group is equal throughout. */
-        if (end - start > 1 && (key & 0xff) != 0)
-            sort_from(rows + start, scratch, end - start, depth + sizeof(key));
+        if (end - start > 1 && (bytes & 0xff) != 0)
+            sort_from(rows, keys + start, scratch, end - start, depth + sizeof(bytes));
         start = end;
     }
 }
 
-void import_sort(struct import_row *rows, struct import_row *scratch, size_t count)
+void import_sort(const struct import_row *rows, struct import_key *keys, struct import_key *scratch, size_t count)
 {
+    for (size_t i = 0; i < count; i++)
+        keys[i].row = (uint32_t)i;
     if (count > 1)
-        sort_from(rows, scratch, count, 0);
+        sort_from(rows, keys, scratch, count, 0);
 }
