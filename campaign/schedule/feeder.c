@@ -94,21 +94,19 @@ static void feed(struct feeder *feeder, int64_t now_ms)
         struct run *run = list_entry(node, struct run, node);
         if (atomic_load(&run->status) != CAMPAIGN_RUNNING || run->content == NULL)
             continue;
-        size_t hungry = 0;
-        list_for_each(counted, &run->hungry)
-            hungry++;
-        while (hungry-- > 0) {
-            struct lane *lane = list_entry(list_take_first(&run->hungry), struct lane, hungry);
+        struct list *first;
+        while ((first = list_take_first(&run->hungry)) != NULL) { /* claiming takes a lane off the hungry */
+            struct lane *lane = list_entry(first, struct lane, hungry);
             if (!claim_start(feeder, run, lane)) {
-                list_append(&run->hungry, &lane->hungry);
+                list_prepend(&run->hungry, &lane->hungry);
                 return;
             }
         }
     }
     /* The first in the list had the first choice; next time it is another's turn. */
-    struct list *first = list_take_first(&feeder->runs);
-    if (first != NULL)
-        list_append(&feeder->runs, first);
+    struct list *front = list_take_first(&feeder->runs);
+    if (front != NULL)
+        list_append(&feeder->runs, front);
 }
 
 /* ---- deliveries that never reach the engine ---- */
