@@ -35,7 +35,11 @@ struct engine_job {
     uint64_t group;        /* the campaign: engine_release() takes jobs back by it */
     bool smtputf8;         /* the local part of rcpt_to has UTF-8 */
     /* the engine's own, zeroed by the caller */
+    struct list answer;    /* the way of the compose answer */
     struct engine_message *message;
+    void *owner;
+    char *why;
+    uint64_t tickets[2];
     int64_t taken_ms;
     uint32_t state, drops;
 };
@@ -53,7 +57,10 @@ struct engine_callbacks {
 /* Starts the loops. `config` outlives the engine. */
 int engine_start(const struct config *config, const struct engine_callbacks *callbacks, struct engine **out, struct error *err) ATTR_MUSTCHECK;
 
-/* Hands over jobs (list of engine_job.node) and empties the list. Any thread. Order within a domain is kept. */
+/*
+ * Hands over jobs (list of engine_job.node) and empties the list. Any thread. Order within a domain is kept. Jobs that come after
+ * engine_stop() began end OUTCOME_RELEASED (before it returns, or in engine_free()); none may come after engine_free() began.
+ */
 void engine_submit(struct engine *engine, struct list *jobs);
 
 /* Answers `compose`: `message`, or NULL when it could not be made (the job ends as OUTCOME_COMPOSE with `why`, copied). Any thread. */

@@ -1,0 +1,395 @@
+/*
+ * engine.c - the door: spreads jobs over the loops, carries orders to them, and waits for their end.
+ *
+ * A domain belongs to the loop that its hash names, for as long as the engine lives; so all that is decided about a site is decided
+ * on one thread. Orders (release, stop, look) are small allocations that go through the loops' inboxes; an order to stop is made when the engine starts,
+ * so that stopping needs no memory.
+ */
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/hashmap.h"
+#include "base/str.h"
+#include "engine/site/explain.h"
+#include "engine/site/site.h"
+
+#define LOOPS_MAX 64
+#define SITES_WAIT_MS 2000
+#define DESCRIPTORS_KEPT 256 /* for the database, HTTP and everything else of the process */
+#define CONNECTIONS_MIN 16
+
+struct stop_order {
+    struct dispatch_order order;
+    int64_t deadline_ms;
+};
+
+struct engine {
+    const struct config *config;
+    struct engine_callbacks callbacks;
+    unsigned loop_count;
+    struct dispatch *loops[LOOPS_MAX];
+    struct stop_order *stop_orders[LOOPS_MAX];
+    bool stopped;
+    pthread_mutex_t late_lock;
+    struct list late; /* jobs that were submitted when the loops had ended already */
+};
+
+/* Start. */
+
+static int find_source(const struct config *config, struct dispatch_source *out, struct error *err)
+{
+    *out = (struct dispatch_source){.name = "", .ehlo_name = config->hostname};
+    const struct config_pool *pool = NULL;
+    for (size_t i = 0; i < config->pool_count; i++) {
+        if (strcmp(config->pools[i].name, "default") == 0)
+            pool = &config->pools[i];
+    }
+    if (pool == NULL || pool->source_count == 0)
+        return 0;
+    for (size_t i = 0; i < config->source_count; i++) {
+        const struct config_source *source = &config->sources[i];
+        if (strcmp(source->name, pool->sources[0]) != 0)
+            continue;
+        out->name = source->name;
+        if (source->hostname != NULL && source->hostname[0] != '\0')
+            out->ehlo_name = source->hostname;
+        if (stream_address_parse(source->address, 0, &out->address) < 0)
+            return error_set(err, -EINVAL, "source \"%s\": \"%s\" is not an IP address", source->name, source->address);
+        return 0;
+    }
+    return error_set(err, -EINVAL, "pool \"default\" names the source \"%s\", which does not exist", pool->sources[0]);
+}
+
+static uint32_t connections_per_loop(unsigned loops)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+        return UINT32_MAX / 2;
+    rlim_t room = limit.rlim_cur > DESCRIPTORS_KEPT ? limit.rlim_cur - DESCRIPTORS_KEPT : limit.rlim_cur / 4;
+    rlim_t each = MAX_OF(room / loops, (rlim_t)CONNECTIONS_MIN);
+    return (uint32_t)MIN_OF(each, (rlim_t)UINT32_MAX / 2);
+}
+
+static int start_loop(struct engine *engine, const struct engine_tuning *tuning, const struct dispatch_source *source,
+                      struct error *err)
+{
+    unsigned index = engine->loop_count;
+    struct dispatch *dispatch = calloc(1, sizeof *dispatch);
+    struct stop_order *stop = calloc(1, sizeof *stop);
+    int r = -ENOMEM;
+    if (dispatch == NULL || stop == NULL) {
+        (void)error_memory(err);
+        goto fail;
+    }
+    dispatch->config = engine->config;
+    dispatch->callbacks = engine->callbacks;
+    dispatch->tuning = *tuning;
+    dispatch->source = *source;
+    dispatch->index = index;
+    unsigned loops = MAX_OF(MIN_OF(engine->config->loops, (uint32_t)LOOPS_MAX), 1u);
+    dispatch->conn_max = tuning->connections_max > 0 ? tuning->connections_max : connections_per_loop(loops);
+    r = dispatch_init(dispatch, err);
+    if (r < 0)
+        goto fail;
+    r = dispatch_start(dispatch, err);
+    if (r < 0) {
+        dispatch_finish(dispatch);
+        goto fail;
+    }
+    engine->loops[index] = dispatch;
+    engine->stop_orders[index] = stop;
+    engine->loop_count++;
+    return 0;
+fail:
+    free(dispatch);
+    free(stop);
+    return r;
+}
+
+int engine_start_tuned(const struct config *config, const struct engine_callbacks *callbacks, const struct engine_tuning *tuning,
+                       struct engine **out, struct error *err)
+{
+    struct dispatch_source source;
+    *out = NULL;
+    int r = find_source(config, &source, err);
+    if (r < 0)
+        return r;
+    struct engine *engine = calloc(1, sizeof *engine);
+    if (engine == NULL)
+        return error_memory(err);
+    engine->config = config;
+    engine->callbacks = *callbacks;
+    list_init(&engine->late);
+    r = pthread_mutex_init(&engine->late_lock, NULL);
+    if (r != 0) {
+        free(engine);
+        return error_errno(err, -r, "cannot start the engine");
+    }
+    unsigned loops = MAX_OF(MIN_OF(config->loops, (uint32_t)LOOPS_MAX), 1u);
+    while (engine->loop_count < loops) {
+        r = start_loop(engine, tuning, &source, err);
+        if (r < 0) {
+            engine_stop(engine, 0);
+            engine_free(engine);
+            return r;
+        }
+    }
+    *out = engine;
+    return 0;
+}
+
+int engine_start(const struct config *config, const struct engine_callbacks *callbacks, struct engine **out, struct error *err)
+{
+    return engine_start_tuned(config, callbacks, &ENGINE_TUNING_DEFAULT, out, err);
+}
+
+/* Jobs. */
+
+void engine_submit(struct engine *engine, struct list *jobs)
+{
+    struct list per_loop[LOOPS_MAX];
+    struct list *node;
+    for (unsigned i = 0; i < engine->loop_count; i++)
+        list_init(&per_loop[i]);
+    while ((node = list_take_first(jobs)) != NULL) {
+        const char *domain = job_of(node)->domain;
+        unsigned index = engine->loop_count > 1 ? (unsigned)(hash_bytes(domain, strlen(domain)) % engine->loop_count) : 0;
+        list_append(&per_loop[index], node);
+    }
+    for (unsigned i = 0; i < engine->loop_count; i++) {
+        if (list_empty(&per_loop[i]) || inbox_send_all(&engine->loops[i]->submitted, &per_loop[i]) == 0)
+            continue;
+        (void)pthread_mutex_lock(&engine->late_lock);
+        list_splice(&engine->late, &per_loop[i]);
+        (void)pthread_mutex_unlock(&engine->late_lock);
+    }
+}
+
+void engine_composed(struct engine *engine, struct engine_job *job, struct engine_message *message, const char *why)
+{
+    (void)engine;
+    struct dispatch *dispatch = ((struct site *)job->owner)->dispatch; /* written before compose() was called */
+    job->message = message;
+    if (message == NULL)
+        job->why = str_dup(why != NULL ? why : ""); /* without memory for it the outcome has a sentence of ours */
+    int r = inbox_send(&dispatch->composed, &job->answer);
+    assure(r == 0); /* a loop waits for all answers that it is owed before it closes its inbox */
+}
+
+/* Jobs that came when no loop could take them any more. */
+static void end_late(struct engine *engine)
+{
+    struct list jobs = LIST_INIT(jobs);
+    struct list *node;
+    (void)pthread_mutex_lock(&engine->late_lock);
+    list_splice(&jobs, &engine->late);
+    (void)pthread_mutex_unlock(&engine->late_lock);
+    bool any = !list_empty(&jobs);
+    while ((node = list_take_first(&jobs)) != NULL) {
+        struct outcome outcome;
+        outcome_set(&outcome, OUTCOME_RELEASED, STAGE_NONE, "given back untried");
+        outcome.ended_wall_ms = clock_wall_ms();
+        engine->callbacks.done(engine->callbacks.context, job_of(node), &outcome);
+    }
+    if (any && engine->callbacks.flush != NULL)
+        engine->callbacks.flush(engine->callbacks.context, 0);
+}
+
+/* Orders. */
+
+struct release_order {
+    struct dispatch_order order;
+    uint64_t group;
+    int64_t waiting_ms;
+};
+
+static void execute_release(struct dispatch_order *order)
+{
+    const struct release_order *release = container_of(order, struct release_order, order);
+    dispatch_release(order->dispatch, release->group, release->waiting_ms);
+}
+
+void engine_release(struct engine *engine, uint64_t group, int64_t waiting_ms)
+{
+    for (unsigned i = 0; i < engine->loop_count; i++) {
+        struct release_order *release = calloc(1, sizeof *release);
+        assure(release != NULL); /* a release that is silently not made would send mail that a person has stopped */
+        release->order.execute = execute_release;
+        release->group = group;
+        release->waiting_ms = waiting_ms;
+        if (inbox_send(&engine->loops[i]->orders, &release->order.node) < 0)
+            free(release);
+    }
+}
+
+static void execute_stop(struct dispatch_order *order)
+{
+    dispatch_stop(order->dispatch, container_of(order, struct stop_order, order)->deadline_ms);
+}
+
+void engine_stop(struct engine *engine, int64_t deadline_ms)
+{
+    if (engine->stopped)
+        return;
+    engine->stopped = true;
+    for (unsigned i = 0; i < engine->loop_count; i++) {
+        struct stop_order *stop = engine->stop_orders[i];
+        engine->stop_orders[i] = NULL;
+        stop->order.execute = execute_stop;
+        stop->deadline_ms = deadline_ms;
+        int r = inbox_send(&engine->loops[i]->orders, &stop->order.node);
+        assure(r == 0);
+    }
+    for (unsigned i = 0; i < engine->loop_count; i++)
+        dispatch_join(engine->loops[i]);
+    end_late(engine);
+}
+
+void engine_free(struct engine *engine)
+{
+    if (engine == NULL)
+        return;
+    assure(engine->stopped);
+    end_late(engine);
+    for (unsigned i = 0; i < engine->loop_count; i++) {
+        dispatch_finish(engine->loops[i]);
+        free(engine->loops[i]);
+    }
+    (void)pthread_mutex_destroy(&engine->late_lock);
+    free(engine);
+}
+
+/* Looking at sites. */
+
+/* Shared by the asker and the loops, because the asker may give up first. */
+struct look {
+    pthread_mutex_t lock;
+    pthread_cond_t answered;
+    unsigned waiting; /* loops that have not answered */
+    unsigned users;   /* the asker and the orders that hold it */
+    int result;
+    struct explain explains[LOOPS_MAX];
+};
+
+struct look_order {
+    struct dispatch_order order;
+    struct look *look;
+};
+
+static void look_leave(struct look *look)
+{
+    (void)pthread_mutex_lock(&look->lock);
+    bool last = --look->users == 0;
+    (void)pthread_mutex_unlock(&look->lock);
+    if (!last)
+        return;
+    for (unsigned i = 0; i < LOOPS_MAX; i++)
+        explain_finish(&look->explains[i]);
+    (void)pthread_cond_destroy(&look->answered);
+    (void)pthread_mutex_destroy(&look->lock);
+    free(look);
+}
+
+static void look_answer(struct look *look, unsigned index, struct explain *explain, int result)
+{
+    (void)pthread_mutex_lock(&look->lock);
+    if (explain != NULL)
+        look->explains[index] = *explain;
+    if (result < 0)
+        look->result = result;
+    look->waiting--;
+    (void)pthread_cond_signal(&look->answered);
+    (void)pthread_mutex_unlock(&look->lock);
+    look_leave(look);
+}
+
+static void execute_look(struct dispatch_order *order)
+{
+    struct look *look = container_of(order, struct look_order, order)->look;
+    struct explain explain;
+    int r = explain_take(order->dispatch, &explain);
+    look_answer(look, order->dispatch->index, r == 0 ? &explain : NULL, r);
+}
+
+static struct look *look_create(unsigned loops)
+{
+    pthread_condattr_t monotonic;
+    struct look *look = calloc(1, sizeof *look);
+    if (look == NULL)
+        return NULL;
+    look->waiting = loops;
+    look->users = loops + 1;
+    if (pthread_condattr_init(&monotonic) != 0) {
+        free(look);
+        return NULL;
+    }
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    bool made = pthread_mutex_init(&look->lock, NULL) == 0 && pthread_cond_init(&look->answered, &monotonic) == 0;
+    (void)pthread_condattr_destroy(&monotonic);
+    if (made)
+        return look;
+    free(look);
+    return NULL;
+}
+
+static int look_wait(struct look *look)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += SITES_WAIT_MS / 1000;
+    int r = 0;
+    (void)pthread_mutex_lock(&look->lock);
+    while (look->waiting > 0 && r == 0)
+        r = pthread_cond_timedwait(&look->answered, &look->lock, &until);
+    int result = look->waiting > 0 ? -ETIMEDOUT : look->result;
+    (void)pthread_mutex_unlock(&look->lock);
+    return result;
+}
+
+static void add_totals(struct engine_totals *sum, const struct engine_totals *more)
+{
+    sum->delivered += more->delivered;
+    sum->temporary += more->temporary;
+    sum->permanent += more->permanent;
+    sum->transport += more->transport;
+    sum->rate_now += more->rate_now;
+    sum->sites += more->sites;
+    sum->connections += more->connections;
+    sum->queued += more->queued;
+    sum->in_flight += more->in_flight;
+}
+
+int engine_sites(struct engine *engine, engine_site_cb *each, void *context, struct engine_totals *totals)
+{
+    if (totals != NULL)
+        *totals = (struct engine_totals){0};
+    struct look *look = look_create(engine->loop_count);
+    if (look == NULL)
+        return -ENOMEM;
+    for (unsigned i = 0; i < engine->loop_count; i++) {
+        struct look_order *order = calloc(1, sizeof *order);
+        if (order != NULL) {
+            order->order.execute = execute_look;
+            order->look = look;
+        }
+        if (order == NULL || inbox_send(&engine->loops[i]->orders, &order->order.node) < 0) {
+            look_answer(look, i, NULL, order == NULL ? -ENOMEM : 0); /* an engine that has stopped has no sites */
+            free(order);
+        }
+    }
+    int r = look_wait(look);
+    for (unsigned i = 0; r == 0 && i < engine->loop_count; i++) {
+        if (each != NULL)
+            explain_each(&look->explains[i], each, context);
+        if (totals != NULL)
+            add_totals(totals, &look->explains[i].totals);
+    }
+    look_leave(look);
+    return r;
+}

@@ -1,0 +1,309 @@
+/*
+ * dispatch.c - the loop thread's own work: emptying the inboxes, serving what is dirty, and the end.
+ *
+ * The end: everything not begun is given back, connections say QUIT after what they have in the air, compose answers that are owed are waited for.
+ * When the deadline passes, connections are closed where they stand. The thread ends when it holds no job and no connection; the inboxes are closed
+ * before the loop is, so a sender that comes too late is told.
+ */
+#include "engine/site/dispatch.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "engine/site/pool.h"
+
+#define ROUNDS_PER_TURN 32
+
+/* Deliveries per second. */
+
+static void meter_advance(struct meter *meter, int64_t now_ms)
+{
+    int64_t second = now_ms / 1000;
+    if (second - meter->second > METER_SECONDS)
+        memset(meter->counts, 0, sizeof meter->counts);
+    else
+        for (int64_t at = meter->second + 1; at <= second; at++)
+            meter->counts[at % (METER_SECONDS + 1)] = 0;
+    meter->second = MAX_OF(meter->second, second);
+}
+
+void meter_add(struct meter *meter, int64_t now_ms)
+{
+    meter_advance(meter, now_ms);
+    meter->counts[meter->second % (METER_SECONDS + 1)]++;
+}
+
+double meter_per_second(struct meter *meter, int64_t now_ms)
+{
+    meter_advance(meter, now_ms);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < countof(meter->counts); i++)
+        sum += meter->counts[i];
+    sum -= meter->counts[meter->second % (METER_SECONDS + 1)];
+    return (double)sum / METER_SECONDS;
+}
+
+/* Jobs in and out. */
+
+void dispatch_done(struct dispatch *dispatch, struct engine_job *job, struct outcome *outcome)
+{
+    if (job->message != NULL)
+        job->message->release(job->message);
+    free(job->why);
+    job->message = NULL;
+    job->why = NULL;
+    job->owner = NULL;
+    job->state = 0;
+    job->drops = 0;
+    outcome->ended_wall_ms = clock_wall_ms();
+    assure(dispatch->jobs > 0);
+    dispatch->jobs--;
+    dispatch->flush_due = true;
+    dispatch->callbacks.done(dispatch->callbacks.context, job, outcome);
+}
+
+static void end_without_site(struct dispatch *dispatch, struct engine_job *job, enum outcome_class class_, const char *text)
+{
+    struct outcome outcome;
+    outcome_set(&outcome, class_, STAGE_NONE, "%s", text);
+    dispatch_done(dispatch, job, &outcome);
+}
+
+static struct site *site_for(struct dispatch *dispatch, const char *domain)
+{
+    size_t len = strlen(domain);
+    struct site *site = hashmap_get(&dispatch->sites, domain, len);
+    if (site != NULL)
+        return site;
+    site = site_create(dispatch, domain);
+    if (site == NULL)
+        return NULL;
+    if (hashmap_put(&dispatch->sites, site->domain, len, site) != 0) {
+        site_free(site);
+        return NULL;
+    }
+    return site;
+}
+
+static void take_submitted(struct dispatch *dispatch)
+{
+    struct list jobs = LIST_INIT(jobs);
+    struct list *node;
+    (void)inbox_take(&dispatch->submitted, &jobs);
+    while ((node = list_take_first(&jobs)) != NULL) {
+        struct engine_job *job = job_of(node);
+        dispatch->jobs++;
+        if (dispatch->stopping) {
+            end_without_site(dispatch, job, OUTCOME_RELEASED, "given back untried");
+            continue;
+        }
+        struct site *site = site_for(dispatch, job->domain);
+        if (site == NULL)
+            end_without_site(dispatch, job, OUTCOME_TRANSPORT, "out of memory");
+        else
+            site_submit(site, job);
+    }
+}
+
+static void take_composed(struct dispatch *dispatch)
+{
+    struct list answers = LIST_INIT(answers);
+    struct list *node;
+    (void)inbox_take(&dispatch->composed, &answers);
+    while ((node = list_take_first(&answers)) != NULL) {
+        struct engine_job *job = list_entry(node, struct engine_job, answer);
+        site_composed(job->owner, job);
+    }
+}
+
+static void take_orders(struct dispatch *dispatch)
+{
+    struct list orders = LIST_INIT(orders);
+    struct list *node;
+    (void)inbox_take(&dispatch->orders, &orders);
+    while ((node = list_take_first(&orders)) != NULL) {
+        struct dispatch_order *order = list_entry(node, struct dispatch_order, node);
+        order->dispatch = dispatch;
+        order->execute(order);
+        free(order);
+    }
+}
+
+static void on_wake(void *context)
+{
+    struct dispatch *dispatch = context;
+    dispatch->now_us = clock_monotonic_us();
+    /* Jobs before orders: a release must find everything that was submitted before it. */
+    take_submitted(dispatch);
+    take_orders(dispatch);
+    take_composed(dispatch);
+}
+
+/* The turn. */
+
+static void serve_dirty(struct dispatch *dispatch)
+{
+    struct list *node;
+    for (int round = 0; round < ROUNDS_PER_TURN; round++) {
+        /* Batches, so that what becomes dirty on the way waits for the other kind to be served first. */
+        struct list sites = LIST_INIT(sites), conns = LIST_INIT(conns);
+        list_splice(&sites, &dispatch->dirty_sites);
+        while ((node = list_take_first(&sites)) != NULL)
+            site_pump(list_entry(node, struct site, dirty));
+        list_splice(&conns, &dispatch->dirty_conns);
+        while ((node = list_take_first(&conns)) != NULL)
+            conn_flush(list_entry(node, struct conn, dirty));
+        if (list_empty(&dispatch->dirty_sites) && list_empty(&dispatch->dirty_conns))
+            return;
+    }
+    loop_again(&dispatch->loop);
+}
+
+static void finish_loop(struct dispatch *dispatch)
+{
+    inbox_close(&dispatch->submitted);
+    inbox_close(&dispatch->composed);
+    inbox_close(&dispatch->orders);
+    take_submitted(dispatch);
+    take_orders(dispatch);
+    (void)pthread_mutex_lock(&dispatch->wake_lock);
+    dispatch->wakeable = false;
+    (void)pthread_mutex_unlock(&dispatch->wake_lock);
+    size_t cursor = 0;
+    struct site *site;
+    while ((site = hashmap_next(&dispatch->sites, &cursor)) != NULL)
+        site_free(site);
+    hashmap_finish(&dispatch->sites);
+    loop_timer_remove(&dispatch->loop, &dispatch->stop_timer);
+    loop_stop(&dispatch->loop);
+}
+
+static void on_turn(void *context)
+{
+    struct dispatch *dispatch = context;
+    dispatch->now_us = clock_monotonic_us();
+    serve_dirty(dispatch);
+    bool over = dispatch->stopping && dispatch->jobs == 0 && dispatch->conn_count == 0;
+    if (over)
+        finish_loop(dispatch);
+    if (dispatch->flush_due && dispatch->callbacks.flush != NULL)
+        dispatch->callbacks.flush(dispatch->callbacks.context, dispatch->index);
+    dispatch->flush_due = false;
+}
+
+/* Orders. */
+
+void dispatch_release(struct dispatch *dispatch, uint64_t group, int64_t waiting_ms)
+{
+    struct site_release release = {
+        .group = group,
+        .taken_until_ms = waiting_ms > 0 ? dispatch->loop.now_ms - waiting_ms : INT64_MAX,
+    };
+    size_t cursor = 0;
+    struct site *site;
+    while ((site = hashmap_next(&dispatch->sites, &cursor)) != NULL)
+        site_release(site, &release);
+}
+
+static void on_stop_deadline(struct loop_timer *timer)
+{
+    struct dispatch *dispatch = container_of(timer, struct dispatch, stop_timer);
+    size_t cursor = 0;
+    struct site *site;
+    dispatch->forced = true;
+    dispatch->now_us = clock_monotonic_us();
+    while ((site = hashmap_next(&dispatch->sites, &cursor)) != NULL) {
+        list_for_each_safe(node, &site->conns)
+            conn_abort(list_entry(node, struct conn, node));
+    }
+}
+
+void dispatch_stop(struct dispatch *dispatch, int64_t deadline_ms)
+{
+    if (dispatch->stopping)
+        return;
+    dispatch->stopping = true;
+    dispatch_release(dispatch, 0, 0); /* marks every site dirty, and its pump then sees the stop */
+    loop_timer_set(&dispatch->loop, &dispatch->stop_timer, dispatch->loop.now_ms + MAX_OF(deadline_ms, 0));
+}
+
+/* For sites and connections. */
+
+uint32_t dispatch_random(struct dispatch *dispatch, uint32_t below)
+{
+    dispatch->random = hash_bytes(&dispatch->random, sizeof dispatch->random) + (uint64_t)dispatch->now_us;
+    return below > 0 ? (uint32_t)(dispatch->random % below) : 0;
+}
+
+void dispatch_conn_gone(struct dispatch *dispatch)
+{
+    dispatch->conn_count--;
+    struct list *node = list_take_first(&dispatch->starved);
+    if (node != NULL)
+        site_mark_dirty(list_entry(node, struct site, starved));
+}
+
+/* Birth and end. */
+
+static void wake(void *context)
+{
+    struct dispatch *dispatch = context;
+    (void)pthread_mutex_lock(&dispatch->wake_lock);
+    if (dispatch->wakeable)
+        loop_wake(&dispatch->loop);
+    (void)pthread_mutex_unlock(&dispatch->wake_lock);
+}
+
+int dispatch_init(struct dispatch *dispatch, struct error *err)
+{
+    struct loop_events events = {.on_wake = on_wake, .on_turn = on_turn, .context = dispatch};
+    dispatch->sites = HASHMAP_INIT;
+    list_init(&dispatch->dirty_sites);
+    list_init(&dispatch->dirty_conns);
+    list_init(&dispatch->starved);
+    int r = loop_init(&dispatch->loop, &events, err);
+    if (r < 0)
+        return r;
+    if (loop_timer_add(&dispatch->loop, &dispatch->stop_timer, on_stop_deadline) < 0 ||
+        pthread_mutex_init(&dispatch->wake_lock, NULL) != 0 || inbox_init(&dispatch->submitted, wake, dispatch) < 0 ||
+        inbox_init(&dispatch->composed, wake, dispatch) < 0 || inbox_init(&dispatch->orders, wake, dispatch) < 0) {
+        loop_finish(&dispatch->loop);
+        return error_memory(err);
+    }
+    dispatch->wakeable = true;
+    return 0;
+}
+
+static void *run(void *context)
+{
+    struct dispatch *dispatch = context;
+    loop_run(&dispatch->loop);
+    return NULL;
+}
+
+int dispatch_start(struct dispatch *dispatch, struct error *err)
+{
+    sigset_t all, before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the main thread's */
+    int r = pthread_create(&dispatch->thread, NULL, run, dispatch);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return r != 0 ? error_errno(err, -r, "cannot start an engine thread") : 0;
+}
+
+void dispatch_join(struct dispatch *dispatch)
+{
+    (void)pthread_join(dispatch->thread, NULL);
+}
+
+void dispatch_finish(struct dispatch *dispatch)
+{
+    loop_finish(&dispatch->loop);
+    inbox_finish(&dispatch->submitted);
+    inbox_finish(&dispatch->composed);
+    inbox_finish(&dispatch->orders);
+    (void)pthread_mutex_destroy(&dispatch->wake_lock);
+}

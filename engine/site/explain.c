@@ -1,0 +1,92 @@
+/*
+ * explain.c - copies the standing of sites.
+ *
+ * All strings of one loop go into one buffer: a hundred thousand sites must not become three hundred thousand allocations.
+ */
+#include "engine/site/explain.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "engine/site/site.h"
+
+static size_t keep(struct buffer *text, const char *value)
+{
+    size_t at = text->len;
+    buffer_append(text, value, strlen(value) + 1);
+    return at;
+}
+
+static void copy_site(struct explain *out, struct site *site, int64_t now_ms, int64_t wall_ms)
+{
+    struct explain_site *copy = &out->sites[out->count++];
+    bool backing_off = site->backoff_until_ms > now_ms;
+    copy->site_at = keep(&out->text, site->domain);
+    copy->next_hop_at = keep(&out->text, site->next_hop != NULL ? site->next_hop : "");
+    copy->last_reply_at = keep(&out->text, site->last_reply);
+    copy->stats = (struct engine_site_stats){
+        .profile = site->profile->name,
+        .queued = site->queued,
+        .in_flight = site->composing_count + site->ready_count + site->sending_count,
+        .connections = site->conn_count,
+        .connections_max = site->conn_max,
+        .rate = site->limit.rate,
+        .rate_now = meter_per_second(&site->meter, now_ms),
+        .delivered = site->counts.delivered,
+        .temporary = site->counts.temporary,
+        .permanent = site->counts.permanent,
+        .transport = site->counts.transport,
+        .limited_by = site->limited_by,
+        .backoff_until_wall_ms = backing_off ? wall_ms + (site->backoff_until_ms - now_ms) : 0,
+    };
+    out->totals.queued += copy->stats.queued;
+    out->totals.in_flight += copy->stats.in_flight;
+    out->totals.sites++;
+}
+
+int explain_take(struct dispatch *dispatch, struct explain *out)
+{
+    int64_t now_ms = dispatch->loop.now_ms, wall_ms = clock_wall_ms();
+    *out = (struct explain){.text = BUFFER_INIT((size_t)256 << 20)};
+    if (dispatch->sites.count > 0) {
+        out->sites = calloc(dispatch->sites.count, sizeof *out->sites);
+        if (out->sites == NULL)
+            return -ENOMEM;
+    }
+    size_t cursor = 0;
+    struct site *site;
+    while ((site = hashmap_next(&dispatch->sites, &cursor)) != NULL)
+        copy_site(out, site, now_ms, wall_ms);
+    if (out->text.failed) {
+        explain_finish(out);
+        return -ENOMEM;
+    }
+    out->totals.delivered = dispatch->counts.delivered;
+    out->totals.temporary = dispatch->counts.temporary;
+    out->totals.permanent = dispatch->counts.permanent;
+    out->totals.transport = dispatch->counts.transport;
+    out->totals.rate_now = meter_per_second(&dispatch->meter, now_ms);
+    out->totals.connections = dispatch->conn_count;
+    return 0;
+}
+
+void explain_each(struct explain *explain, engine_site_cb *each, void *context)
+{
+    const char *text = buffer_text(&explain->text);
+    for (size_t i = 0; i < explain->count; i++) {
+        struct explain_site *copy = &explain->sites[i];
+        copy->stats.site = text + copy->site_at;
+        copy->stats.next_hop = text + copy->next_hop_at;
+        copy->stats.last_reply = text + copy->last_reply_at;
+        each(context, &copy->stats);
+    }
+}
+
+void explain_finish(struct explain *explain)
+{
+    buffer_finish(&explain->text);
+    free(explain->sites);
+    explain->sites = NULL;
+    explain->count = 0;
+}

@@ -1,0 +1,27 @@
+/*
+ * explain.h - sites as people see them: a copy of every site's standing, made on the loop thread, read elsewhere.
+ */
+#ifndef POSTHASTE_ENGINE_SITE_EXPLAIN_H
+#define POSTHASTE_ENGINE_SITE_EXPLAIN_H
+
+#include "base/buffer.h"
+#include "engine/site/dispatch.h"
+
+/* One loop's sites. Their strings are offsets into `text` until explain_each() turns them into pointers. */
+struct explain_site {
+    struct engine_site_stats stats;
+    size_t site_at, next_hop_at, last_reply_at;
+};
+
+struct explain {
+    struct buffer text;
+    struct explain_site *sites;
+    size_t count;
+    struct engine_totals totals;
+};
+
+int explain_take(struct dispatch *dispatch, struct explain *out) ATTR_MUSTCHECK; /* loop thread; 0 or -ENOMEM */
+void explain_each(struct explain *explain, engine_site_cb *each, void *context);
+void explain_finish(struct explain *explain);
+
+#endif

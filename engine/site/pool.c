@@ -1,0 +1,418 @@
+/*
+ * pool.c - one connection's life: connecting, open (a session talks), lingering (all is said, the peer has yet to close), closed.
+ *
+ * Session events are taken at once, writes wait for the end of the turn, so that whatever the replies of one read make possible leaves in one system call.
+ * Messages that come back are gathered and returned in their order.
+ */
+#include "engine/site/pool.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+
+#define WRITE_PIECES_MAX 64
+#define LINGER_BYTES_MAX ((size_t)64 << 10) /* a peer that still talks more than this is not waited for */
+
+static const struct stream_events conn_stream_events;
+
+static struct conn *conn_of(struct stream *stream)
+{
+    return container_of(stream, struct conn, stream);
+}
+
+static int64_t now_ms(const struct conn *conn)
+{
+    return conn->dispatch->loop.now_ms;
+}
+
+void conn_mark_dirty(struct conn *conn)
+{
+    if (conn->phase != CONN_CLOSED && list_empty(&conn->dirty))
+        list_append(&conn->dispatch->dirty_conns, &conn->dirty);
+}
+
+/* Starting -> ready -> neither; the site's counts follow. */
+static void set_standing(struct conn *conn, bool starting, bool ready)
+{
+    struct site *site = conn->site;
+    site->conn_starting += (starting ? 1u : 0u) - (conn->starting ? 1u : 0u);
+    site->conn_ready += (ready ? 1u : 0u) - (conn->ready ? 1u : 0u);
+    conn->starting = starting;
+    conn->ready = ready;
+}
+
+/* The socket is closed here; the memory lives until the loop has let go of it. */
+static void conn_close(struct conn *conn)
+{
+    struct site *site = conn->site;
+    assure(conn->phase != CONN_CLOSED);
+    set_standing(conn, false, false);
+    conn->phase = CONN_CLOSED;
+    conn->site = NULL;
+    stream_close(&conn->stream);
+    loop_timer_set(&conn->dispatch->loop, &conn->timer, LOOP_TIMER_OFF);
+    list_remove(&conn->node);
+    list_remove(&conn->dirty);
+    site->conn_count--;
+    site_mark_dirty(site);
+    dispatch_conn_gone(conn->dispatch);
+}
+
+static void set_timer(struct conn *conn);
+
+/* All is said: the peer closes. Until it has, the connection counts. */
+static void conn_linger(struct conn *conn)
+{
+    set_standing(conn, false, false);
+    if (conn->stream.ended || conn->write_broken || conn->dispatch->forced) {
+        conn_close(conn);
+        return;
+    }
+    conn->phase = CONN_LINGERING;
+    conn->since_ms = now_ms(conn);
+    stream_shutdown(&conn->stream);
+    set_timer(conn);
+}
+
+static void on_session_ended(struct conn *conn, enum session_end end, const struct outcome *why)
+{
+    struct site *site = conn->site;
+    bool useless = conn->answered == 0 && (conn->given > 0 || !conn->ready);
+    bool trouble = false;
+    switch (end) {
+    case SESSION_END_QUIT:
+    case SESSION_END_NONE:
+        break;
+    case SESSION_END_CHUNKING:
+        site->no_chunking = true;
+        break;
+    case SESSION_END_PROTOCOL:
+        site->slow = true;
+        trouble = useless;
+        break;
+    case SESSION_END_REFUSED:
+    case SESSION_END_CLOSING:
+    case SESSION_END_LOST:
+        trouble = useless;
+        break;
+    }
+    if (conn->session != NULL && session_last_refusal(conn->session)[0] != '\0')
+        (void)str_copy(site->last_reply, sizeof site->last_reply, session_last_refusal(conn->session));
+    if (trouble)
+        site_conn_failed(site, why);
+    bool orderly = end == SESSION_END_QUIT || end == SESSION_END_REFUSED || end == SESSION_END_CLOSING;
+    if (orderly)
+        conn_linger(conn);
+    else
+        conn_close(conn);
+}
+
+/* Takes all events of the session. The connection may be closed after it. */
+static void take_events(struct conn *conn)
+{
+    struct site *site = conn->site;
+    struct session_event event;
+    struct list back = LIST_INIT(back);
+    bool ended = false, any = false;
+    while (!ended && session_next(conn->session, &event)) {
+        struct engine_job *job = event.tag;
+        any = true;
+        switch (event.kind) {
+        case SESSION_OUTCOME:
+            if (event.outcome->code != 0 && event.outcome->code != 421) {
+                conn->answered++;
+                site_answered(site);
+            }
+            if (event.outcome->code >= 400)
+                (void)str_copy(site->last_reply, sizeof site->last_reply, session_last_refusal(conn->session));
+            site_job_ended(site, job, event.outcome);
+            break;
+        case SESSION_BACK:
+            if (site_job_back(site, job, event.charged, event.begun, event.outcome))
+                list_append(&back, &job->node);
+            break;
+        case SESSION_ENDED:
+            ended = true;
+            break;
+        }
+    }
+    site_take_back(site, &back);
+    if (ended) {
+        on_session_ended(conn, event.end, event.outcome);
+        site_mark_dirty(site);
+        return;
+    }
+    if (session_ready(conn->session) && !conn->ready) {
+        set_standing(conn, false, true);
+        site_conn_ready(site, session_depth(conn->session));
+        any = true;
+    }
+    if (any) {
+        if (session_held(conn->session) == 0)
+            conn->since_ms = now_ms(conn);
+        site_mark_dirty(site);
+    }
+}
+
+static void connect_failed(struct conn *conn, const char *reason)
+{
+    struct outcome why;
+    outcome_set(&why, OUTCOME_TRANSPORT, STAGE_CONNECT, "cannot connect to %s: %s", conn->where, reason);
+    (void)str_copy(why.mx_host, sizeof why.mx_host, conn->host);
+    (void)str_copy(why.source, sizeof why.source, conn->dispatch->source.name);
+    site_conn_failed(conn->site, &why);
+    conn_close(conn);
+}
+
+static void on_connected(struct stream *stream, int status)
+{
+    struct conn *conn = conn_of(stream);
+    if (status == 0) {
+        const struct dispatch_source *source = &conn->dispatch->source;
+        struct session_options options = {
+            .ehlo_name = source->ehlo_name,
+            .mx_host = conn->host,
+            .source = source->name,
+            .timeouts = &conn->dispatch->config->timeouts,
+            .depth = conn->site->slow ? 1 : conn->site->profile->pipeline_depth,
+            .no_chunking = conn->site->no_chunking,
+        };
+        conn->session = session_create(&options, now_ms(conn));
+        if (conn->session == NULL)
+            status = -ENOMEM;
+    }
+    if (status != 0) {
+        connect_failed(conn, strerror(-status));
+        return;
+    }
+    conn->phase = CONN_OPEN;
+    conn->since_ms = now_ms(conn);
+    conn_mark_dirty(conn);
+}
+
+static void on_data(struct stream *stream, const char *bytes, size_t len)
+{
+    struct conn *conn = conn_of(stream);
+    if (conn->phase == CONN_LINGERING) {
+        conn->discarded_bytes += len;
+        if (conn->discarded_bytes > LINGER_BYTES_MAX)
+            conn_close(conn);
+        return;
+    }
+    while (len > 0 && conn->phase == CONN_OPEN) {
+        size_t used = session_feed(conn->session, bytes, len, now_ms(conn));
+        bytes += used;
+        len -= used;
+        take_events(conn);
+        if (used == 0)
+            break;
+    }
+    conn_mark_dirty(conn); /* replies may have brought commands, and moved the deadline */
+}
+
+static void on_writable(struct stream *stream)
+{
+    conn_mark_dirty(conn_of(stream));
+}
+
+static void on_ended(struct stream *stream, int status)
+{
+    struct conn *conn = conn_of(stream);
+    if (conn->phase == CONN_LINGERING) {
+        conn_close(conn);
+        return;
+    }
+    session_lost(conn->session, status == 0 ? NULL : strerror(-status), now_ms(conn));
+    take_events(conn);
+}
+
+static void on_closed(struct stream *stream)
+{
+    struct conn *conn = conn_of(stream);
+    loop_timer_remove(&conn->dispatch->loop, &conn->timer);
+    session_free(conn->session);
+    free(conn);
+}
+
+static const struct stream_events conn_stream_events = {
+    .connected = on_connected,
+    .data = on_data,
+    .writable = on_writable,
+    .ended = on_ended,
+    .closed = on_closed,
+};
+
+/* Idle: nothing inside and nothing left to write. */
+static bool is_idle(const struct conn *conn)
+{
+    return session_ready(conn->session) && session_held(conn->session) == 0;
+}
+
+static int64_t deadline_ms(const struct conn *conn)
+{
+    const struct config_timeouts *timeouts = &conn->dispatch->config->timeouts;
+    switch (conn->phase) {
+    case CONN_CONNECTING:
+        return conn->since_ms + timeouts->connect_ms;
+    case CONN_LINGERING:
+        return conn->since_ms + timeouts->quit_ms;
+    case CONN_OPEN:
+        if (is_idle(conn))
+            return conn->since_ms + conn->site->profile->idle_timeout_ms;
+        return session_deadline_ms(conn->session);
+    case CONN_CLOSED:
+        break;
+    }
+    return LOOP_TIMER_OFF;
+}
+
+/* A timer that rings too early only looks again, so a deadline that moves later costs nothing. */
+static void set_timer(struct conn *conn)
+{
+    int64_t deadline = deadline_ms(conn);
+    if (deadline < loop_timer_at(&conn->timer))
+        loop_timer_set(&conn->dispatch->loop, &conn->timer, deadline);
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+    struct conn *conn = container_of(timer, struct conn, timer);
+    if (conn->phase == CONN_CLOSED)
+        return;
+    if (now_ms(conn) < deadline_ms(conn)) {
+        set_timer(conn);
+        return;
+    }
+    if (conn->phase == CONN_CONNECTING) {
+        connect_failed(conn, "timed out");
+    } else if (conn->phase == CONN_LINGERING) {
+        conn_close(conn);
+    } else if (is_idle(conn)) {
+        conn_quit(conn);
+    } else {
+        session_expire(conn->session, now_ms(conn));
+        take_events(conn);
+    }
+}
+
+int conn_open(struct site *site, const struct nexthop_host *host)
+{
+    struct dispatch *dispatch = site->dispatch;
+    struct conn *conn = calloc(1, sizeof *conn);
+    if (conn == NULL)
+        return -ENOMEM;
+    conn->site = site;
+    conn->dispatch = dispatch;
+    conn->phase = CONN_CONNECTING;
+    conn->since_ms = dispatch->loop.now_ms;
+    list_init(&conn->dirty);
+    (void)str_copy(conn->host, sizeof conn->host, host->name);
+    (void)stream_address_text(&host->address, conn->where);
+    int r = loop_timer_add(&dispatch->loop, &conn->timer, on_timer);
+    if (r == 0) {
+        r = stream_connect(&conn->stream, &dispatch->loop, &host->address, &dispatch->source.address, &conn_stream_events);
+        if (r < 0)
+            loop_timer_remove(&dispatch->loop, &conn->timer);
+    }
+    if (r < 0) {
+        free(conn);
+        return r;
+    }
+    list_append(&site->conns, &conn->node);
+    site->conn_count++;
+    set_standing(conn, true, false);
+    dispatch->conn_count++;
+    set_timer(conn);
+    return 0;
+}
+
+uint32_t conn_room(const struct conn *conn)
+{
+    if (conn->phase != CONN_OPEN || conn->write_broken)
+        return 0;
+    uint32_t left = conn->site->profile->messages_per_connection;
+    left = left > conn->given ? left - conn->given : 0;
+    return MIN_OF(session_room(conn->session), left);
+}
+
+bool conn_is_empty(const struct conn *conn)
+{
+    return conn->phase == CONN_OPEN && session_held(conn->session) == 0;
+}
+
+void conn_give(struct conn *conn, struct engine_job *job)
+{
+    struct session_message message = {
+        .mail_from = job->message->mail_from,
+        .rcpt_to = job->rcpt_to,
+        .data = job->message->data,
+        .size_bytes = job->message->size_bytes,
+        .eight_bit = job->message->eight_bit,
+        .smtputf8 = job->message->smtputf8 || job->smtputf8,
+        .tag = job,
+    };
+    conn->given++;
+    session_give(conn->session, &message, now_ms(conn));
+    if (conn->given >= conn->site->profile->messages_per_connection)
+        session_quit(conn->session, now_ms(conn));
+    conn_mark_dirty(conn);
+}
+
+void conn_flush(struct conn *conn)
+{
+    if (conn->phase != CONN_OPEN)
+        return;
+    take_events(conn); /* a message that this server cannot be told of has ended without a byte */
+    if (conn->phase != CONN_OPEN)
+        return;
+    list_remove(&conn->dirty);
+    while (!conn->write_broken && !conn->stream.want_write) {
+        struct iovec pieces[WRITE_PIECES_MAX];
+        size_t count = session_output(conn->session, pieces, WRITE_PIECES_MAX);
+        if (count == 0)
+            break;
+        ssize_t wrote = stream_write(&conn->stream, pieces, count);
+        if (wrote < 0)
+            conn->write_broken = true;
+        else
+            session_wrote(conn->session, (size_t)wrote, now_ms(conn));
+    }
+    set_timer(conn);
+}
+
+void conn_quit(struct conn *conn)
+{
+    if (conn->phase == CONN_CONNECTING) {
+        conn_close(conn);
+    } else if (conn->phase == CONN_OPEN) {
+        session_quit(conn->session, now_ms(conn));
+        take_events(conn);
+        conn_mark_dirty(conn);
+    }
+}
+
+void conn_abort(struct conn *conn)
+{
+    if (conn->phase == CONN_OPEN) {
+        session_lost(conn->session, "given up", now_ms(conn));
+        take_events(conn);
+    }
+    if (conn->phase != CONN_CLOSED)
+        conn_close(conn);
+}
+
+void conn_withdraw(struct conn *conn)
+{
+    struct list back = LIST_INIT(back);
+    void *tag;
+    while (conn->phase == CONN_OPEN && session_withdraw(conn->session, &tag)) {
+        struct engine_job *job = tag;
+        conn->given--;
+        if (site_job_back(conn->site, job, false, false, NULL))
+            list_prepend(&back, &job->node);
+    }
+    site_take_back(conn->site, &back);
+}
