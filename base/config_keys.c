@@ -40,6 +40,17 @@ static const struct config_key retry_keys[] = {
     {"first", KIND_DURATION, FIELD(config, retry_first_ms), .min = 1, .max = LONGEST_MS},
     {"max", KIND_DURATION, FIELD(config, retry_max_ms), .min = 1, .max = LONGEST_MS},
 };
+static const struct config_key timeout_keys[] = {
+    {"connect", KIND_DURATION, FIELD(config, timeouts.connect_ms), .min = 1, .max = HOUR_MS},
+    {"greeting", KIND_DURATION, FIELD(config, timeouts.greeting_ms), .min = 1, .max = HOUR_MS},
+    {"ehlo", KIND_DURATION, FIELD(config, timeouts.ehlo_ms), .min = 1, .max = HOUR_MS},
+    {"mail", KIND_DURATION, FIELD(config, timeouts.mail_ms), .min = 1, .max = HOUR_MS},
+    {"rcpt", KIND_DURATION, FIELD(config, timeouts.rcpt_ms), .min = 1, .max = HOUR_MS},
+    {"data", KIND_DURATION, FIELD(config, timeouts.data_ms), .min = 1, .max = HOUR_MS},
+    {"block", KIND_DURATION, FIELD(config, timeouts.block_ms), .min = 1, .max = HOUR_MS},
+    {"final", KIND_DURATION, FIELD(config, timeouts.final_ms), .min = 1, .max = HOUR_MS},
+    {"quit", KIND_DURATION, FIELD(config, timeouts.quit_ms), .min = 1, .max = HOUR_MS},
+};
 static const struct config_key route_keys[] = {
     {"host", KIND_HOST, FIELD(config_route, host), .required = true},
     {"port", KIND_PORT, FIELD(config_route, port), .min = 1, .max = 65535},
@@ -81,13 +92,14 @@ const struct config_section config_sections[CONFIG_SECTIONS] = {
     {NULL, top_keys, countof(top_keys), TITLE_NONE, 0, 0, 0},
     {"dns", dns_keys, countof(dns_keys), TITLE_NONE, 0, 0, 0},
     {"retry", retry_keys, countof(retry_keys), TITLE_NONE, 0, 0, 0},
+    {"timeouts", timeout_keys, countof(timeout_keys), TITLE_NONE, 0, 0, 0},
     {"route", route_keys, countof(route_keys), TITLE_PATTERN, ITEMS(config_route, routes, route_count)},
     {"source", source_keys, countof(source_keys), TITLE_NAME, ITEMS(config_source, sources, source_count)},
     {"pool", pool_keys, countof(pool_keys), TITLE_NAME, ITEMS(config_pool, pools, pool_count)},
     {"profile", profile_keys, countof(profile_keys), TITLE_NAME, ITEMS(config_profile, profiles, profile_count)},
     {"domain", domain_keys, countof(domain_keys), TITLE_PATTERN, ITEMS(config_domain, domains, domain_count)},
 };
-const struct config_section *const config_profile_section = &config_sections[6];
+const struct config_section *const config_profile_section = &config_sections[7];
 
 bool config_kind_is_list(enum config_kind kind)
 {
@@ -193,6 +205,15 @@ struct config *config_defaults(void)
     config->retry_max_ms = 4 * HOUR_MS;
     config->expires_after_ms = 3 * DAY_MS;
     config->shutdown_ms = 30 * SECOND_MS;
+    config->timeouts = (struct config_timeouts){.connect_ms = MINUTE_MS,
+                                                .greeting_ms = 5 * MINUTE_MS,
+                                                .ehlo_ms = 5 * MINUTE_MS,
+                                                .mail_ms = 5 * MINUTE_MS,
+                                                .rcpt_ms = 5 * MINUTE_MS,
+                                                .data_ms = 2 * MINUTE_MS,
+                                                .block_ms = 3 * MINUTE_MS,
+                                                .final_ms = 10 * MINUTE_MS,
+                                                .quit_ms = 5 * SECOND_MS};
 
     char *name = str_dup("default");
     bool whole = config->file != NULL && config->hostname != NULL && config->data_dir != NULL &&

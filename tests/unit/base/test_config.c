@@ -74,6 +74,13 @@ static void empty_file_gives_the_defaults(void **state)
     assert_int_equal(config->retry_max_ms, 14400000);
     assert_int_equal(config->expires_after_ms, 259200000);
     assert_int_equal(config->shutdown_ms, 30000);
+    assert_int_equal(config->timeouts.connect_ms, 60000); /* the rest as RFC 5321 section 4.5.3.2 */
+    assert_int_equal(config->timeouts.greeting_ms, 300000);
+    assert_int_equal(config->timeouts.mail_ms, 300000);
+    assert_int_equal(config->timeouts.rcpt_ms, 300000);
+    assert_int_equal(config->timeouts.data_ms, 120000);
+    assert_int_equal(config->timeouts.block_ms, 180000);
+    assert_int_equal(config->timeouts.final_ms, 600000);
     assert_int_equal(config->route_count + config->source_count + config->pool_count + config->domain_count, 0);
     assert_int_equal(config->profile_count, 1);
     const struct config_profile *profile = config_profile_for_domain(config, "example.com");
@@ -101,6 +108,7 @@ static const char whole[] =
     "on_uncertain = \"hold\"\n"
     "expires_after = 2d\n"
     "shutdown = \"500ms\"\n"
+    "timeouts { greeting = \"7s\" }\n"
     "/* the\n   resolver */\n"
     "dns { server = \"127.0.0.1@5353\" }\n"
     "retry { first = \"1s\" max = \"90s\" }\n"
@@ -131,6 +139,7 @@ static void check_whole(const struct config *config)
     assert_int_equal(config->on_uncertain, UNCERTAIN_HOLD);
     assert_int_equal(config->expires_after_ms, 172800000);
     assert_int_equal(config->shutdown_ms, 500);
+    assert_int_equal(config->timeouts.greeting_ms, 7000);
     assert_int_equal(config->retry_first_ms, 1000);
     assert_int_equal(config->retry_max_ms, 90000);
     assert_int_equal(config->route_count, 3);
