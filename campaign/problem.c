@@ -1,8 +1,9 @@
 /*
  * problem.c - collects what is wrong with an input, field by field.
  *
- * Success means that the problem is counted; only the first PROBLEM_FIELDS_MAX are kept, so that an input cannot make the answer large. Texts are made one
- * line of valid UTF-8, because they quote the input. NULL in place of a problem is allowed and means that nobody will read it.
+ * Success means that the problem is counted; only the first PROBLEM_FIELDS_MAX are kept, so that an input cannot make
+ * the answer large. Texts are made one line of valid UTF-8, because they quote the input. NULL in place of a problem is
+ * allowed and means that nobody will read it.
  */
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,9 +1,10 @@
 /*
  * canon.c - the relaxed forms of header and body, in one pass and, where nothing changes, without a copy.
  *
- * The body is first shortened to the end of its last line that holds anything; after that, canonical and given text differ only at runs of white space.
- * A scan of 64 bytes at a time, plain enough for the compiler to vectorise, looks for the start of the next run that changes. Long unchanged stretches go
- * to the hash as they stand, short ones (indented HTML has many) are gathered so that the hash is not called for every line.
+ * The body is first shortened to the end of its last line that holds anything; after that, canonical and given text
+ * differ only at runs of white space. A scan of 64 bytes at a time, plain enough for the compiler to vectorise, looks
+ * for the start of the next run that changes. Long unchanged stretches go to the hash as they stand, short ones
+ * (indented HTML has many) are gathered so that the hash is not called for every line.
  *
  * Success means that the bytes written are the canonical form. Nothing here judges the message.
  */
@@ -64,7 +65,8 @@ static size_t content_end(const char *body, size_t len)
     }
 }
 
-/* Non-zero when a run of white space that may change starts among the `count` bytes (a constant, so that this becomes vector code) at `p`; reads one byte more. */
+/* Non-zero when a run of white space that may change starts among the `count` bytes (a constant, so that this becomes
+ * vector code) at `p`; reads one byte more. */
 static inline __attribute__((always_inline)) uint8_t may_change(const char *p, size_t count)
 {
     uint8_t found = 0;
@@ -76,7 +78,8 @@ static inline __attribute__((always_inline)) uint8_t may_change(const char *p, s
     return found;
 }
 
-/* First position from `at` on where a run starts that relaxation changes; `end` when there is none. body[end - 1] is not white space. */
+/* First position from `at` on where a run starts that relaxation changes; `end` when there is none. body[end - 1] is
+ * not white space. */
 static size_t next_change(const char *body, size_t at, size_t end)
 {
     while (at < end) {

@@ -1,8 +1,9 @@
 /*
  * digest.c - SHA-256, HMAC-SHA-256, comparison and random bytes, by OpenSSL.
  *
- * A mac_key is an HMAC context that has taken its key once; each use works on a duplicate, so the key is never expanded twice and threads never meet.
- * Failure here means that OpenSSL has no memory or no provider: -EIO, nothing more can be said.
+ * A mac_key is an HMAC context that has taken its key once; each use works on a duplicate, so the key is never expanded
+ * twice and threads never meet. Failure here means that OpenSSL has no memory or no provider: -EIO, nothing more can be
+ * said.
  */
 #include "dkim/digest.h"
 

@@ -1,5 +1,6 @@
 /*
- * digest.h - SHA-256, HMAC-SHA-256, constant-time comparison and random bytes, lent to the rooms that may not know OpenSSL.
+ * digest.h - SHA-256, HMAC-SHA-256, constant-time comparison and random bytes, lent to the rooms that may not know
+ * OpenSSL.
  */
 #ifndef POSTHASTE_DKIM_DIGEST_H
 #define POSTHASTE_DKIM_DIGEST_H
@@ -12,11 +13,11 @@ int digest_sha256(const void *bytes, size_t len, uint8_t out[32]) ATTR_MUSTCHECK
 
 /* A prepared HMAC-SHA-256 key; may be used by any number of threads at once. */
 struct mac_key;
-struct mac_key *mac_key_create(const void *key, size_t len);  /* NULL when no memory */
+struct mac_key *mac_key_create(const void *key, size_t len); /* NULL when no memory */
 void mac_key_free(struct mac_key *key);
 int mac_sha256(const struct mac_key *key, const void *bytes, size_t len, uint8_t out[32]) ATTR_MUSTCHECK;
 
 bool digest_equal(const void *a, const void *b, size_t len); /* in constant time */
-int random_bytes(void *out, size_t len) ATTR_MUSTCHECK;       /* cryptographic; 0 or -EIO */
+int random_bytes(void *out, size_t len) ATTR_MUSTCHECK;      /* cryptographic; 0 or -EIO */
 
 #endif

@@ -1,10 +1,12 @@
 /*
- * dkim.h - the door of the DKIM room (RFC 6376, RFC 8463): keys, signatures, the record to publish, and the digests that other rooms borrow.
+ * dkim.h - the door of the DKIM room (RFC 6376, RFC 8463): keys, signatures, the record to publish, and the digests
+ * that other rooms borrow.
  *
- * Nothing here touches a socket, SQL or the clock: bytes and times come in, bytes go out. Keys are parsed once, never per message:
- * a dkim_key is shared and immutable, a dkim_signer is its prepared form for one thread.
+ * Nothing here touches a socket, SQL or the clock: bytes and times come in, bytes go out. Keys are parsed once, never
+ * per message: a dkim_key is shared and immutable, a dkim_signer is its prepared form for one thread.
  *
- * libopendkim exports functions of its own called dkim_sign, dkim_verify, dkim_header and so on; ours must not share a name with any of them.
+ * libopendkim exports functions of its own called dkim_sign, dkim_verify, dkim_header and so on; ours must not share a
+ * name with any of them.
  */
 #ifndef POSTHASTE_DKIM_DKIM_H
 #define POSTHASTE_DKIM_DKIM_H
@@ -31,24 +33,29 @@ int dkim_record_name(const char *selector, const char *domain, struct buffer *ou
 int dkim_record_zone_text(const char *value, struct buffer *out);
 
 /* One per thread and key. `domain` and `selector` are copied. */
-int dkim_signer_create(struct dkim_key *key, const char *domain, const char *selector, struct dkim_signer **out, struct error *err) ATTR_MUSTCHECK;
+int dkim_signer_create(struct dkim_key *key, const char *domain, const char *selector, struct dkim_signer **out,
+                       struct error *err) ATTR_MUSTCHECK;
 void dkim_signer_free(struct dkim_signer *signer);
 
 /*
- * Signs one message: `header` (every field, CRLF line ends, without the empty line) and `body` (CRLF). Appends the complete header field
- * "DKIM-Signature: …\r\n" to `out`: rsa-sha256 (or ed25519-sha256), c=relaxed/relaxed, t= and x= (0 = none) in seconds, never l=. Signed are all fields of the list in sign.c that are present,
- * and From, Subject, To, Date, Content-Type, List-Unsubscribe, List-Unsubscribe-Post once more than present (oversigning).
+ * Signs one message: `header` (every field, CRLF line ends, without the empty line) and `body` (CRLF). Appends the
+ * complete header field "DKIM-Signature: …\r\n" to `out`: rsa-sha256 (or ed25519-sha256), c=relaxed/relaxed, t= and x=
+ * (0 = none) in seconds, never l=. Signed are all fields of the list in sign.c that are present, and From, Subject, To,
+ * Date, Content-Type, List-Unsubscribe, List-Unsubscribe-Post once more than present (oversigning).
  */
-int dkim_signer_sign(struct dkim_signer *signer, const char *header, size_t header_len, const char *body, size_t body_len,
-                     int64_t now_s, int64_t expires_s, struct buffer *out, struct error *err) ATTR_MUSTCHECK;
+int dkim_signer_sign(struct dkim_signer *signer, const char *header, size_t header_len, const char *body,
+                     size_t body_len, int64_t now_s, int64_t expires_s, struct buffer *out,
+                     struct error *err) ATTR_MUSTCHECK;
 /* As dkim_signer_sign() where the caller has the SHA-256 of the relaxed-canonicalised body already (static bodies). */
-int dkim_signer_sign_hashed(struct dkim_signer *signer, const char *header, size_t header_len, const uint8_t body_sha256[32],
-                            int64_t now_s, int64_t expires_s, struct buffer *out, struct error *err) ATTR_MUSTCHECK;
+int dkim_signer_sign_hashed(struct dkim_signer *signer, const char *header, size_t header_len,
+                            const uint8_t body_sha256[32], int64_t now_s, int64_t expires_s, struct buffer *out,
+                            struct error *err) ATTR_MUSTCHECK;
 /* SHA-256 of the body in relaxed form (RFC 6376 3.4.4). */
 int dkim_body_hash(const char *body, size_t body_len, uint8_t out[32]) ATTR_MUSTCHECK;
 
-/* Verifies every signature of a message with libopendkim against `record` (the TXT value; NULL-answering domain fails) - our own check before a campaign starts. 0 = good;
- * 1 = a signature is there but bad (why in err); 2 = no signature; negative = failure. */
+/* Verifies every signature of a message with libopendkim against `record` (the TXT value; NULL-answering domain fails)
+ * - our own check before a campaign starts. 0 = good; 1 = a signature is there but bad (why in err); 2 = no signature;
+ * negative = failure. */
 int dkim_check(const char *message, size_t len, const char *record, struct error *err) ATTR_MUSTCHECK;
 
 #endif

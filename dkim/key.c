@@ -1,8 +1,8 @@
 /*
  * key.c - making and reading private keys.
  *
- * Success of a load means: an RSA key of 1024 to 8192 bits or an Ed25519 key, with its private half. The key is immutable after it and shared by reference.
- * Nothing here reads files, asks for pass phrases or keeps a key anywhere.
+ * Success of a load means: an RSA key of 1024 to 8192 bits or an Ed25519 key, with its private half. The key is
+ * immutable after it and shared by reference. Nothing here reads files, asks for pass phrases or keeps a key anywhere.
  */
 #include "dkim/key.h"
 
@@ -61,11 +61,13 @@ static int check_kind(const EVP_PKEY *key, bool *ed25519, struct error *err)
         return 0;
     if (EVP_PKEY_is_a(key, "RSA") != 1) {
         const char *kind = EVP_PKEY_get0_type_name(key);
-        return error_set(err, -EINVAL, "the key is of type %s; DKIM knows RSA and Ed25519", kind != NULL ? kind : "unknown");
+        return error_set(err, -EINVAL, "the key is of type %s; DKIM knows RSA and Ed25519",
+                         kind != NULL ? kind : "unknown");
     }
     int bits = EVP_PKEY_get_bits(key);
     if (bits < RSA_BITS_MIN || bits > RSA_BITS_MAX)
-        return error_set(err, -EINVAL, "the RSA key has %d bits; it must have %d to %d", bits, RSA_BITS_MIN, RSA_BITS_MAX);
+        return error_set(err, -EINVAL, "the RSA key has %d bits; it must have %d to %d", bits, RSA_BITS_MIN,
+                         RSA_BITS_MAX);
     return 0;
 }
 

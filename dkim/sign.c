@@ -1,14 +1,16 @@
 /*
  * sign.c - one DKIM-Signature field for one message (RFC 6376 section 5, RFC 8463).
  *
- * A signer belongs to one thread and holds everything that can be made ready before a message is there: its own copy of the key (RSA blinding takes a lock in
- * a key that threads share), a signing context with padding and digest set, the fetched SHA-256 and its context. What is left per message is hashing
- * and the private-key operation.
+ * A signer belongs to one thread and holds everything that can be made ready before a message is there: its own copy of
+ * the key (RSA blinding takes a lock in a key that threads share), a signing context with padding and digest set, the
+ * fetched SHA-256 and its context. What is left per message is hashing and the private-key operation.
  *
- * The list below is what a forger must not be able to change or add. Names in `oversigned` are listed once more than they occur, so that a verifier
- * sees a second From or Subject as part of what was signed, and fails. l= is never written: it would let anybody append to the body.
+ * The list below is what a forger must not be able to change or add. Names in `oversigned` are listed once more than
+ * they occur, so that a verifier sees a second From or Subject as part of what was signed, and fails. l= is never
+ * written: it would let anybody append to the body.
  *
- * Success means that the field was appended, whole. It does not mean that the key is the published one: dkim_check() tells.
+ * Success means that the field was appended, whole. It does not mean that the key is the published one: dkim_check()
+ * tells.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -33,7 +35,10 @@ static const struct {
     uint8_t len;
     bool oversigned;
 } signed_fields[] = {
-#define FIELD(name, oversigned) {name, sizeof(name) - 1, oversigned}
+#define FIELD(name, oversigned)                                                                                        \
+    {                                                                                                                  \
+        name, sizeof(name) - 1, oversigned                                                                             \
+    }
     FIELD("From", true),
     FIELD("To", true),
     FIELD("Cc", false),
@@ -63,8 +68,8 @@ struct field {
 struct dkim_signer {
     struct dkim_key *key;
     EVP_PKEY *own_key;
-    EVP_PKEY_CTX *rsa;     /* NULL for Ed25519 */
-    EVP_MD_CTX *ed25519;   /* NULL for RSA */
+    EVP_PKEY_CTX *rsa;   /* NULL for Ed25519 */
+    EVP_MD_CTX *ed25519; /* NULL for RSA */
     EVP_MD *sha256;
     EVP_MD_CTX *digest;
     struct buffer canonical; /* scratch: the header as it is hashed */
@@ -169,7 +174,8 @@ static size_t field_kind(const char *name, size_t len)
     return countof(signed_fields);
 }
 
-/* One field from `at`: up to the first CRLF that no white space follows. Returns its length with the CRLF, or 0 when there is no such end. */
+/* One field from `at`: up to the first CRLF that no white space follows. Returns its length with the CRLF, or 0 when
+ * there is no such end. */
 static size_t field_length(const char *at, const char *end)
 {
     const char *p = at;
@@ -217,7 +223,8 @@ struct folder {
     size_t column;
 };
 
-/* Appends a word of a tag list, on a new line when this one is full; white space is free around the words (RFC 6376 section 3.2). */
+/* Appends a word of a tag list, on a new line when this one is full; white space is free around the words (RFC 6376
+ * section 3.2). */
 static void append_folded(struct folder *folder, const char *word, size_t len)
 {
     if (folder->column + len > LINE_BYTES && folder->column > 1) {
@@ -228,7 +235,8 @@ static void append_folded(struct folder *folder, const char *word, size_t len)
     folder->column += len;
 }
 
-/* Writes h= and gathers the canonical form of what it names: instances of a name from the last to the first (section 5.4.2). */
+/* Writes h= and gathers the canonical form of what it names: instances of a name from the last to the first
+ * (section 5.4.2). */
 static int append_signed_fields(struct dkim_signer *signer, const struct field *fields, size_t count,
                                 struct buffer *out, struct error *err)
 {

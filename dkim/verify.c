@@ -1,8 +1,10 @@
 /*
- * verify.c - a second opinion on a signed message, by libopendkim: the check of our own signatures before a campaign starts.
+ * verify.c - a second opinion on a signed message, by libopendkim: the check of our own signatures before a campaign
+ * starts.
  *
- * The library is given the record in place of DNS. Every signature of the message must be good; expiry (x=) is judged by the
- * library with the system's time. A message that the library cannot take apart is a failure, not a bad signature.
+ * The library is given the record in place of DNS. Every signature of the message must be good; expiry (x=) is judged
+ * by the library with the system's time. A message that the library cannot take apart is a failure, not a bad
+ * signature.
  *
  * Not for the sending path: the library allocates and parses anew for each message.
  */
@@ -79,8 +81,11 @@ static int judge(DKIM *dkim, struct error *err)
         bool body_differs = dkim_sig_getbh(sigs[i]) == DKIM_SIGBH_MISMATCH;
         DKIM_SIGERROR code = dkim_sig_geterror(sigs[i]);
         const char *why = code > DKIM_SIGERROR_OK ? dkim_sig_geterrorstr(code) : "a signed field was changed";
-        (void)error_set(err, -EINVAL, "signature %d of %d (d=%s) is bad: %s", i + 1, count, (const char *)dkim_sig_getdomain(sigs[i]),
-                        body_differs ? "the body was changed" : why != NULL ? why : "unknown reason");
+        (void)error_set(err, -EINVAL, "signature %d of %d (d=%s) is bad: %s", i + 1, count,
+                        (const char *)dkim_sig_getdomain(sigs[i]),
+                        body_differs  ? "the body was changed"
+                        : why != NULL ? why
+                                      : "unknown reason");
         return CHECK_BAD;
     }
     return CHECK_OK;

@@ -1,10 +1,12 @@
 /*
- * content.c - a campaign's JSON into a struct content: every fault of it found and named, everything that is the same for all recipients done once.
+ * content.c - a campaign's JSON into a struct content: every fault of it found and named, everything that is the same
+ * for all recipients done once.
  *
- * The checks go on after the first fault, so that a person sees all of them. What is constant (From, Reply-To, List-Id, a subject
- * without tags, …) is written as header fields here and only copied later.
+ * The checks go on after the first fault, so that a person sees all of them. What is constant (From, Reply-To, List-Id,
+ * a subject without tags, …) is written as header fields here and only copied later.
  *
- * Success means that a message can be composed for any recipient, save for sizes that values bring along. Lists, schedule and the like are not looked at.
+ * Success means that a message can be composed for any recipient, save for sizes that values bring along. Lists,
+ * schedule and the like are not looked at.
  */
 #include "campaign/message/content.h"
 
@@ -28,14 +30,15 @@ struct compile {
     struct content *content;
     struct problem *problem;
     struct error *err;
-    bool faulty; /* something went into `problem` */
-    const char *tag; /* the first of tags[], or NULL */
+    bool faulty;             /* something went into `problem` */
+    const char *tag;         /* the first of tags[], or NULL */
     struct address reply_to; /* .at = 0: none */
 };
 
 #define FAULT(compile, field, ...) ((compile)->faulty = true, problem_add((compile)->problem, (field), __VA_ARGS__))
 
-/* A header text as posted is one line: what a recipient's attribute brings is neutralised, what the author writes is refused. */
+/* A header text as posted is one line: what a recipient's attribute brings is neutralised, what the author writes is
+ * refused. */
 static bool is_line(const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++)
@@ -118,8 +121,7 @@ static int compile_from(struct compile *compile)
 static void check_reply_to(struct compile *compile)
 {
     size_t len = 0;
-    const char *text =
-        take_string(compile, compile->options->spec, "reply_to", "reply_to", ADDRESS_MAX_BYTES, &len);
+    const char *text = take_string(compile, compile->options->spec, "reply_to", "reply_to", ADDRESS_MAX_BYTES, &len);
     if (text != NULL && len > 0)
         take_address(compile, text, len, "reply_to", &compile->reply_to);
 }
@@ -369,7 +371,8 @@ static int copy_options(struct compile *compile)
     while (url_len > 0 && options->public_url[url_len - 1] == '/')
         url_len--;
     for (size_t i = 0; i < url_len; i++)
-        if (options->public_url[i] <= ' ' || options->public_url[i] > '~' || strchr("<>\"", options->public_url[i]) != NULL)
+        if (options->public_url[i] <= ' ' || options->public_url[i] > '~' ||
+            strchr("<>\"", options->public_url[i]) != NULL)
             return error_set(compile->err, -EINVAL, "public_url is not a URL: \"%s\"", options->public_url);
     if (url_len == 0 || url_len > PUBLIC_URL_MAX_BYTES)
         return error_set(compile->err, -EINVAL, "public_url is empty or longer than %d bytes", PUBLIC_URL_MAX_BYTES);
@@ -384,7 +387,8 @@ static int copy_options(struct compile *compile)
     content->campaign_name = str_dup(options->campaign_name != NULL ? options->campaign_name : "");
     content->return_domain = str_dup(own_domain ? domain : from_domain);
     content->unsubscribe_prefix = str_printf("%.*s/u/", (int)url_len, options->public_url);
-    bool copied = content->campaign_name != NULL && content->return_domain != NULL && content->unsubscribe_prefix != NULL;
+    bool copied =
+        content->campaign_name != NULL && content->return_domain != NULL && content->unsubscribe_prefix != NULL;
     if (options->dkim_key != NULL) {
         content->dkim_key = dkim_key_ref(options->dkim_key);
         content->dkim_selector = str_dup(options->dkim_selector);

@@ -25,16 +25,16 @@ struct content {
     char *campaign_name;
     struct address from;
     char *from_name;
-    char *return_domain;       /* of the return path */
-    char *unsubscribe_prefix;  /* "https://…/u/" */
-    struct buffer head;        /* the fields that are the same for all recipients, written */
+    char *return_domain;      /* of the return path */
+    char *unsubscribe_prefix; /* "https://…/u/" */
+    struct buffer head;       /* the fields that are the same for all recipients, written */
     struct template *subject;
     struct content_field fields[CONTENT_HEADERS_MAX];
     size_t field_count;
-    struct part *html, *text;  /* text is never NULL; html NULL = text only */
+    struct part *html, *text; /* text is never NULL; html NULL = text only */
     char boundary[BOUNDARY_BYTES];
     bool uses_attributes;
-    bool utf8;                 /* an address of the head has UTF-8 */
+    bool utf8; /* an address of the head has UTF-8 */
     const struct mac_key *mac;
     struct dkim_key *dkim_key; /* NULL = unsigned */
     char *dkim_domain, *dkim_selector;

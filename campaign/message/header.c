@@ -1,11 +1,14 @@
 /*
- * header.c - writes header fields, so that no value can end its field, begin another one, or decode to something that does.
+ * header.c - writes header fields, so that no value can end its field, begin another one, or decode to something that
+ * does.
  *
- * Every text goes through clean() first: after it there are no control characters (C0, DEL, C1), no line or paragraph separators and no bytes that are
- * not UTF-8. Text that needs it becomes encoded words as a whole, so that the white space in it survives (RFC 2047 section 6.2 drops what
- * stands between two encoded words). The Q form uses only what is allowed in a phrase (section 5 rule 3), so one encoder serves all places.
+ * Every text goes through clean() first: after it there are no control characters (C0, DEL, C1), no line or paragraph
+ * separators and no bytes that are not UTF-8. Text that needs it becomes encoded words as a whole, so that the white
+ * space in it survives (RFC 2047 section 6.2 drops what stands between two encoded words). The Q form uses only what is
+ * allowed in a phrase (section 5 rule 3), so one encoder serves all places.
  *
- * Success means that exactly one field was appended, ended by CRLF. Whether the field makes sense is the caller's question.
+ * Success means that exactly one field was appended, ended by CRLF. Whether the field makes sense is the caller's
+ * question.
  */
 #include "campaign/message/header.h"
 
@@ -14,11 +17,11 @@
 #include "base/address.h"
 #include "base/str.h"
 
-#define FOLD_BYTES 78         /* RFC 5322 section 2.1.1, CRLF left out */
-#define WORD_MAX_BYTES 900    /* an unbreakable run of this length still fits a line of 998 */
-#define ENCODED_MAX_BYTES 75  /* RFC 2047 section 2 */
+#define FOLD_BYTES 78          /* RFC 5322 section 2.1.1, CRLF left out */
+#define WORD_MAX_BYTES 900     /* an unbreakable run of this length still fits a line of 998 */
+#define ENCODED_MAX_BYTES 75   /* RFC 2047 section 2 */
 #define ENCODED_FRAME_BYTES 12 /* "=?utf-8?Q?" and "?=" */
-#define QUOTED_MAX_BYTES 60   /* longer display names are encoded, which can be folded */
+#define QUOTED_MAX_BYTES 60    /* longer display names are encoded, which can be folded */
 
 struct clean {
     char text[HEADER_VALUE_MAX_BYTES + 1];
@@ -283,28 +286,37 @@ void header_raw(struct buffer *out, const char *name, const char *value)
     buffer_append(out, "\r\n", 2);
 }
 
+/* The domain of an address in normal form is A-labels: letters, digits, hyphens and dots (underscores are seen in the
+ * wild). */
+static bool is_domain_byte(char c)
+{
+    char lower = ascii_lower(c);
+    return (lower >= 'a' && lower <= 'z') || ascii_is_digit(c) || c == '-' || c == '.' || c == '_';
+}
+
 bool header_address_valid(const char *address, bool *utf8)
 {
     size_t len = strnlen(address, ADDRESS_MAX_BYTES + 1);
-    const char *at = strrchr(address, '@');
+    const char *at = strchr(address, '@');
     *utf8 = false;
     if (len > ADDRESS_MAX_BYTES || at == NULL || at == address || at[1] == '\0')
         return false;
-    for (size_t i = 0; i < len;) {
+    for (const char *p = at + 1; *p != '\0'; p++)
+        if (!is_domain_byte(*p))
+            return false;
+    size_t local_len = (size_t)(at - address);
+    for (size_t i = 0; i < local_len;) {
         uint32_t code_point = 0;
-        size_t n = utf8_decode(address + i, len - i, &code_point);
-        bool in_domain = address + i > at;
-        if (n == 0 || is_separator(code_point) || (n > 1 && in_domain))
+        size_t n = utf8_decode(address + i, local_len - i, &code_point);
+        if (n == 0 || is_separator(code_point))
             return false;
         if (n == 1 && strchr(" ()<>[]:;,\\\"", address[i]) != NULL)
             return false;
-        if (address[i] == '@' && address + i != at)
-            return false;
-        if (n > 1)
-            *utf8 = true;
+        *utf8 = *utf8 || n > 1;
         i += n;
     }
-    return true;
+    /* Atom text, but a careless reader of the header would decode it. */
+    return memmem(address, local_len, "=?", 2) == NULL;
 }
 
 bool header_name_valid(const char *name)
@@ -319,10 +331,28 @@ bool header_name_valid(const char *name)
 bool header_name_protected(const char *name)
 {
     static const char *const fields[] = {
-        "From",         "To",          "Cc",          "Bcc",           "Sender",           "Reply-To",
-        "Subject",      "Date",        "Message-ID",  "Return-Path",   "Received",         "DKIM-Signature",
-        "MIME-Version", "List-Id",     "Feedback-ID", "Delivered-To",  "List-Unsubscribe", "List-Unsubscribe-Post",
-        "Received-SPF", "X-Return-Path", "DomainKey-Signature", "Authentication-Results",
+        "From",
+        "To",
+        "Cc",
+        "Bcc",
+        "Sender",
+        "Reply-To",
+        "Subject",
+        "Date",
+        "Message-ID",
+        "Return-Path",
+        "Received",
+        "DKIM-Signature",
+        "MIME-Version",
+        "List-Id",
+        "Feedback-ID",
+        "Delivered-To",
+        "List-Unsubscribe",
+        "List-Unsubscribe-Post",
+        "Received-SPF",
+        "X-Return-Path",
+        "DomainKey-Signature",
+        "Authentication-Results",
     };
     static const char *const prefixes[] = {"Content-", "Resent-", "ARC-"};
     for (size_t i = 0; i < countof(fields); i++)

@@ -1,8 +1,8 @@
 /*
  * html.c - escaping of values that stand in HTML.
  *
- * Besides the five characters of XML, ` and = are escaped too: a template may hold an attribute without quotes, and those end or begin values there.
- * A value in a script or a style is beyond what escaping can make safe.
+ * Besides the five characters of XML, ` and = are escaped too: a template may hold an attribute without quotes, and
+ * those end or begin values there. A value in a script or a style is beyond what escaping can make safe.
  */
 #include "campaign/message/html.h"
 

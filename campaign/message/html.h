@@ -15,9 +15,10 @@ size_t html_clean_run(const char *text, size_t len);
 void html_escape(const char *text, size_t len, struct buffer *out);
 
 /*
- * A readable text/plain form: block elements become lines, white space collapses, lists get dashes, links "text <url>", images their alt text; scripts, styles, comments and the
- * head vanish; entities are decoded. Works on any bytes, in one pass without recursion. Bytes from 0x01 to 0x08 pass through as if they
- * were letters: template.c marks tags with them.
+ * A readable text/plain form: block elements become lines, white space collapses, lists get dashes, links "text <url>",
+ * images their alt text; scripts, styles, comments and the head vanish; entities are decoded. Works on any bytes, in
+ * one pass without recursion. Bytes from 0x01 to 0x08 pass through as if they were letters: template.c marks tags with
+ * them.
  */
 void html_to_text(const char *html, size_t len, struct buffer *out);
 

@@ -1,9 +1,10 @@
 /*
  * html_text.c - plain text out of HTML, for campaigns that give no text part.
  *
- * A single pass over the bytes: no tree, no recursion, so neither depth nor brokenness of the markup costs more than its length. A tag that is never closed
- * ends the search for tags. It knows block elements, lists, links, images and entities; it does not know styles, so what is hidden by
- * a style is shown. Success means readable lines, not a rendering.
+ * A single pass over the bytes: no tree, no recursion, so neither depth nor brokenness of the markup costs more than
+ * its length. A tag that is never closed ends the search for tags. It knows block elements, lists, links, images and
+ * entities; it does not know styles, so what is hidden by a style is shown. Success means readable lines, not a
+ * rendering.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,32 +18,32 @@
 
 struct stripper {
     struct buffer *out;
-    struct buffer href;   /* of the open link, decoded; empty = none */
-    size_t link_start;    /* where the open link's text begins in `out` */
-    unsigned newlines;    /* to be written before the next text */
-    bool space;           /* white space came since the last text */
-    unsigned pre;         /* depth of <pre> */
+    struct buffer href; /* of the open link, decoded; empty = none */
+    size_t link_start;  /* where the open link's text begins in `out` */
+    unsigned newlines;  /* to be written before the next text */
+    bool space;         /* white space came since the last text */
+    unsigned pre;       /* depth of <pre> */
 };
 
 struct tag {
     char name[TAG_NAME_MAX_BYTES + 1]; /* lower case; "" when too long to be of interest */
     bool closing;
-    const char *attributes, *end;      /* end: the '>' */
+    const char *attributes, *end; /* end: the '>' */
 };
 
 static const struct {
     const char *name;
     uint32_t code_point;
 } entities[] = {
-    {"amp", '&'},       {"lt", '<'},        {"gt", '>'},        {"quot", '"'},      {"apos", '\''},     {"nbsp", ' '},
-    {"copy", 0xa9},     {"reg", 0xae},      {"trade", 0x2122},  {"hellip", 0x2026}, {"mdash", 0x2014},  {"ndash", 0x2013},
-    {"lsquo", 0x2018},  {"rsquo", 0x2019},  {"ldquo", 0x201c},  {"rdquo", 0x201d},  {"laquo", 0xab},    {"raquo", 0xbb},
-    {"bdquo", 0x201e},  {"sbquo", 0x201a},  {"euro", 0x20ac},   {"pound", 0xa3},    {"yen", 0xa5},      {"cent", 0xa2},
-    {"sect", 0xa7},     {"para", 0xb6},     {"middot", 0xb7},   {"bull", 0x2022},   {"deg", 0xb0},      {"times", 0xd7},
-    {"auml", 0xe4},     {"ouml", 0xf6},     {"uuml", 0xfc},     {"Auml", 0xc4},     {"Ouml", 0xd6},     {"Uuml", 0xdc},
-    {"szlig", 0xdf},    {"eacute", 0xe9},   {"egrave", 0xe8},   {"agrave", 0xe0},   {"ccedil", 0xe7},   {"ntilde", 0xf1},
-    {"iexcl", 0xa1},    {"iquest", 0xbf},   {"larr", 0x2190},   {"rarr", 0x2192},   {"minus", 0x2212},  {"shy", 0},
-    {"zwnj", 0},        {"zwsp", 0},        {"ensp", ' '},      {"emsp", ' '},      {"thinsp", ' '},    {"aacute", 0xe1},
+    {"amp", '&'},      {"lt", '<'},       {"gt", '>'},       {"quot", '"'},      {"apos", '\''},    {"nbsp", ' '},
+    {"copy", 0xa9},    {"reg", 0xae},     {"trade", 0x2122}, {"hellip", 0x2026}, {"mdash", 0x2014}, {"ndash", 0x2013},
+    {"lsquo", 0x2018}, {"rsquo", 0x2019}, {"ldquo", 0x201c}, {"rdquo", 0x201d},  {"laquo", 0xab},   {"raquo", 0xbb},
+    {"bdquo", 0x201e}, {"sbquo", 0x201a}, {"euro", 0x20ac},  {"pound", 0xa3},    {"yen", 0xa5},     {"cent", 0xa2},
+    {"sect", 0xa7},    {"para", 0xb6},    {"middot", 0xb7},  {"bull", 0x2022},   {"deg", 0xb0},     {"times", 0xd7},
+    {"auml", 0xe4},    {"ouml", 0xf6},    {"uuml", 0xfc},    {"Auml", 0xc4},     {"Ouml", 0xd6},    {"Uuml", 0xdc},
+    {"szlig", 0xdf},   {"eacute", 0xe9},  {"egrave", 0xe8},  {"agrave", 0xe0},   {"ccedil", 0xe7},  {"ntilde", 0xf1},
+    {"iexcl", 0xa1},   {"iquest", 0xbf},  {"larr", 0x2190},  {"rarr", 0x2192},   {"minus", 0x2212}, {"shy", 0},
+    {"zwnj", 0},       {"zwsp", 0},       {"ensp", ' '},     {"emsp", ' '},      {"thinsp", ' '},   {"aacute", 0xe1},
 };
 
 /* Elements that begin and end a line (1), or stand apart by an empty line (2). */
@@ -50,11 +51,11 @@ static const struct {
     const char *name;
     unsigned newlines;
 } blocks[] = {
-    {"p", 2},       {"h1", 2},      {"h2", 2},     {"h3", 2},      {"h4", 2},         {"h5", 2},     {"h6", 2},
-    {"ul", 2},      {"ol", 2},      {"dl", 2},     {"pre", 2},     {"blockquote", 2}, {"div", 1},    {"table", 1},
-    {"tr", 1},      {"section", 1}, {"article", 1}, {"header", 1}, {"footer", 1},     {"main", 1},   {"nav", 1},
-    {"aside", 1},   {"form", 1},    {"figure", 1}, {"address", 1}, {"center", 1},     {"body", 1},   {"dt", 1},
-    {"dd", 1},      {"figcaption", 1}, {"fieldset", 1}, {"tbody", 1}, {"thead", 1},   {"tfoot", 1},  {"caption", 1},
+    {"p", 2},     {"h1", 2},         {"h2", 2},       {"h3", 2},      {"h4", 2},         {"h5", 2},    {"h6", 2},
+    {"ul", 2},    {"ol", 2},         {"dl", 2},       {"pre", 2},     {"blockquote", 2}, {"div", 1},   {"table", 1},
+    {"tr", 1},    {"section", 1},    {"article", 1},  {"header", 1},  {"footer", 1},     {"main", 1},  {"nav", 1},
+    {"aside", 1}, {"form", 1},       {"figure", 1},   {"address", 1}, {"center", 1},     {"body", 1},  {"dt", 1},
+    {"dd", 1},    {"figcaption", 1}, {"fieldset", 1}, {"tbody", 1},   {"thead", 1},      {"tfoot", 1}, {"caption", 1},
 };
 
 static void want_newlines(struct stripper *stripper, unsigned newlines)

@@ -1,11 +1,12 @@
 /*
  * message.c - one message for one recipient: render, encode, sign, and hand over as one block.
  *
- * Header and body are written into the composer's scratch buffers, which keep their memory from message to message; the signature is made over them and
- * put in front. So a message costs one allocation that outlives the call, plus the JSON of the attributes when the content names any.
+ * Header and body are written into the composer's scratch buffers, which keep their memory from message to message; the
+ * signature is made over them and put in front. So a message costs one allocation that outlives the call, plus the JSON
+ * of the attributes when the content names any.
  *
- * Success means a complete message whose every byte went through header.c or the quoted-printable encoder. Whether the address
- * takes mail, or the key is published, is not known here.
+ * Success means a complete message whose every byte went through header.c or the quoted-printable encoder. Whether the
+ * address takes mail, or the key is published, is not known here.
  */
 #include "campaign/message/message.h"
 
@@ -19,9 +20,10 @@
 #include "campaign/message/header.h"
 #include "campaign/message/token.h"
 
-#define SIGNERS_MAX 16           /* prepared keys a composer keeps; the least recently used one gives way */
-#define SIGNATURE_LIFE_S (14 * 86400) /* x=: a signature is made anew for each attempt, so this is queueing time at receivers */
-#define DATE_BYTES 11            /* "2026-11-23" */
+#define SIGNERS_MAX 16 /* prepared keys a composer keeps; the least recently used one gives way */
+#define SIGNATURE_LIFE_S                                                                                               \
+    (14 * 86400)      /* x=: a signature is made anew for each attempt, so this is queueing time at receivers */
+#define DATE_BYTES 11 /* "2026-11-23" */
 #define URL_MAX_BYTES 640
 #define VALUE_MAX_BYTES ((size_t)64 << 10) /* of a rendered header template before header.c cuts it */
 
@@ -340,7 +342,8 @@ static int render_text(struct rendering *rendering, const struct template *templ
     if (template != NULL)
         template_render(template, &rendering->values, escape, &text, &rendering->missing);
     *out = buffer_steal(&text, NULL);
-    return *out != NULL ? 0 : error_set(err, -E2BIG, "a rendered part is larger than %zu bytes", CONTENT_PART_MAX_BYTES);
+    return *out != NULL ? 0
+                        : error_set(err, -E2BIG, "a rendered part is larger than %zu bytes", CONTENT_PART_MAX_BYTES);
 }
 
 int message_preview(struct composer *composer, const struct content *content, const struct message_recipient *recipient,

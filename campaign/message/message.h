@@ -1,11 +1,12 @@
 /*
- * message.h - the composed message: a campaign's content compiled once, then one signed RFC 5322 message per recipient. Private to the room.
+ * message.h - the composed message: a campaign's content compiled once, then one signed RFC 5322 message per recipient.
+ * Private to the room.
  *
- * `struct content` is immutable after content_compile(), counted by reference and read by any number of threads. `struct composer` is one thread's
- * scratch memory and its prepared DKIM signers; it serves any content.
+ * `struct content` is immutable after content_compile(), counted by reference and read by any number of threads.
+ * `struct composer` is one thread's scratch memory and its prepared DKIM signers; it serves any content.
  *
- * Message-ID, unsubscribe token and return path are a keyed function of (campaign, recipient): the same for every attempt. Date, and the
- * signature, are of the attempt.
+ * Message-ID, unsubscribe token and return path are a keyed function of (campaign, recipient): the same for every
+ * attempt. Date, and the signature, are of the attempt.
  */
 #ifndef POSTHASTE_CAMPAIGN_MESSAGE_MESSAGE_H
 #define POSTHASTE_CAMPAIGN_MESSAGE_MESSAGE_H
@@ -19,23 +20,27 @@
 struct content;
 struct composer;
 
-/* Everything is copied, except `mac`, which must live until the last message of the content is composed (NULL will do while only the spec is checked), and `dkim_key`, which is referenced. */
+/* Everything is copied, except `mac`, which must live until the last message of the content is composed (NULL will do
+ * while only the spec is checked), and `dkim_key`, which is referenced. */
 struct content_options {
-    const json_t *spec;           /* the campaign as posted: from{email,name}, reply_to, subject, html, text, headers{}, tags[]; other members are not looked at */
-    int64_t campaign_id;          /* 0 while a campaign is only checked */
+    const json_t *spec;  /* the campaign as posted: from{email,name}, reply_to, subject, html, text, headers{}, tags[];
+                            other members are not looked at */
+    int64_t campaign_id; /* 0 while a campaign is only checked */
     const char *campaign_name;
     const char *const *list_names; /* of the audience; the first names the List-Id */
     size_t list_count;
-    const char *public_url;       /* where /u/TOKEN is served */
-    const char *bounce_domain;    /* of the return path; "" = the From domain */
+    const char *public_url;    /* where /u/TOKEN is served */
+    const char *bounce_domain; /* of the return path; "" = the From domain */
     const struct mac_key *mac;
-    struct dkim_key *dkim_key;    /* NULL = unsigned */
-    const char *dkim_selector;    /* with dkim_key */
-    const char *dkim_domain;      /* with dkim_key; NULL = the From domain */
+    struct dkim_key *dkim_key; /* NULL = unsigned */
+    const char *dkim_selector; /* with dkim_key */
+    const char *dkim_domain;   /* with dkim_key; NULL = the From domain */
 };
 
-/* 0; -EINVAL with every fault of the spec in `problem` (fields "from.email", "subject", "html", "headers.X-Name", …; templates with line and column); other negatives are failures. */
-int content_compile(const struct content_options *options, struct content **out, struct problem *problem, struct error *err) ATTR_MUSTCHECK;
+/* 0; -EINVAL with every fault of the spec in `problem` (fields "from.email", "subject", "html", "headers.X-Name", …;
+ * templates with line and column); other negatives are failures. */
+int content_compile(const struct content_options *options, struct content **out, struct problem *problem,
+                    struct error *err) ATTR_MUSTCHECK;
 struct content *content_ref(struct content *content);
 void content_unref(struct content *content);
 const char *content_from_domain(const struct content *content); /* normal form; the domain that needs a DKIM key */
@@ -51,20 +56,24 @@ struct composed {
     const char *mail_from; /* reverse-path without brackets, as struct engine_message wants it */
     const char *data;      /* CRLF line ends, ends with CRLF, no line over 998 octets */
     size_t size_bytes;
-    bool eight_bit;        /* only with smtputf8: the parts are quoted-printable */
+    bool eight_bit; /* only with smtputf8: the parts are quoted-printable */
     bool smtputf8;
-    bool missing;          /* a tag named an attribute that the recipient lacks, and was rendered empty */
+    bool missing; /* a tag named an attribute that the recipient lacks, and was rendered empty */
 };
 
 int composer_create(struct composer **out, struct error *err) ATTR_MUSTCHECK;
 void composer_free(struct composer *composer);
 
-/* 0, or negative with `out` empty: -EINVAL when recipient or attributes are unusable, -E2BIG when a rendered part is over the limit. One thread per composer. */
+/* 0, or negative with `out` empty: -EINVAL when recipient or attributes are unusable, -E2BIG when a rendered part is
+ * over the limit. One thread per composer. */
 int message_compose(struct composer *composer, const struct content *content, const struct message_recipient *recipient,
                     int64_t now_ms, struct composed *out, struct error *err) ATTR_MUSTCHECK;
 
 /* What a person wants to look at; each text is heap memory. html is "" for a text-only campaign. */
-struct message_preview { char *subject, *html, *text; struct composed message; };
+struct message_preview {
+    char *subject, *html, *text;
+    struct composed message;
+};
 int message_preview(struct composer *composer, const struct content *content, const struct message_recipient *recipient,
                     int64_t now_ms, struct message_preview *out, struct error *err) ATTR_MUSTCHECK;
 void message_preview_finish(struct message_preview *preview);

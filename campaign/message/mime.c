@@ -1,12 +1,14 @@
 /*
  * mime.c - the quoted-printable encoder, and parts that are encoded ahead where that is exact.
  *
- * A soft line break depends on the position in the output line only, and a line of the template that holds no tag starts at position 0 and
- * ends with a line end; so its encoding is the same for every recipient. Such lines are encoded when the part is made and copied afterwards. Only lines that hold
- * a tag go through the encoder for each recipient.
+ * A soft line break depends on the position in the output line only, and a line of the template that holds no tag
+ * starts at position 0 and ends with a line end; so its encoding is the same for every recipient. Such lines are
+ * encoded when the part is made and copied afterwards. Only lines that hold a tag go through the encoder for each
+ * recipient.
  *
- * White space at the end of a line must be encoded (RFC 2045 section 6.7 rule 3): it is written plain and put right when the line
- * ends, which spares looking ahead across the pieces. A dot at the beginning of a line is encoded, for receivers that are careless with SMTP's dot-stuffing.
+ * White space at the end of a line must be encoded (RFC 2045 section 6.7 rule 3): it is written plain and put right
+ * when the line ends, which spares looking ahead across the pieces. A dot at the beginning of a line is encoded, for
+ * receivers that are careless with SMTP's dot-stuffing.
  */
 #include "campaign/message/mime.h"
 
@@ -22,7 +24,9 @@
 enum { OTHER, LITERAL };
 /* Space and tab are literal; the end of the line looks back at them. */
 static const uint8_t kinds[256] = {
-    ['\t'] = LITERAL, [' ' ... '<'] = LITERAL, ['>' ... '~'] = LITERAL,
+    ['\t'] = LITERAL,
+    [' ' ... '<'] = LITERAL,
+    ['>' ... '~'] = LITERAL,
 };
 
 static const char hex[] = "0123456789ABCDEF";
@@ -138,11 +142,11 @@ struct part {
 static void add_piece_text(struct part *part, const char *text, size_t len)
 {
     if (len > 0)
-        part->pieces[part->count++] =
-            (struct piece){.kind = PIECE_TEXT, .text = text, .len = len, .plain_bytes = len};
+        part->pieces[part->count++] = (struct piece){.kind = PIECE_TEXT, .text = text, .len = len, .plain_bytes = len};
 }
 
-/* Cuts a text node into what belongs to the line of the tag before, whole lines, and what belongs to the line of the next tag. */
+/* Cuts a text node into what belongs to the line of the tag before, whole lines, and what belongs to the line of the
+ * next tag. */
 static void add_text_node(struct part *part, const struct template_node *node, bool at_line_start)
 {
     const char *text = node->text;

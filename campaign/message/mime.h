@@ -1,5 +1,6 @@
 /*
- * mime.h - quoted-printable (RFC 2045 section 6.7) and parts whose unchanging lines are encoded ahead. Private to the room.
+ * mime.h - quoted-printable (RFC 2045 section 6.7) and parts whose unchanging lines are encoded ahead. Private to the
+ * room.
  */
 #ifndef POSTHASTE_CAMPAIGN_MESSAGE_MIME_H
 #define POSTHASTE_CAMPAIGN_MESSAGE_MIME_H
@@ -7,8 +8,9 @@
 #include "campaign/message/template.h"
 
 /*
- * A running encoder of text. Whatever the line ends of the input (CRLF, LF, CR), the output has CRLF. No output line is longer than 76 characters, none ends in white space, none
- * begins with a dot. NUL is left out. Only the position in the current line is state, so a line that begins and ends within one call encodes the same everywhere.
+ * A running encoder of text. Whatever the line ends of the input (CRLF, LF, CR), the output has CRLF. No output line is
+ * longer than 76 characters, none ends in white space, none begins with a dot. NUL is left out. Only the position in
+ * the current line is state, so a line that begins and ends within one call encodes the same everywhere.
  */
 struct qp {
     struct buffer *out;

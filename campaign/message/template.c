@@ -1,11 +1,12 @@
 /*
  * template.c - compiles a text with tags into nodes, and renders them.
  *
- * The nodes lie in one array in the order of the text; each value node knows its place in the source, so that whatever is found out later can be told with
- * line and column. Node texts and names point into one block.
+ * The nodes lie in one array in the order of the text; each value node knows its place in the source, so that whatever
+ * is found out later can be told with line and column. Node texts and names point into one block.
  *
- * Success of compiling means that every tag is understood; success of rendering means nothing about the values: what is absent is
- * rendered empty and counted. Values are never looked at again for tags, so a recipient cannot bring a template along.
+ * Success of compiling means that every tag is understood; success of rendering means nothing about the values: what is
+ * absent is rendered empty and counted. Values are never looked at again for tags, so a recipient cannot bring a
+ * template along.
  */
 #include "campaign/message/template.h"
 
@@ -34,18 +35,18 @@ static const struct {
 /* Where the compiler stands. */
 struct compiler {
     struct template *template;
-    size_t capacity;      /* of nodes */
-    char *store;          /* next free byte of template->storage */
+    size_t capacity; /* of nodes */
+    char *store;     /* next free byte of template->storage */
     const char *store_end;
-    const char *counted;  /* up to here lines and columns are counted */
+    const char *counted; /* up to here lines and columns are counted */
     uint32_t line, column;
     size_t tags;
     struct error *err;
 };
 
 struct tag {
-    const char *start;      /* first brace */
-    const char *next;       /* behind the last brace */
+    const char *start; /* first brace */
+    const char *next;  /* behind the last brace */
     const char *name;
     size_t name_len;
     bool raw, comment;
@@ -152,8 +153,7 @@ static int check_name(const struct compiler *compiler, const struct tag *tag)
     for (size_t i = 0; i < tag->name_len; i++)
         if (tag->name[i] == '{' || tag->name[i] == '}' || ((uint8_t)tag->name[i] < 0x20))
             return tag_error(compiler, "the tag is not closed, or its name has a brace or a line break");
-    if (tag->name[0] == '.' || tag->name[tag->name_len - 1] == '.' ||
-        memmem(tag->name, tag->name_len, "..", 2) != NULL)
+    if (tag->name[0] == '.' || tag->name[tag->name_len - 1] == '.' || memmem(tag->name, tag->name_len, "..", 2) != NULL)
         return tag_error(compiler, "the name in the tag begins or ends with a dot, or has two in a row");
     return 0;
 }
@@ -254,7 +254,8 @@ int template_compile(const char *text, size_t len, struct template **out, struct
     *out = NULL;
     size_t source_len = 0;
     char *source = normalise_lines(text, len, &source_len);
-    /* A tag takes at least five bytes of the source, and its name one more for the terminator: never more than the source. */
+    /* A tag takes at least five bytes of the source, and its name one more for the terminator: never more than the
+     * source. */
     struct template *template = source != NULL ? create(source_len + 1) : NULL;
     if (template == NULL) {
         free(source);
@@ -286,7 +287,8 @@ void template_free(struct template *template)
     free(template);
 }
 
-/* The HTML with a mark for each tag; control characters of the text itself are left out, so that none can pass for a mark. */
+/* The HTML with a mark for each tag; control characters of the text itself are left out, so that none can pass for a
+ * mark. */
 static void linearise(const struct template *html, struct buffer *out)
 {
     for (size_t i = 0; i < html->count; i++) {
@@ -356,8 +358,8 @@ int template_text_from_html(const struct template *html, struct template **out, 
     linearise(html, &marked);
     if (!marked.failed)
         html_to_text(buffer_text(&marked), marked.len, &text);
-    int rc = marked.failed || text.failed ? error_memory(err)
-                                          : compile_text(html, buffer_text(&text), text.len, out, err);
+    int rc =
+        marked.failed || text.failed ? error_memory(err) : compile_text(html, buffer_text(&text), text.len, out, err);
     buffer_finish(&marked);
     buffer_finish(&text);
     return rc;

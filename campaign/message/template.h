@@ -1,9 +1,10 @@
 /*
  * template.h - Mustache interpolation: a text with tags, compiled once, rendered per recipient. Private to the room.
  *
- * Tags: {{name}} (escaped as the place demands), {{{name}}} and {{&name}} (never escaped as HTML), {{! comment }}. A name may hold dots, which walk nested objects; a
- * member whose own name holds the dots goes first. Sections, partials and other delimiters are refused by name. Values come from the
- * recipient's attributes and from a few built-in names, which no attribute can shadow.
+ * Tags: {{name}} (escaped as the place demands), {{{name}}} and {{&name}} (never escaped as HTML), {{! comment }}. A
+ * name may hold dots, which walk nested objects; a member whose own name holds the dots goes first. Sections, partials
+ * and other delimiters are refused by name. Values come from the recipient's attributes and from a few built-in names,
+ * which no attribute can shadow.
  */
 #ifndef POSTHASTE_CAMPAIGN_MESSAGE_TEMPLATE_H
 #define POSTHASTE_CAMPAIGN_MESSAGE_TEMPLATE_H
@@ -20,19 +21,27 @@ enum template_escape { TEMPLATE_PLAIN, TEMPLATE_HTML };
 
 enum template_node_kind { NODE_TEXT, NODE_VALUE };
 
-enum template_builtin { BUILTIN_NONE, BUILTIN_CAMPAIGN_NAME, BUILTIN_RECIPIENT_EMAIL, BUILTIN_UNSUBSCRIBE_URL, BUILTIN_TODAY, BUILTIN_COUNT };
+enum template_builtin {
+    BUILTIN_NONE,
+    BUILTIN_CAMPAIGN_NAME,
+    BUILTIN_RECIPIENT_EMAIL,
+    BUILTIN_UNSUBSCRIBE_URL,
+    BUILTIN_TODAY,
+    BUILTIN_COUNT
+};
 
 struct template_node {
     enum template_node_kind kind;
     uint32_t line, column; /* of the tag's first brace, 1-based; column in characters */
     const char *text;      /* TEXT: the bytes; VALUE: the name, terminated */
     size_t len;
-    bool raw;              /* VALUE: {{{name}}} or {{&name}} */
+    bool raw; /* VALUE: {{{name}}} or {{&name}} */
     enum template_builtin builtin;
     enum template_builtin fallback; /* for want of an attribute: {{email}} is the recipient's address */
 };
 
-struct template {
+struct template
+{
     struct template_node *nodes;
     size_t count;
     bool uses_values;     /* has a VALUE node */
@@ -42,7 +51,7 @@ struct template {
 
 /* What the values are taken from. */
 struct template_values {
-    const json_t *attributes; /* object, or NULL */
+    const json_t *attributes;            /* object, or NULL */
     const char *builtins[BUILTIN_COUNT]; /* NULL = empty */
 };
 
@@ -53,14 +62,15 @@ int template_text_from_html(const struct template *html, struct template **out, 
 void template_free(struct template *template);
 
 /*
- * The value of a VALUE node as text: `*text` points into the attributes or into `scratch`. Returns false when there is none (absent, null, or an object or array); then the text is empty.
- * Strings may hold any character, NUL too.
+ * The value of a VALUE node as text: `*text` points into the attributes or into `scratch`. Returns false when there is
+ * none (absent, null, or an object or array); then the text is empty. Strings may hold any character, NUL too.
  */
 #define TEMPLATE_SCRATCH_BYTES 64
 bool template_value(const struct template_node *node, const struct template_values *values,
                     char scratch[TEMPLATE_SCRATCH_BYTES], const char **text, size_t *len);
 
-/* Renders the whole; adds to *missing per tag without a value. The output is bounded by out->limit_bytes (out->failed). */
+/* Renders the whole; adds to *missing per tag without a value. The output is bounded by out->limit_bytes (out->failed).
+ */
 void template_render(const struct template *template, const struct template_values *values, enum template_escape escape,
                      struct buffer *out, unsigned *missing);
 

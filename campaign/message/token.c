@@ -1,8 +1,9 @@
 /*
  * token.c - makes and reads tokens.
  *
- * Layout before base32: one byte (format and the widths of the ids, see pack()), the ids, 16 bytes of MAC. Each pair of ids has exactly one text:
- * minimal widths, zero pad bits and lower case are demanded when reading, so no second spelling of a token passes.
+ * Layout before base32: one byte (format and the widths of the ids, see pack()), the ids, 16 bytes of MAC. Each pair of
+ * ids has exactly one text: minimal widths, zero pad bits and lower case are demanded when reading, so no second
+ * spelling of a token passes.
  *
  * The ids are not secret, the MAC is what nobody else can make: 128 bits over the purpose and both ids at full width.
  */

@@ -1,9 +1,11 @@
 /*
- * token.h - unforgeable names for (campaign, recipient): the unsubscribe link, the return path, the Message-ID. Private to the room.
+ * token.h - unforgeable names for (campaign, recipient): the unsubscribe link, the return path, the Message-ID. Private
+ * to the room.
  *
- * A token is lower-case base32 (RFC 4648 section 6, no padding) of: one byte (format, widths of the two ids), the ids big-endian without leading zeros,
- * and 128 bits of HMAC-SHA-256 over purpose and ids. It is safe in a URL, a local part and a message id, and survives relays that fold
- * the case of a local part. A token of one purpose is nothing for another.
+ * A token is lower-case base32 (RFC 4648 section 6, no padding) of: one byte (format, widths of the two ids), the ids
+ * big-endian without leading zeros, and 128 bits of HMAC-SHA-256 over purpose and ids. It is safe in a URL, a local
+ * part and a message id, and survives relays that fold the case of a local part. A token of one purpose is nothing for
+ * another.
  */
 #ifndef POSTHASTE_CAMPAIGN_MESSAGE_TOKEN_H
 #define POSTHASTE_CAMPAIGN_MESSAGE_TOKEN_H
@@ -19,7 +21,8 @@ enum token_purpose { TOKEN_UNSUBSCRIBE, TOKEN_RETURN_PATH, TOKEN_MESSAGE_ID, TOK
 int token_make(const struct mac_key *mac, enum token_purpose purpose, int64_t campaign_id, int64_t recipient_id,
                char out[TOKEN_MAX_BYTES + 1]) ATTR_MUSTCHECK;
 
-/* 0 and the ids; 1 = not made by us for this purpose (the MAC is compared in constant time); -EIO. `text` need not be terminated. */
+/* 0 and the ids; 1 = not made by us for this purpose (the MAC is compared in constant time); -EIO. `text` need not be
+ * terminated. */
 int token_parse(const struct mac_key *mac, enum token_purpose purpose, const char *text, size_t len,
                 int64_t *campaign_id, int64_t *recipient_id) ATTR_MUSTCHECK;
 

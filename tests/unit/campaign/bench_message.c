@@ -1,5 +1,6 @@
 /*
- * bench_message.c - microseconds to compose one 10 KB two-part message in one thread, without and with an RSA-2048 signature. Not part of the test suite.
+ * bench_message.c - microseconds to compose one 10 KB two-part message in one thread, without and with an RSA-2048
+ * signature. Not part of the test suite.
  *
  *     bench_message [SECONDS]
  */
@@ -16,7 +17,8 @@ static double microseconds(void)
     return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
 }
 
-/* A newsletter: a greeting and offers with names in them, static markup between. `one_line`: minified, so that nothing can be encoded ahead. */
+/* A newsletter: a greeting and offers with names in them, static markup between. `one_line`: minified, so that nothing
+ * can be encoded ahead. */
 static json_t *make_spec(bool one_line)
 {
     struct buffer html = BUFFER_INIT(0);
@@ -24,15 +26,20 @@ static json_t *make_spec(bool one_line)
     const char *end = one_line ? "" : "\n";
     buffer_printf(&html, "<html><body><p>Dear {{first_name}} {{last_name}},</p>%s", end);
     for (int i = 0; html.len < 6000; i++)
-        buffer_printf(&html, "  <tr><td style=\"padding: 4px\">Offer number %d of this week, fine w\xc3\xa4re</td></tr>%s", i, end);
-    buffer_printf(&html, "<p>Your city: {{address.city}}</p>%s<p>Points: {{points}}</p>%s<a href=\"{{unsubscribe_url}}\">Unsubscribe</a></body></html>%s",
+        buffer_printf(&html,
+                      "  <tr><td style=\"padding: 4px\">Offer number %d of this week, fine w\xc3\xa4re</td></tr>%s", i,
+                      end);
+    buffer_printf(&html,
+                  "<p>Your city: {{address.city}}</p>%s<p>Points: {{points}}</p>%s<a "
+                  "href=\"{{unsubscribe_url}}\">Unsubscribe</a></body></html>%s",
                   end, end, end);
     buffer_append_str(&text, "Dear {{first_name}} {{last_name}},\n\n");
     for (int i = 0; text.len < 2600; i++)
         buffer_printf(&text, "* Offer number %d of this week, which nobody should miss%s", i, one_line ? " " : "\n");
     buffer_append_str(&text, "Your city: {{address.city}}\nUnsubscribe: {{unsubscribe_url}}\n");
-    json_t *spec = json_pack("{s:{s:s, s:s}, s:s, s:s, s:s, s:{s:s}}", "from", "email", "news@example.com", "name", "Example News", "subject",
-                             "{{first_name}}, our offers of the week", "html", buffer_text(&html), "text", buffer_text(&text), "headers", "X-Campaign", "spring");
+    json_t *spec = json_pack("{s:{s:s, s:s}, s:s, s:s, s:s, s:{s:s}}", "from", "email", "news@example.com", "name",
+                             "Example News", "subject", "{{first_name}}, our offers of the week", "html",
+                             buffer_text(&html), "text", buffer_text(&text), "headers", "X-Campaign", "spring");
     buffer_finish(&html);
     buffer_finish(&text);
     return spec;
@@ -42,8 +49,16 @@ static int run(const char *what, bool one_line, const struct mac_key *mac, struc
 {
     static const char *const lists[] = {"Weekly News"};
     json_t *spec = make_spec(one_line);
-    struct content_options options = {.spec = spec, .campaign_id = 42, .campaign_name = "Spring", .list_names = lists, .list_count = 1,
-                                      .public_url = "https://mail.example.com", .bounce_domain = "", .mac = mac, .dkim_key = key, .dkim_selector = "s1"};
+    struct content_options options = {.spec = spec,
+                                      .campaign_id = 42,
+                                      .campaign_name = "Spring",
+                                      .list_names = lists,
+                                      .list_count = 1,
+                                      .public_url = "https://mail.example.com",
+                                      .bounce_domain = "",
+                                      .mac = mac,
+                                      .dkim_key = key,
+                                      .dkim_selector = "s1"};
     struct content *content = NULL;
     struct composer *composer = NULL;
     struct error err = {{0}};
@@ -52,9 +67,10 @@ static int run(const char *what, bool one_line, const struct mac_key *mac, struc
         fprintf(stderr, "%s %s\n", err.text, problem.count > 0 ? problem.fields[0].message : "");
         return 1;
     }
-    struct message_recipient recipient = {
-        .email = "someone.with.a.name@example.net",
-        .attributes_json = "{\"first_name\":\"Zo\xc3\xab\",\"last_name\":\"O'Brien\",\"address\":{\"city\":\"K\xc3\xb6ln\"},\"points\":1234,\"plan\":\"gold\"}"};
+    struct message_recipient recipient = {.email = "someone.with.a.name@example.net",
+                                          .attributes_json =
+                                              "{\"first_name\":\"Zo\xc3\xab\",\"last_name\":\"O'Brien\",\"address\":{"
+                                              "\"city\":\"K\xc3\xb6ln\"},\"points\":1234,\"plan\":\"gold\"}"};
     double begin = microseconds();
     double now = begin;
     long count = 0;

@@ -2,9 +2,9 @@
  * compose_tool.c - composes messages for tests that are written in other languages.
  *
  * Each line of standard input is one JSON object:
- *   {"spec": {…}, "recipient": {"id": 1, "email": "…", "attributes": {…} or "text"}, "campaign_id", "campaign_name", "lists": […], "public_url",
- *    "bounce_domain", "now_ms", "key": PEM, "selector", "preview": true}
- * and each is answered by one line: {"mail_from","message","eight_bit","smtputf8","missing"} (with preview also "subject","html","text"), or
+ *   {"spec": {…}, "recipient": {"id": 1, "email": "…", "attributes": {…} or "text"}, "campaign_id", "campaign_name",
+ * "lists": […], "public_url", "bounce_domain", "now_ms", "key": PEM, "selector", "preview": true} and each is answered
+ * by one line: {"mail_from","message","eight_bit","smtputf8","missing"} (with preview also "subject","html","text"), or
  * {"error", "problems": [{"field","message"}]}.
  */
 #include <stdio.h>

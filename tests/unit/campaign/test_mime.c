@@ -1,4 +1,5 @@
-/* test_mime.c - quoted-printable against a decoder of the test's own, parts encoded ahead against parts encoded at once, header fields. */
+/* test_mime.c - quoted-printable against a decoder of the test's own, parts encoded ahead against parts encoded at
+ * once, header fields. */
 #include "tests/unit/base/unit.h"
 
 #include <errno.h>
@@ -70,7 +71,8 @@ static int hex_value(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Decodes and checks the rules on the way: line lengths, no white space before CRLF, only printable ASCII, no dot in front. */
+/* Decodes and checks the rules on the way: line lengths, no white space before CRLF, only printable ASCII, no dot in
+ * front. */
 static void decode_checked(const struct buffer *encoded, struct buffer *out)
 {
     buffer_clear(out);
@@ -118,8 +120,19 @@ static void plain_form(const char *text, size_t len, struct buffer *out)
 static void random_texts_come_back_however_they_are_cut(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"word", " ", "\t", "\n", "\r\n", "\r", "=", ".", "\xc3\xa4", "  ", "\x01",
-                                         "a longer run of plain words", "0123456789012345678901234567890123456789"};
+    static const char *const pieces[] = {"word",
+                                         " ",
+                                         "\t",
+                                         "\n",
+                                         "\r\n",
+                                         "\r",
+                                         "=",
+                                         ".",
+                                         "\xc3\xa4",
+                                         "  ",
+                                         "\x01",
+                                         "a longer run of plain words",
+                                         "0123456789012345678901234567890123456789"};
     uint64_t seed = 99;
     struct buffer text = BUFFER_INIT(0);
     struct buffer whole = BUFFER_INIT(0);
@@ -160,10 +173,22 @@ static void random_texts_come_back_however_they_are_cut(void **state)
 static void parts_equal_their_rendering(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"text", " ", "\n", "\r\n", "{{a}}", "{{b}}", "{{{c}}}", "{{none}}", "=", ".", "{{d}}",
-                                         "a whole line of the template\n", "0123456789012345678901234567890123456789"};
-    static const char *const values[] = {"", " ", "\n", "\r", "\r\n", "v", "<&>", "\xc3\xbc", ".", "long long value, long long value",
-                                         " \r", "x ", "\n\n."};
+    static const char *const pieces[] = {"text",
+                                         " ",
+                                         "\n",
+                                         "\r\n",
+                                         "{{a}}",
+                                         "{{b}}",
+                                         "{{{c}}}",
+                                         "{{none}}",
+                                         "=",
+                                         ".",
+                                         "{{d}}",
+                                         "a whole line of the template\n",
+                                         "0123456789012345678901234567890123456789"};
+    static const char *const values[] = {"",    " ",   "\n",       "\r", "\r\n",
+                                         "v",   "<&>", "\xc3\xbc", ".",  "long long value, long long value",
+                                         " \r", "x ",  "\n\n."};
     uint64_t seed = 1234;
     for (int round = 0; round < 20000; round++) {
         struct buffer source = BUFFER_INIT(0);
@@ -262,7 +287,9 @@ static void mailbox_table(void **state)
         {"John Q. Public", "From: \"John Q. Public\" <a@example.com>\r\n"},
         {"Say \"hi\" \\ you", "From: \"Say \\\"hi\\\" \\\\ you\" <a@example.com>\r\n"},
         {"evil@example.com, x", "From: \"evil@example.com, x\" <a@example.com>\r\n"},
-        {"B\xc3\xbc" "cher", "From: =?utf-8?Q?B=C3=BCcher?= <a@example.com>\r\n"},
+        {"B\xc3\xbc"
+         "cher",
+         "From: =?utf-8?Q?B=C3=BCcher?= <a@example.com>\r\n"},
         {"(comment) <x@y>", "From: \"(comment) <x@y>\" <a@example.com>\r\n"},
         {"a\r\nTo: b", "From: \"a  To: b\" <a@example.com>\r\n"},
         {"\r\n", "From: <a@example.com>\r\n"},
@@ -278,7 +305,8 @@ static void mailbox_table(void **state)
     }
 }
 
-/* One field, whatever goes in: CRLF only at folds, no line over 998, over 78 only where nothing can be folded, encoded words within their limits. */
+/* One field, whatever goes in: CRLF only at folds, no line over 998, over 78 only where nothing can be folded, encoded
+ * words within their limits. */
 static void assert_one_field(const struct buffer *field, bool can_fold)
 {
     const char *line = field->data;
@@ -300,8 +328,9 @@ static void assert_one_field(const struct buffer *field, bool can_fold)
 static void any_value_is_one_field(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"word", " ", "\r\n", "\n", "\r", "\xc3\xa4", "\xf0\x9f\x98\x80", "=?", "?=", "\t", "\xff", "\x01",
-                                         "\xe2\x80\xa8", ",", "\"", "\\", "<", "a longer word", "\xc2\x85", ":"};
+    static const char *const pieces[] = {
+        "word",         " ", "\r\n", "\n", "\r", "\xc3\xa4",      "\xf0\x9f\x98\x80", "=?", "?=", "\t", "\xff", "\x01",
+        "\xe2\x80\xa8", ",", "\"",   "\\", "<",  "a longer word", "\xc2\x85",         ":"};
     uint64_t seed = 77;
     for (int round = 0; round < 20000; round++) {
         struct buffer value = BUFFER_INIT(0);
@@ -336,7 +365,8 @@ static void long_values(void **state)
     buffer_clear(&field);
     for (int i = 0; i < 100000; i++)
         buffer_append_char(&value, 'x');
-    header_text(&field, "Subject", value.data, value.len); /* a longer one is encoded, so that it can be folded, and is cut */
+    header_text(&field, "Subject", value.data,
+                value.len); /* a longer one is encoded, so that it can be folded, and is cut */
     assert_one_field(&field, true);
     assert_true(field.len < 4000);
     buffer_clear(&value);
@@ -376,6 +406,10 @@ static void addresses_that_may_stand_in_a_header(void **state)
         {"\xc2\x85@example.com", false, false},
         {"\xff@example.com", false, false},
         {"a\x7f@example.com", false, false},
+        {"=?utf-8?B?DQpYOg==?=@example.com", false, false},
+        {"a=b?@example.com", true, false},
+        {"a@example.com=?x?=", false, false},
+        {"a@exa/mple.com", false, false},
     };
     for (size_t i = 0; i < countof(cases); i++) {
         bool utf8 = false;
@@ -395,11 +429,30 @@ static void addresses_that_may_stand_in_a_header(void **state)
 static void names_of_fields(void **state)
 {
     (void)state;
-    static const char *const protected_names[] = {"from", "TO", "Bcc", "Subject", "content-type", "Content-Anything", "Received", "list-unsubscribe",
-                                                  "DKIM-Signature", "MIME-version", "Return-Path", "resent-to", "Message-Id", "ARC-Seal"};
-    static const char *const free_names[] = {"X-Campaign", "Precedence", "Organization", "X-From", "Froms", "Auto-Submitted", "References"};
-    static const char *const invalid[] = {"", "a b", "a:", "a\r\n", "\xc3\xa4", "a\t",
-                                          "a2345678901234567890123456789012345678901234567890123456789012345678901234567"};
+    static const char *const protected_names[] = {"from",
+                                                  "TO",
+                                                  "Bcc",
+                                                  "Subject",
+                                                  "content-type",
+                                                  "Content-Anything",
+                                                  "Received",
+                                                  "list-unsubscribe",
+                                                  "DKIM-Signature",
+                                                  "MIME-version",
+                                                  "Return-Path",
+                                                  "resent-to",
+                                                  "Message-Id",
+                                                  "ARC-Seal"};
+    static const char *const free_names[] = {"X-Campaign", "Precedence",     "Organization", "X-From",
+                                             "Froms",      "Auto-Submitted", "References"};
+    static const char *const invalid[] = {
+        "",
+        "a b",
+        "a:",
+        "a\r\n",
+        "\xc3\xa4",
+        "a\t",
+        "a2345678901234567890123456789012345678901234567890123456789012345678901234567"};
     for (size_t i = 0; i < countof(protected_names); i++)
         assert_true(header_name_valid(protected_names[i]) && header_name_protected(protected_names[i]));
     for (size_t i = 0; i < countof(free_names); i++)

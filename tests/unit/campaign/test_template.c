@@ -7,8 +7,8 @@
 #include "campaign/message/html.h"
 #include "campaign/message/template.h"
 
-static void assert_renders(const char *source, const char *attributes, enum template_escape escape, const char *expected,
-                           unsigned expected_missing)
+static void assert_renders(const char *source, const char *attributes, enum template_escape escape,
+                           const char *expected, unsigned expected_missing)
 {
     struct template *template = NULL;
     struct error err = {{0}};
@@ -35,8 +35,10 @@ static void values_of_each_kind(void **state)
 {
     (void)state;
     static const char attributes[] =
-        "{\"s\":\"text\",\"empty\":\"\",\"i\":42,\"neg\":-7,\"big\":9007199254740993,\"zero\":0,\"r\":1.5,\"whole\":3.0,"
-        "\"third\":0.1,\"large\":1e300,\"minus0\":-0.0,\"t\":true,\"f\":false,\"n\":null,\"o\":{\"x\":{\"y\":\"deep\"},\"n\":5},"
+        "{\"s\":\"text\",\"empty\":\"\",\"i\":42,\"neg\":-7,\"big\":9007199254740993,\"zero\":0,\"r\":1.5,\"whole\":3."
+        "0,"
+        "\"third\":0.1,\"large\":1e300,\"minus0\":-0.0,\"t\":true,\"f\":false,\"n\":null,\"o\":{\"x\":{\"y\":\"deep\"},"
+        "\"n\":5},"
         "\"a\":[1],\"x.y\":\"flat\",\"First Name\":\"Ann\",\"\\u00fc\":\"umlaut\",\"o.n\":\"wins\"}";
     static const struct {
         const char *source, *expected;
@@ -70,10 +72,11 @@ static void values_of_each_kind(void **state)
 static void builtins_cannot_be_shadowed(void **state)
 {
     (void)state;
-    static const char attributes[] = "{\"unsubscribe_url\":\"http://evil/\",\"campaign.name\":\"x\",\"campaign\":{\"name\":\"y\"},"
-                                     "\"recipient\":{\"email\":\"z\"},\"today\":\"w\",\"email\":\"own\"}";
-    assert_renders("{{{unsubscribe_url}}} {{{campaign.name}}} {{recipient.email}}{{today}} {{email}}", attributes, TEMPLATE_HTML,
-                   "https://e/u/1?a&b Spring & Co a@example.net own", 0);
+    static const char attributes[] =
+        "{\"unsubscribe_url\":\"http://evil/\",\"campaign.name\":\"x\",\"campaign\":{\"name\":\"y\"},"
+        "\"recipient\":{\"email\":\"z\"},\"today\":\"w\",\"email\":\"own\"}";
+    assert_renders("{{{unsubscribe_url}}} {{{campaign.name}}} {{recipient.email}}{{today}} {{email}}", attributes,
+                   TEMPLATE_HTML, "https://e/u/1?a&b Spring & Co a@example.net own", 0);
 }
 
 static void html_escaping(void **state)
@@ -82,7 +85,8 @@ static void html_escaping(void **state)
     static const char attributes[] = "{\"v\":\"<a href=\\\"x\\\" b='c'>&`</a>\",\"ok\":\"plain \\u00e4\"}";
     assert_renders("{{v}}", attributes, TEMPLATE_HTML,
                    "&lt;a href&#61;&quot;x&quot; b&#61;&#39;c&#39;&gt;&amp;&#96;&lt;/a&gt;", 0);
-    assert_renders("{{{v}}}|{{&v}}", attributes, TEMPLATE_HTML, "<a href=\"x\" b='c'>&`</a>|<a href=\"x\" b='c'>&`</a>", 0);
+    assert_renders("{{{v}}}|{{&v}}", attributes, TEMPLATE_HTML, "<a href=\"x\" b='c'>&`</a>|<a href=\"x\" b='c'>&`</a>",
+                   0);
     assert_renders("{{v}}", attributes, TEMPLATE_PLAIN, "<a href=\"x\" b='c'>&`</a>", 0);
     assert_renders("<p>{{ok}}</p>", attributes, TEMPLATE_HTML, "<p>plain \xc3\xa4</p>", 0);
 }
@@ -182,7 +186,8 @@ static void output_is_bounded(void **state)
 static void any_bytes_compile_or_are_refused(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"{", "}", "{{", "}}", "{{{", "}}}", "a", ".", " ", "&", "#", "!", "\n", "\r", "{{x}}"};
+    static const char *const pieces[] = {"{", "}", "{{", "}}", "{{{", "}}}", "a",    ".",
+                                         " ", "&", "#",  "!",  "\n",  "\r",  "{{x}}"};
     uint64_t seed = 11;
     for (int round = 0; round < 50000; round++) {
         struct buffer source = BUFFER_INIT(0);
@@ -219,7 +224,8 @@ static void html_to_text_table(void **state)
         {"<a href=\"https://1/\">one <a href=\"https://2/\">two</a>", "one <https://1/> two <https://2/>\n"},
         {"<head><title>T</title><style>p{color:red}</style></head><body>x<script>1<2</script>y</body>", "xy\n"},
         {"a<!-- <p>no</p> -->b<!DOCTYPE html><?xml?>c", "abc\n"},
-        {"&lt;&gt;&amp;&quot;&apos;&nbsp;&euro;&#8364;&#x20AC;&auml;", "<>&\"' \xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xc3\xa4\n"},
+        {"&lt;&gt;&amp;&quot;&apos;&nbsp;&euro;&#8364;&#x20AC;&auml;",
+         "<>&\"' \xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xc3\xa4\n"},
         {"&unknown; &; & &# &#x; &#xzz; &#99999999; &#0; &#13;x &amp", "&unknown; &; & &# &#x; &#xzz; x &amp\n"},
         {"a &#xD800;&zwnj;&#8203;b", "a b\n"},
         {"1 < 2 > 1 <3 << </>", "1 < 2 > 1 <3 << </>\n"},
@@ -243,9 +249,10 @@ static void html_to_text_table(void **state)
 static void text_template_keeps_tags(void **state)
 {
     (void)state;
-    static const char html[] = "<style>{{no}}</style><p>Hi {{name}}\x01"
-                               "7\x02 &#123;&#123;x&#125;&#125;</p><a href=\"{{{url}}}?x={{name}}\" title=\"{{no}}\">Go</a>"
-                               "<a href=\"{{url}}\">{{url}}</a><img alt=\"{{alt}}\">";
+    static const char html[] =
+        "<style>{{no}}</style><p>Hi {{name}}\x01"
+        "7\x02 &#123;&#123;x&#125;&#125;</p><a href=\"{{{url}}}?x={{name}}\" title=\"{{no}}\">Go</a>"
+        "<a href=\"{{url}}\">{{url}}</a><img alt=\"{{alt}}\">";
     struct template *from = NULL;
     struct template *text = NULL;
     struct error err = {{0}};
@@ -253,10 +260,12 @@ static void text_template_keeps_tags(void **state)
     unsigned missing = 0;
     assert_int_equal(template_compile(html, sizeof(html) - 1, &from, &err), 0);
     assert_int_equal(template_text_from_html(from, &text, &err), 0);
-    json_t *attributes = json_pack("{s:s, s:s, s:s, s:s}", "name", "<A&B>", "url", "https://e/?a&b", "alt", "Alt", "no", "never");
+    json_t *attributes =
+        json_pack("{s:s, s:s, s:s, s:s}", "name", "<A&B>", "url", "https://e/?a&b", "alt", "Alt", "no", "never");
     struct template_values values = {.attributes = attributes};
     template_render(text, &values, TEMPLATE_PLAIN, &out, &missing);
-    assert_string_equal(buffer_text(&out), "Hi <A&B>7 {{x}}\n\nGo <https://e/?a&b?x=<A&B>>https://e/?a&b <https://e/?a&b>Alt\n");
+    assert_string_equal(buffer_text(&out),
+                        "Hi <A&B>7 {{x}}\n\nGo <https://e/?a&b?x=<A&B>>https://e/?a&b <https://e/?a&b>Alt\n");
     assert_int_equal(missing, 0);
     json_decref(attributes);
     template_free(from);
@@ -284,8 +293,9 @@ static double seconds_for(const char *piece, size_t count)
 static void hostile_markup_takes_linear_time(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"<a",      "<",    "<a href=\"", "<!--", "<!",       "<script>", "<div>",     "&",
-                                         "<a href=", "</a>", "<p title='", "<x ",  "&#",       "<pre>",    "<a href=x>", "</"};
+    static const char *const pieces[] = {"<a",    "<",     "<a href=\"", "<!--", "<!",         "<script>",
+                                         "<div>", "&",     "<a href=",   "</a>", "<p title='", "<x ",
+                                         "&#",    "<pre>", "<a href=x>", "</"};
     for (size_t i = 0; i < countof(pieces); i++)
         assert_true(seconds_for(pieces[i], 100000) < 5);
 }
@@ -293,8 +303,9 @@ static void hostile_markup_takes_linear_time(void **state)
 static void random_markup_never_breaks(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"<", ">", "<a href=\"", "\"", "'", "=", "<p>", "</a>", "&amp;", "&#1;", "{{x}}", "{{{y}}}",
-                                         "text", " ", "\n", "<!--", "-->", "<script>", "</script>", "<li>", "\x01", "\x02", "\xc3"};
+    static const char *const pieces[] = {"<",     ">",        "<a href=\"", "\"",      "'",    "=",    "<p>", "</a>",
+                                         "&amp;", "&#1;",     "{{x}}",      "{{{y}}}", "text", " ",    "\n",  "<!--",
+                                         "-->",   "<script>", "</script>",  "<li>",    "\x01", "\x02", "\xc3"};
     uint64_t seed = 5;
     json_t *attributes = json_pack("{s:s}", "x", "<v>");
     struct template_values values = {.attributes = attributes};

@@ -1,4 +1,5 @@
-/* test_token.c - tokens: they come back, fit where they go, and nothing but what we made passes (failures.md row 27). */
+/* test_token.c - tokens: they come back, fit where they go, and nothing but what we made passes (failures.md row 27).
+ */
 #include "tests/unit/base/unit.h"
 
 #include "campaign/message/token.h"
@@ -19,7 +20,8 @@ static int close_key(void **state)
     return 0;
 }
 
-static const int64_t ids[] = {0, 1, 31, 255, 256, 65535, 65536, 10000000, INT64_C(1) << 32, INT64_C(1) << 56, INT64_MAX};
+static const int64_t ids[] = {0,        1, 31, 255, 256, 65535, 65536, 10000000, INT64_C(1) << 32, INT64_C(1) << 56,
+                              INT64_MAX};
 
 static void ids_come_back(void **state)
 {
@@ -36,7 +38,8 @@ static void ids_come_back(void **state)
                 assert_string_equal(text, again);
                 assert_true(strlen(text) <= TOKEN_MAX_BYTES && strlen(text) + strlen("bounce+") <= 64);
                 assert_int_equal(strspn(text, "abcdefghijklmnopqrstuvwxyz234567"), strlen(text));
-                assert_int_equal(token_parse(mac, (enum token_purpose)purpose, text, strlen(text), &campaign, &recipient), 0);
+                assert_int_equal(
+                    token_parse(mac, (enum token_purpose)purpose, text, strlen(text), &campaign, &recipient), 0);
                 assert_int_equal(campaign, ids[i]);
                 assert_int_equal(recipient, ids[j]);
             }
@@ -110,8 +113,10 @@ static void purposes_keys_and_pairs_do_not_mix(void **state)
         assert_int_equal(token_make(mac, (enum token_purpose)i, 5, 6, text[i]), 0);
     for (int i = 0; i < TOKEN_PURPOSE_COUNT; i++)
         for (int j = 0; j < TOKEN_PURPOSE_COUNT; j++) {
-            assert_int_equal(token_parse(mac, (enum token_purpose)j, text[i], strlen(text[i]), &campaign, &recipient), i != j);
-            assert_int_equal(token_parse(other, (enum token_purpose)j, text[i], strlen(text[i]), &campaign, &recipient), 1);
+            assert_int_equal(token_parse(mac, (enum token_purpose)j, text[i], strlen(text[i]), &campaign, &recipient),
+                             i != j);
+            assert_int_equal(token_parse(other, (enum token_purpose)j, text[i], strlen(text[i]), &campaign, &recipient),
+                             1);
         }
     /* The MAC of one pair under the ids of another. */
     char a[TOKEN_MAX_BYTES + 1];

@@ -1,6 +1,6 @@
 /*
- * bench_sign.c - signatures a second of one thread, RSA-2048, 10 KB messages; beside it the bare private-key operation as `openssl speed rsa2048` measures it. Not
- * part of the test suite.
+ * bench_sign.c - signatures a second of one thread, RSA-2048, 10 KB messages; beside it the bare private-key operation
+ * as `openssl speed rsa2048` measures it. Not part of the test suite.
  *
  *     bench_sign [SECONDS]
  */
@@ -15,11 +15,14 @@ static double seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static const char header[] =
-    "Date: Mon, 23 Nov 2026 17:25:09 +0000\r\nTo: someone.with.a.name@example.net\r\nSubject: Our offers of the week, just for you\r\n"
-    "Message-ID: <knksaeh5u4zt4qn5r3p3vq7i2q4x7d6e2a@example.com>\r\nList-Unsubscribe: <https://mail.example.com/u/knksaeh5u4zt4qn5r3p3vq7i2q4x>\r\n"
-    "From: Example News <news@example.com>\r\nReply-To: help@example.com\r\nList-Id: News <news.example.com>\r\nFeedback-ID: 1:news:bulk:example.com\r\n"
-    "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\nMIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=\"=_posthaste_1\"\r\n";
+static const char header[] = "Date: Mon, 23 Nov 2026 17:25:09 +0000\r\nTo: someone.with.a.name@example.net\r\nSubject: "
+                             "Our offers of the week, just for you\r\n"
+                             "Message-ID: <knksaeh5u4zt4qn5r3p3vq7i2q4x7d6e2a@example.com>\r\nList-Unsubscribe: "
+                             "<https://mail.example.com/u/knksaeh5u4zt4qn5r3p3vq7i2q4x>\r\n"
+                             "From: Example News <news@example.com>\r\nReply-To: help@example.com\r\nList-Id: News "
+                             "<news.example.com>\r\nFeedback-ID: 1:news:bulk:example.com\r\n"
+                             "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\nMIME-Version: 1.0\r\nContent-Type: "
+                             "multipart/alternative; boundary=\"=_posthaste_1\"\r\n";
 
 int main(int argc, char **argv)
 {
@@ -51,7 +54,8 @@ int main(int argc, char **argv)
         double t0 = seconds();
         for (int i = 0; i < 200; i++) {
             buffer_clear(&out);
-            if (dkim_signer_sign(signer, header, sizeof(header) - 1, body.data, body.len, 1700000000, 0, &out, &err) < 0)
+            if (dkim_signer_sign(signer, header, sizeof(header) - 1, body.data, body.len, 1700000000, 0, &out, &err) <
+                0)
                 return 1;
         }
         double t1 = seconds();

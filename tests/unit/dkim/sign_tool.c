@@ -2,11 +2,11 @@
  * sign_tool.c - signs messages for tests that are written in other languages.
  *
  *     sign_tool KEYFILE DOMAIN SELECTOR TIME        one message on standard input, the signed one on standard output
- *     sign_tool --frames KEYFILE DOMAIN SELECTOR TIME    any number, each as "LENGTH\n" and that many bytes, answered alike
- *     sign_tool --record KEYFILE                     the TXT value of the key
- *     sign_tool --generate                           a new private key
+ *     sign_tool --frames KEYFILE DOMAIN SELECTOR TIME    any number, each as "LENGTH\n" and that many bytes, answered
+ * alike sign_tool --record KEYFILE                     the TXT value of the key sign_tool --generate a new private key
  *
- * A message is header fields, an empty line and a body, with CRLF. Exit status 1 and a sentence when something cannot be done.
+ * A message is header fields, an empty line and a body, with CRLF. Exit status 1 and a sentence when something cannot
+ * be done.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -53,7 +53,8 @@ static int sign(struct dkim_signer *signer, const char *message, size_t len, int
         return error_set(err, -1, "the message has no empty line");
     size_t header_len = (size_t)(empty_line - message) + 2;
     buffer_clear(out);
-    int rc = dkim_signer_sign(signer, message, header_len, message + header_len + 2, len - header_len - 2, now_s, 0, out, err);
+    int rc = dkim_signer_sign(signer, message, header_len, message + header_len + 2, len - header_len - 2, now_s, 0,
+                              out, err);
     buffer_append(out, message, len);
     return rc;
 }

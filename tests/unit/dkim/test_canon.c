@@ -1,6 +1,6 @@
 /*
- * test_canon.c - relaxed canonicalisation: the examples of RFC 6376 section 3.4.5, every kind of line end and white space, and a property
- * test of the fast scanner against a plain reading of the RFC's rules.
+ * test_canon.c - relaxed canonicalisation: the examples of RFC 6376 section 3.4.5, every kind of line end and white
+ * space, and a property test of the fast scanner against a plain reading of the RFC's rules.
  */
 #include "tests/unit/base/unit.h"
 
@@ -46,7 +46,7 @@ static void body_table(void **state)
         {"\ta", " a\r\n"},
         {"a\r\n\r\n\r\nb\r\n", "a\r\n\r\n\r\nb\r\n"},
         {"a \r\n \r\n b", "a\r\n\r\n b\r\n"},
-        {"a\rb", "a\rb\r\n"},   /* bare CR and LF are content */
+        {"a\rb", "a\rb\r\n"}, /* bare CR and LF are content */
         {"a \rb", "a \rb\r\n"},
         {"a \nb", "a \nb\r\n"},
         {"a\n\n", "a\n\n\r\n"},
@@ -61,7 +61,8 @@ static void body_table(void **state)
 static void body_hash_of_nothing(void **state)
 {
     (void)state;
-    /* Of the empty body in relaxed form, as RFC 6376 section 3.4.4 gives it: 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU= */
+    /* Of the empty body in relaxed form, as RFC 6376 section 3.4.4 gives it:
+     * 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU= */
     static const uint8_t expected[] = {0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14};
     uint8_t hash[32];
     assert_int_equal(dkim_body_hash("\r\n", 2, hash), 0);
@@ -128,8 +129,18 @@ static size_t plain_reading(const char *body, size_t len, char *out)
 static void scanner_agrees_with_plain_reading(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {" ", "\t", "\r\n", "\r\n", "a", "bcd", "  ", " \r\n", "\r", "\n",
-                                         "a long run of words with single spaces between them, over one block of the scanner"};
+    static const char *const pieces[] = {
+        " ",
+        "\t",
+        "\r\n",
+        "\r\n",
+        "a",
+        "bcd",
+        "  ",
+        " \r\n",
+        "\r",
+        "\n",
+        "a long run of words with single spaces between them, over one block of the scanner"};
     uint64_t seed = 7;
     for (int round = 0; round < 20000; round++) {
         char body[6000];

@@ -1,4 +1,5 @@
-/* test_digest.c - SHA-256 and HMAC-SHA-256 against published vectors (FIPS 180-4 examples, RFC 4231), comparison, randomness, threads. */
+/* test_digest.c - SHA-256 and HMAC-SHA-256 against published vectors (FIPS 180-4 examples, RFC 4231), comparison,
+ * randomness, threads. */
 #include "tests/unit/base/unit.h"
 
 #include <pthread.h>
@@ -45,8 +46,8 @@ static const struct vector {
     {0, "Jefe", 4, "what do ya want for nothing?", 0, 28,
      "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"},
     {0xaa, NULL, 20, NULL, 0xdd, 50, "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"},
-    {0, "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19", 25, NULL,
-     0xcd, 50, "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b"},
+    {0, "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19", 25,
+     NULL, 0xcd, 50, "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b"},
     {0x0c, NULL, 20, "Test With Truncation", 0, 20, "a3b6167473100ee06e0c796c2955552b"},
     {0xaa, NULL, 131, "Test Using Larger Than Block-Size Key - Hash Key First", 0, 54,
      "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"},

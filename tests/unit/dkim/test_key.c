@@ -122,8 +122,16 @@ static void signer_names_are_checked(void **state)
     static const struct {
         const char *domain, *selector;
     } cases[] = {
-        {"", "s"},         {"example.com", ""},    {"exa mple.com", "s"}, {"example.com; x=1", "s"}, {"example..com", "s"},
-        {".example", "s"}, {"example.com.", "s"},  {"example.com", "a;b"}, {"example.com", "a b"},   {"ex\r\nample.com", "s"},
+        {"", "s"},
+        {"example.com", ""},
+        {"exa mple.com", "s"},
+        {"example.com; x=1", "s"},
+        {"example..com", "s"},
+        {".example", "s"},
+        {"example.com.", "s"},
+        {"example.com", "a;b"},
+        {"example.com", "a b"},
+        {"ex\r\nample.com", "s"},
         {"example.com", "0123456789012345678901234567890123456789012345678901234567890123456789"},
     };
     struct dkim_key *key = load_key(make_ed25519());

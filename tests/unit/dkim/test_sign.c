@@ -1,6 +1,6 @@
 /*
- * test_sign.c - signatures, judged by libopendkim: messages of every shape verify, and whatever a forger changes makes them fail. dkimpy judges the same in
- * tests/e2e/test_dkim.py.
+ * test_sign.c - signatures, judged by libopendkim: messages of every shape verify, and whatever a forger changes makes
+ * them fail. dkimpy judges the same in tests/e2e/test_dkim.py.
  */
 #include "keys.h"
 
@@ -34,7 +34,8 @@ static int close_keys(void **state)
     return 0;
 }
 
-/* A body that does not end with CRLF gets one first, as SMTP has it: libopendkim does not add the one that RFC 6376 section 3.4.4 asks for. */
+/* A body that does not end with CRLF gets one first, as SMTP has it: libopendkim does not add the one that RFC 6376
+ * section 3.4.4 asks for. */
 static void sign_with(struct dkim_signer *signer, const char *header, const char *body_text, size_t text_len,
                       struct buffer *message)
 {
@@ -66,7 +67,8 @@ static void assert_check(const struct buffer *message, const char *record, int e
 static const char plain_header[] = "From: News <news@example.com>\r\nTo: a@example.net\r\nSubject: Hello\r\n"
                                    "Date: Mon, 23 Nov 2026 17:25:09 +0000\r\nMessage-ID: <1@example.com>\r\n";
 
-/* failures.md row 8: every body of at most six of CR, LF, dot, letter and space, its line ends made CRLF as the composer does. */
+/* failures.md row 8: every body of at most six of CR, LF, dot, letter and space, its line ends made CRLF as the
+ * composer does. */
 static void every_short_body_verifies(void **state)
 {
     (void)state;
@@ -107,8 +109,10 @@ static const struct {
     {"From: a@example.com\r\n", "no line end"},
     {"From: a@example.com\r\n", "\r\n\r\n"},
     {"FROM : a@example.com\r\nSUBJECT:x\r\nsubject: y\r\nTo:\t b@example.net \t\r\n", "body\r\n"},
-    {"From: a@example.com\r\nSubject: folded\r\n  over\r\n\tthree lines \r\nTo: b@example.net\r\n", " \t lead\r\nmid  dle \r\n\r\n"},
-    {"Received: from x\r\n by y; date\r\nFrom: a@example.com\r\nX-Own: 1\r\nCc: b@example.net\r\nCc: c@example.net\r\n", "x\r\n"},
+    {"From: a@example.com\r\nSubject: folded\r\n  over\r\n\tthree lines \r\nTo: b@example.net\r\n",
+     " \t lead\r\nmid  dle \r\n\r\n"},
+    {"Received: from x\r\n by y; date\r\nFrom: a@example.com\r\nX-Own: 1\r\nCc: b@example.net\r\nCc: c@example.net\r\n",
+     "x\r\n"},
     {"From: a@example.com\r\nSubject:\r\nTo:\r\n", "..\r\n.\r\n"},
     {"From: \"A, B: C\" <a@example.com>\r\nSender: s@example.com\r\nReply-To: r@example.com\r\nIn-Reply-To: <1@x>\r\n"
      "References: <1@x>\r\n <2@x>\r\nMIME-Version: 1.0\r\nContent-Type: text/plain;\r\n charset=utf-8\r\n"
@@ -165,7 +169,8 @@ static void table_verifies_ed25519(void **state)
 static void random_messages_verify(void **state)
 {
     (void)state;
-    static const char *const words[] = {"a", "word ", " ", "\t", "\r\n", "\r\n\r\n", "  ", ".", "=20\r\n", "\xc3\xa4", "From ", ":"};
+    static const char *const words[] = {"a",  "word ", " ",       "\t",       "\r\n",  "\r\n\r\n",
+                                        "  ", ".",     "=20\r\n", "\xc3\xa4", "From ", ":"};
     uint64_t seed = 42;
     struct buffer header = BUFFER_INIT(0);
     struct buffer body = BUFFER_INIT(0);
@@ -193,9 +198,11 @@ static void random_messages_verify(void **state)
 static void assert_change_fails(const char *find, const char *replacement)
 {
     static const char header[] =
-        "From: News <news@example.com>\r\nTo: a@example.net\r\nSubject: Hello\r\nDate: Mon, 23 Nov 2026 17:25:09 +0000\r\n"
+        "From: News <news@example.com>\r\nTo: a@example.net\r\nSubject: Hello\r\nDate: Mon, 23 Nov 2026 17:25:09 "
+        "+0000\r\n"
         "Message-ID: <1@example.com>\r\nReply-To: r@example.com\r\nMIME-Version: 1.0\r\nContent-Type: text/plain\r\n"
-        "Content-Transfer-Encoding: quoted-printable\r\nList-Id: <l.example.com>\r\nList-Unsubscribe: <https://e/u/1>\r\n"
+        "Content-Transfer-Encoding: quoted-printable\r\nList-Id: <l.example.com>\r\nList-Unsubscribe: "
+        "<https://e/u/1>\r\n"
         "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\nFeedback-ID: 1:2:3:4\r\n";
     static const char body[] = "The body.\r\nSecond line.\r\n";
     struct buffer message = BUFFER_INIT(0);
@@ -242,9 +249,12 @@ static void added_fields_are_found(void **state)
 {
     (void)state;
     static const char *const added[] = {
-        "From: evil@example.com\r\n",          "Subject: Buy\r\n",
-        "To: c@example.net\r\n",               "Date: Tue, 24 Nov 2026 17:25:09 +0000\r\n",
-        "Content-Type: text/html\r\n",         "List-Unsubscribe: <https://evil/>\r\n",
+        "From: evil@example.com\r\n",
+        "Subject: Buy\r\n",
+        "To: c@example.net\r\n",
+        "Date: Tue, 24 Nov 2026 17:25:09 +0000\r\n",
+        "Content-Type: text/html\r\n",
+        "List-Unsubscribe: <https://evil/>\r\n",
         "List-Unsubscribe-Post: evil=1\r\n",
     };
     for (size_t i = 0; i < countof(added); i++) {
@@ -263,8 +273,13 @@ static void field_is_well_formed(void **state)
     struct error err = {{0}};
     uint8_t hash[32];
     assert_int_equal(dkim_body_hash("x\r\n", 3, hash), 0);
-    assert_int_equal(dkim_signer_sign_hashed(rsa_signer, plain_header, strlen(plain_header), hash, 1700000000, 0, &field, &err), 0);
-    assert_true(strncmp(field.data, "DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed;\r\n\td=example.com; s=s1;\r\n\tt=1700000000;\r\n", 90) == 0);
+    assert_int_equal(
+        dkim_signer_sign_hashed(rsa_signer, plain_header, strlen(plain_header), hash, 1700000000, 0, &field, &err), 0);
+    assert_true(
+        strncmp(
+            field.data,
+            "DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed;\r\n\td=example.com; s=s1;\r\n\tt=1700000000;\r\n",
+            90) == 0);
     assert_null(strstr(field.data, "l="));
     assert_null(strstr(field.data, "x="));
     assert_non_null(strstr(field.data, "h=From:From:To:To:Subject:Subject:Date:Date:Message-ID:"));
@@ -314,7 +329,9 @@ static void bad_headers_are_refused(void **state)
         struct buffer out = BUFFER_INIT(0);
         struct error err = {{0}};
         buffer_append_str(&out, "kept");
-        assert_int_equal(dkim_signer_sign(rsa_signer, cases[i].header, strlen(cases[i].header), "", 0, now_s, 0, &out, &err), -EINVAL);
+        assert_int_equal(
+            dkim_signer_sign(rsa_signer, cases[i].header, strlen(cases[i].header), "", 0, now_s, 0, &out, &err),
+            -EINVAL);
         assert_string_equal(out.data, "kept");
         if (strstr(err.text, cases[i].why) == NULL)
             fail_msg("\"%s\" does not say \"%s\"", err.text, cases[i].why);
@@ -365,7 +382,8 @@ static void check_tells_the_cases_apart(void **state)
     assert_check(&twice, rsa_record.data, 1);
     /* Expired. */
     struct buffer old = BUFFER_INIT(0);
-    assert_int_equal(dkim_signer_sign(rsa_signer, plain_header, strlen(plain_header), "x\r\n", 3, 1000, 2000, &old, NULL), 0);
+    assert_int_equal(
+        dkim_signer_sign(rsa_signer, plain_header, strlen(plain_header), "x\r\n", 3, 1000, 2000, &old, NULL), 0);
     buffer_append(&old, unsigned_message.data, unsigned_message.len);
     assert_check(&old, rsa_record.data, 1);
     buffer_finish(&message);
@@ -387,20 +405,13 @@ static void many_signatures_from_one_signer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(table_verifies_rsa_1024),
-        cmocka_unit_test(table_verifies_rsa_2048),
-        cmocka_unit_test(table_verifies_rsa_4096),
-        cmocka_unit_test(table_verifies_ed25519),
-        cmocka_unit_test(random_messages_verify),
-        cmocka_unit_test(changes_are_found),
-        cmocka_unit_test(added_fields_are_found),
-        cmocka_unit_test(field_is_well_formed),
-        cmocka_unit_test(hashed_and_whole_agree),
-        cmocka_unit_test(bad_headers_are_refused),
-        cmocka_unit_test(full_output_is_an_error),
-        cmocka_unit_test(check_tells_the_cases_apart),
-        cmocka_unit_test(many_signatures_from_one_signer),
-        cmocka_unit_test(every_short_body_verifies),
+        cmocka_unit_test(table_verifies_rsa_1024),         cmocka_unit_test(table_verifies_rsa_2048),
+        cmocka_unit_test(table_verifies_rsa_4096),         cmocka_unit_test(table_verifies_ed25519),
+        cmocka_unit_test(random_messages_verify),          cmocka_unit_test(changes_are_found),
+        cmocka_unit_test(added_fields_are_found),          cmocka_unit_test(field_is_well_formed),
+        cmocka_unit_test(hashed_and_whole_agree),          cmocka_unit_test(bad_headers_are_refused),
+        cmocka_unit_test(full_output_is_an_error),         cmocka_unit_test(check_tells_the_cases_apart),
+        cmocka_unit_test(many_signatures_from_one_signer), cmocka_unit_test(every_short_body_verifies),
     };
     return cmocka_run_group_tests(tests, open_keys, close_keys);
 }

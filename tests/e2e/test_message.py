@@ -1,0 +1,219 @@
+"""Composed messages read by Python's e-mail parser and judged by dkimpy: what an author or a list puts in must come out where it belongs, and nowhere else."""
+
+import email
+import email.policy
+import itertools
+import json
+import os
+import random
+import re
+import subprocess
+import time
+from email.utils import parseaddr
+from pathlib import Path
+
+import dkim
+import pytest
+
+pytestmark = pytest.mark.sanitize
+
+
+def program(*parts):
+    build = os.environ.get("POSTHASTE_BUILD")
+    if not build:
+        raise RuntimeError("POSTHASTE_BUILD must name the build folder")
+    return str(Path(build, "tests", "unit", *parts))
+
+
+def compose_all(requests):
+    """One answer for each request, from one run of the tool."""
+    lines = "".join(json.dumps(request) + "\n" for request in requests)
+    done = subprocess.run([program("campaign", "compose_tool")], input=lines.encode(), capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr.decode()
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == len(requests)
+    return answers
+
+
+def request(spec=None, attributes=None, address="a@example.net", **more):
+    base = {"from": {"email": "news@example.com", "name": "Example"}, "subject": "Hi {{name}}",
+            "html": "<p>Hi {{name}}</p>\n<a href=\"{{link}}\">x</a>\n", "text": "Hi {{name}}\n{{link}}\n"}
+    base.update(spec or {})
+    out = {"spec": base, "campaign_id": 42, "lists": ["News"], "now_ms": 1795456970000,
+           "recipient": {"id": 7, "email": address, "attributes": attributes if attributes is not None else {}}}
+    out.update(more)
+    return out
+
+
+def wire(answer):
+    assert "error" not in answer, answer
+    return answer["message"].encode()
+
+
+def parsed(answer):
+    message = email.message_from_bytes(wire(answer), policy=email.policy.default)
+    assert not message.defects, message.defects
+    return message
+
+
+def check_wire(data):
+    """What every message must keep to, whatever went into it."""
+    assert b"\0" not in data and data.endswith(b"\r\n")
+    assert not re.search(rb"(?<!\r)\n|\r(?!\n)", data)
+    head, body = data.split(b"\r\n\r\n", 1)
+    assert all(len(line) <= 998 for line in data.split(b"\r\n"))
+    assert all(len(line) <= 76 for line in body.split(b"\r\n") if not line.startswith(b"Content-"))
+    for line in head.split(b"\r\n"):
+        assert re.match(rb"[!-9;-~]+:|[ \t]+\S", line), line
+    return re.findall(rb"^([!-9;-~]+):", head, re.M), body
+
+
+HOSTILE = ["\r\nBcc: x@example.com", "\n", "\r", "\0", "\u2028X-Evil: 1", "\u2029", "\u0085X-Evil: 1", "=?utf-8?B?DQpYOg==?=",
+           "=?utf-8?Q?=0D=0AX-Evil:_1?=", "\r\n\r\nbody", "\r\n.\r\nMAIL FROM:<>", "\r\n--=_posthaste_42--\r\n", "\x0b\x0c\x1c\x1d\x1e",
+           "</p></body>", "<script>alert(1)</script>", "\"><img src=x>", "{{link}}", "\U0001f600", "\u202e", " ", "", "a" * 1500, "é" * 700]
+
+
+def text_form(value):
+    """A value as it must read in a part: line ends are one line end, NUL is gone."""
+    return value.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def html_form(value):
+    for plain, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\"", "&quot;"), ("'", "&#39;"), ("`", "&#96;"), ("=", "&#61;")):
+        value = value.replace(plain, entity)
+    return value
+
+
+def header_form(value):
+    value = "".join(" " if ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" else c for c in value)
+    return value.strip(" ")
+
+
+def content(part):
+    """Decoded by the parser; its own line ends made LF."""
+    return part.get_payload(decode=True).decode("utf-8").replace("\r\n", "\n")
+
+
+def test_hostile_attributes_stay_in_their_place():
+    """failures.md rows 8 and 9: header fields and parts are the same for every value."""
+    pairs = list(itertools.product(HOSTILE, HOSTILE))
+    spec = {"headers": {"X-Own": "{{name}}"}}
+    answers = compose_all([request(spec, {"name": "v", "link": "v"})] + [request(spec, {"name": "n" + a + "m", "link": "l" + b}) for a, b in pairs])
+    names, _ = check_wire(wire(answers[0]))
+    for answer, (a, b) in zip(answers[1:], pairs):
+        data = wire(answer)
+        assert check_wire(data)[0] == names
+        assert answer["mail_from"] == answers[0]["mail_from"] and re.fullmatch(r"bounce\+[a-z2-7]{10,57}@example\.com", answer["mail_from"])
+        message = parsed(answer)
+        assert message.keys() == [n.decode() for n in names]
+        assert message["To"] == "a@example.net" and not answer["missing"]
+        if len(a) < 100:
+            assert str(message["Subject"]) == header_form("Hi n" + a + "m")
+            assert str(message["X-Own"]) == header_form("n" + a + "m")
+        text, html = message.iter_parts()
+        name, link = "n" + a + "m", "l" + b
+        # A CR at the end of a value and the line end behind it are one line end.
+        assert content(text) == text_form(f"Hi {name}\n{link}\n")
+        assert content(html) == text_form(f"<p>Hi {html_form(name)}</p>\n<a href=\"{html_form(link)}\">x</a>\n")
+
+
+def test_hostile_authors_are_refused_by_field():
+    evil = "x\r\nBcc: y"
+    specs = {"from.name": {"from": {"email": "a@example.com", "name": evil}}, "from.email": {"from": {"email": "a@example.com" + evil}},
+             "reply_to": {"reply_to": "a@example.com" + evil}, "subject": {"subject": evil}, "headers.X-A": {"headers": {"X-A": evil}},
+             "headers.Bcc": {"headers": {"Bcc": "x@example.com"}}, "headers.X:": {"headers": {"X:": "y"}}}
+    for (field, _), answer in zip(specs.items(), compose_all([request(spec) for spec in specs.values()])):
+        assert [problem["field"] for problem in answer["problems"]] == [field]
+
+
+def test_hostile_addresses_are_refused():
+    # An address is a C string: what stands behind a NUL does not exist.
+    hostile = [h for h in HOSTILE if h.strip(" ") and "\0" not in h]
+    addresses = ["a@example.net" + h for h in hostile] + [h + "@example.net" for h in hostile + [""] if "é" not in h and h not in ("\U0001f600", "\u202e")]
+    for answer, address in zip(compose_all([request(address=a) for a in addresses]), addresses):
+        if address in ("{{link}}@example.net",):  # braces are atom text, RFC 5322 section 3.2.3
+            assert str(parsed(answer)["To"]) == address
+        else:
+            assert "normal form" in answer.get("error", ""), address
+
+
+def test_hostile_names_of_lists_and_senders():
+    names = [h for h in HOSTILE if not re.search("[\0-\x1f\x7f]", h) and len(h) < 60]
+    answers = compose_all([request({"from": {"email": "news@example.com", "name": n}}, lists=["L" + n]) for n in names])
+    for answer, name in zip(answers, names):
+        check_wire(wire(answer))
+        message = parsed(answer)
+        assert parseaddr(str(message["From"]))[1] == "news@example.com"
+        if message["From"].addresses[0].display_name != header_form(name):
+            # The parser may keep or drop white space around encoded words.
+            assert message["From"].addresses[0].display_name.split() == header_form(name).split()
+        assert re.search(r"<[a-z0-9-]+\.example\.com>$", str(message["List-Id"]))
+        assert len(message.get_all("List-Id")) == 1
+
+
+def random_text(rng, lines):
+    words = ["word", "é", "€uro", "=", "==", ".", "..", " ", "  ", "\t", "From ", "\U0001f600", "a" * 80, "x" * 200, "<b>", "&"]
+    return "".join(rng.choice(words) + rng.choice(["", " ", "\n", "\n\n"] if lines else ["", " "]) for _ in range(rng.randrange(1, 60)))
+
+
+def test_random_content_comes_back():
+    rng = random.Random(4711)
+    specs = []
+    for _ in range(300):
+        text, html = random_text(rng, True), random_text(rng, True)
+        subject = random_text(rng, False).replace("\t", " ")[:500].strip(" ") or "s"
+        specs.append({"subject": subject, "text": text, "html": html})
+    for answer, spec in zip(compose_all([request(spec) for spec in specs]), specs):
+        check_wire(wire(answer))
+        message = parsed(answer)
+        assert str(message["Subject"]) == spec["subject"]
+        for part, given in zip(message.iter_parts(), (spec["text"], spec["html"])):
+            assert content(part) == given + ("" if given.endswith("\n") else "\n")
+
+
+def test_signed_messages_verify_in_dkimpy(tmp_path):
+    key = tmp_path / "key.pem"
+    sign_tool = program("dkim", "sign_tool")
+    key.write_bytes(subprocess.run([sign_tool, "--generate"], capture_output=True, check=True, timeout=60).stdout)
+    record = subprocess.run([sign_tool, "--record", key], capture_output=True, check=True, timeout=60).stdout
+    rng = random.Random(8)
+    requests = [request({"text": random_text(rng, True), "html": random_text(rng, True)},
+                        {"name": rng.choice(HOSTILE), "link": rng.choice(HOSTILE)}, key=key.read_text(), now_ms=int(time.time() * 1000))
+                for _ in range(100)]
+    for answer in compose_all(requests):
+        data = wire(answer)
+        assert data.startswith(b"DKIM-Signature: ")
+        assert dkim.verify(data, dnsfunc=lambda name, timeout=5: record)
+        assert not dkim.verify(data + b"appended\r\n", dnsfunc=lambda name, timeout=5: record)
+        assert not dkim.verify(data.replace(b"\r\nFrom:", b"\r\nFrom: evil@example.com\r\nFrom:", 1), dnsfunc=lambda name, timeout=5: record)
+
+
+def test_one_click_unsubscribe_fields():
+    """RFC 8058: an https URI, the Post field, both signed (test_dkim.py)."""
+    (answer,) = compose_all([request(public_url="https://mail.example.com/")])
+    message = parsed(answer)
+    assert re.fullmatch(r"<https://mail\.example\.com/u/[a-z2-7]+>", str(message["List-Unsubscribe"]))
+    assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert re.fullmatch(r"<[a-z2-7]+@example\.com>", str(message["Message-ID"]))
+    assert message["Feedback-ID"] == "42:news:bulk:example.com"
+
+
+def test_same_names_for_every_attempt():
+    first, again, other = compose_all([request({}, {"name": "a"}), request({}, {"name": "b"}, now_ms=1795556970000),
+                                       request({}, {"name": "a"}, campaign_id=43)])
+    for field in ("Message-ID", "List-Unsubscribe"):
+        assert parsed(first)[field] == parsed(again)[field] != parsed(other)[field]
+    assert first["mail_from"] == again["mail_from"] != other["mail_from"]
+
+
+def test_international_address():
+    (answer,) = compose_all([request(address="jörg@xn--bcher-kva.example")])
+    assert answer["smtputf8"] and answer["eight_bit"]
+    assert "To: jörg@xn--bcher-kva.example\r\n" in answer["message"]
+
+
+def test_bad_attributes_are_told():
+    bad = request()
+    bad["recipient"]["attributes"] = "{\"name\":"
+    (answer,) = compose_all([bad])
+    assert "attributes are not a JSON object" in answer["error"]

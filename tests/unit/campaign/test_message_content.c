@@ -1,0 +1,129 @@
+/*
+ * test_message_content.c - compiling a campaign's content: every fault of the spec is found, named by its field and
+ * told together with the others.
+ */
+#include "messages.h"
+
+#include <errno.h>
+
+static void faults_name_their_field(void **state)
+{
+    (void)state;
+#define REST "\"subject\":\"s\",\"text\":\"t\""
+#define FROM "\"from\":{\"email\":\"a@example.com\"}"
+    static const struct {
+        const char *spec, *field, *message;
+    } cases[] = {
+        {"{" REST "}", "from", "missing"},
+        {"{\"from\":\"a@example.com\"," REST "}", "from", "object"},
+        {"{\"from\":{}," REST "}", "from.email", "missing"},
+        {"{\"from\":{\"email\":5}," REST "}", "from.email", "must be a string"},
+        {"{\"from\":{\"email\":\"nobody\"}," REST "}", "from.email", "not an e-mail address"},
+        {"{\"from\":{\"email\":\"a@example.com\\r\\nBcc: b@example.com\"}," REST "}", "from.email",
+         "not an e-mail address"},
+        {"{\"from\":{\"email\":\"a@example.com\",\"nmae\":\"x\"}," REST "}", "from.nmae", "not a known field"},
+        {"{\"from\":{\"email\":\"a@example.com\",\"name\":1}," REST "}", "from.name", "must be a string"},
+        {"{\"from\":{\"email\":\"a@example.com\",\"name\":\"x\\ny\"}," REST "}", "from.name", "one line"},
+        {"{" FROM ",\"reply_to\":\"x\"," REST "}", "reply_to", "not an e-mail address"},
+        {"{" FROM ",\"reply_to\":[]," REST "}", "reply_to", "must be a string"},
+        {"{" FROM ",\"text\":\"t\"}", "subject", "missing"},
+        {"{" FROM ",\"subject\":\"\",\"text\":\"t\"}", "subject", "missing"},
+        {"{" FROM ",\"subject\":7,\"text\":\"t\"}", "subject", "must be a string"},
+        {"{" FROM ",\"subject\":\"a\\r\\nb\",\"text\":\"t\"}", "subject", "one line"},
+        {"{" FROM ",\"subject\":\"a\\u0000b\",\"text\":\"t\"}", "subject", "one line"},
+        {"{" FROM ",\"subject\":\"{{#x}}\",\"text\":\"t\"}", "subject", "line 1, column 1: sections"},
+        {"{" FROM ",\"subject\":\"s\"}", "html", "missing"},
+        {"{" FROM ",\"subject\":\"s\",\"html\":\"\",\"text\":\"\"}", "html", "missing"},
+        {"{" FROM ",\"subject\":\"s\",\"html\":true}", "html", "must be a string"},
+        {"{" FROM ",\"subject\":\"s\",\"html\":\"a\\nb {{x\"}", "html", "line 2, column 3"},
+        {"{" FROM ",\"subject\":\"s\",\"html\":\"h\",\"text\":\"{{}}\"}", "text", "line 1, column 1"},
+        {"{" FROM "," REST ",\"headers\":[]}", "headers", "object"},
+        {"{" FROM "," REST ",\"headers\":{\"X-A\":1}}", "headers.X-A", "must be a string"},
+        {"{" FROM "," REST ",\"headers\":{\"X-A\":\"a\\nb\"}}", "headers.X-A", "one line"},
+        {"{" FROM "," REST ",\"headers\":{\"X-A\":\"{{x\"}}", "headers.X-A", "line 1"},
+        {"{" FROM "," REST ",\"headers\":{\"X A\":\"x\"}}", "headers.X A", "not a header field name"},
+        {"{" FROM "," REST ",\"headers\":{\"X\\r\\nBcc\":\"x\"}}", "headers.X  Bcc", "not a header field name"},
+        {"{" FROM "," REST ",\"headers\":{\"subject\":\"x\"}}", "headers.subject", "cannot be set"},
+        {"{" FROM "," REST ",\"headers\":{\"Content-Type\":\"x\"}}", "headers.Content-Type", "cannot be set"},
+        {"{" FROM "," REST ",\"headers\":{\"X-A\":\"x\",\"x-a\":\"y\"}}", "headers.x-a", "twice"},
+        {"{" FROM "," REST ",\"tags\":\"x\"}", "tags", "array"},
+        {"{" FROM "," REST ",\"tags\":[1]}", "tags", "array"},
+    };
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct problem problem = {.count = 0};
+        struct error err = {{0}};
+        struct content *content = (struct content *)1;
+        if (compile(cases[i].spec, NULL, &content, &problem, &err) != -EINVAL)
+            fail_msg("passes: %s", cases[i].spec);
+        assert_null(content);
+        assert_string_not_equal(err.text, "");
+        if (problem.count != 1 || strcmp(problem.fields[0].field, cases[i].field) != 0 ||
+            strstr(problem.fields[0].message, cases[i].message) == NULL)
+            fail_msg("%s: %zu, %s: %s", cases[i].spec, problem.count, problem.fields[0].field,
+                     problem.fields[0].message);
+        assert_int_equal(compile(cases[i].spec, NULL, &content, NULL, NULL), -EINVAL);
+    }
+}
+
+static void every_fault_is_told_at_once(void **state)
+{
+    (void)state;
+    struct problem problem = {.count = 0};
+    struct content *content = NULL;
+    assert_int_equal(
+        compile("{\"from\":{\"email\":\"x\"},\"subject\":\"{{\",\"html\":\"{{\",\"text\":\"{{\",\"reply_to\":\"y\","
+                "\"headers\":{\"To\":\"z\"},\"tags\":5}",
+                NULL, &content, &problem, NULL),
+        -EINVAL);
+    assert_int_equal(problem.count, 7);
+    /* More than are kept: counted. */
+    json_t *spec = json_loads("{\"from\":{\"email\":\"a@example.com\"},\"subject\":\"s\",\"text\":\"t\"}", 0, NULL);
+    json_t *headers = json_object();
+    for (int i = 0; i < 100; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "Content-%d", i);
+        json_object_set_new(headers, name, json_string("x"));
+    }
+    json_object_set_new(spec, "headers", headers);
+    struct content_options options = {.spec = spec, .public_url = "https://e", .bounce_domain = ""};
+    problem.count = 0;
+    assert_int_equal(content_compile(&options, &content, &problem, NULL), -EINVAL);
+    assert_int_equal(problem.count, 100);
+    json_decref(spec);
+}
+
+static void configuration_faults_are_errors(void **state)
+{
+    (void)state;
+    json_t *spec = json_loads(BOTH, 0, NULL);
+    static const struct {
+        const char *url, *domain, *why;
+    } cases[] = {
+        {"", "", "public_url"},
+        {"///", "", "public_url"},
+        {"https://e/\r\nX: y", "", "public_url"},
+        {"https://e/<x>", "", "public_url"},
+        {"https://e", "not a domain", "bounce_domain"},
+    };
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct content_options options = {
+            .spec = spec, .public_url = cases[i].url, .bounce_domain = cases[i].domain, .mac = mac};
+        struct content *content = NULL;
+        struct problem problem = {.count = 0};
+        struct error err = {{0}};
+        assert_true(content_compile(&options, &content, &problem, &err) < 0);
+        assert_int_equal(problem.count, 0);
+        assert_non_null(strstr(err.text, cases[i].why));
+    }
+    json_decref(spec);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(faults_name_their_field),
+        cmocka_unit_test(every_fault_is_told_at_once),
+        cmocka_unit_test(configuration_faults_are_errors),
+    };
+    return cmocka_run_group_tests(tests, open_keys, close_keys);
+}
