@@ -113,7 +113,7 @@ static int begin_transaction(struct storage_import *import, struct error *err)
     return failed > 0 ? error_set(err, -ENOENT, "list %lld was deleted", (long long)import->list_id) : failed;
 }
 
-int import_begin(struct storage_import *import, struct error *err)
+int import_open(struct storage_import *import, struct error *err)
 {
     import->gentle = import->storage->server || storage_server_running(import->storage->data_dir);
     return begin_transaction(import, err);

@@ -77,7 +77,7 @@ int import_domains_flush(struct storage_import *import, struct error *err) ATTR_
 int import_rows(struct storage_import *import, struct error *err) ATTR_MUSTCHECK;
 
 /* Transactions. import_pause() ends one and begins the next when it has taken its time; a no-op otherwise. */
-int import_begin(struct storage_import *import, struct error *err) ATTR_MUSTCHECK;
+int import_open(struct storage_import *import, struct error *err) ATTR_MUSTCHECK;
 int import_commit(struct storage_import *import, struct error *err) ATTR_MUSTCHECK;
 int import_pause(struct storage_import *import, struct error *err) ATTR_MUSTCHECK;
 void import_rollback(struct storage_import *import);

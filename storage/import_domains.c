@@ -100,7 +100,7 @@ int import_domains(struct storage_import *import, struct error *err)
     if (failed)
         return failed < 0 ? failed : error_set(err, -EIO, "%s: has no totals", import->db->path);
     all += (int64_t)import->row_count;
-    failed = import_begin(import, err);
+    failed = import_open(import, err);
     size_t cursor = 0;
     for (struct import_domain *domain; !failed && (domain = hashmap_next(&import->domains, &cursor)) != NULL;) {
         int64_t size = domain->recipients + domain->added + domain->in_chunk;
@@ -120,7 +120,7 @@ int import_domains(struct storage_import *import, struct error *err)
 
 int import_domains_flush(struct storage_import *import, struct error *err)
 {
-    int failed = import_begin(import, err);
+    int failed = import_open(import, err);
     size_t cursor = 0;
     for (struct import_domain *domain; !failed && (domain = hashmap_next(&import->domains, &cursor)) != NULL;) {
         if (domain->added == 0)

@@ -267,7 +267,7 @@ static int take_group(struct storage_import *import, size_t *start, const struct
 
 int import_rows(struct storage_import *import, struct error *err)
 {
-    int failed = import_begin(import, err);
+    int failed = import_open(import, err);
     const struct import_row *batch[BATCH];
     size_t count = 0;
     for (size_t next = 0; !failed && (next < import->row_count || count > 0);) {

@@ -16,6 +16,7 @@
 
 #define DATABASE_NAME "posthaste.db"
 #define LOCK_NAME "serve.lock"
+#define RETRY_MS 1000
 
 /* `mkdir -p`, each new part for our eyes only. */
 static int make_directory(const char *path, struct error *err)
@@ -126,6 +127,7 @@ int storage_open(const struct storage_options *options, struct storage **out, st
     storage->lock_fd = -1;
     storage->server = options->server;
     storage->next_claim_id = 1;
+    storage->retry_ms = RETRY_MS;
     list_init(&storage->outcomes);
     list_init(&storage->calls);
     list_init(&storage->claims);

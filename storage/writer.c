@@ -16,7 +16,6 @@
 #include "base/log.h"
 #include "storage/writer.h"
 
-#define RETRY_MS 1000
 #define CLAIMS_PER_BATCH 32 /* of up to 1000 rows each: bounds the memory and the time of one transaction */
 
 struct call {
@@ -294,7 +293,7 @@ static void batch_failed(struct storage *storage, struct batch *batch, int faile
 /* Under the lock. While the disk fails nothing is tried more often than this, whoever asks. */
 static void wait_for_retry(struct storage *storage)
 {
-    int64_t deadline_us = clock_monotonic_us() + (int64_t)RETRY_MS * 1000;
+    int64_t deadline_us = clock_monotonic_us() + storage->retry_ms * 1000;
     while (!storage->closing && clock_monotonic_us() < deadline_us)
         wait_until(storage, deadline_us);
 }

@@ -29,6 +29,7 @@ struct storage {
     bool closing;
     bool unhealthy;
     struct error why; /* of the last failure */
+    int64_t retry_ms; /* from a failed commit to the next try: 1000; tests shorten it */
     struct db *spare; /* an import's connection, kept for the next import; NULL = none */
 
     /* The writer thread's own. */

@@ -1,0 +1,346 @@
+/*
+ * test_failure.c - full disks and failing ones: callers hear of it, outcomes wait, nothing is lost. And the group commit itself.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "storage/writer.h"
+#include "tests/unit/storage/faulty_vfs.h"
+#include "tests/unit/storage/support.h"
+
+#define RETRY_MS 20
+
+struct campaign {
+    struct fixture fixture;
+    int64_t list, id, lane;
+    struct storage_claim claim;
+    struct gate gate;
+};
+
+/* `count` recipients, all claimed. */
+static void campaign_open(struct campaign *campaign, int count)
+{
+    struct fixture *fixture = &campaign->fixture;
+    fixture_open(fixture, true);
+    fixture->storage->retry_ms = RETRY_MS;
+    campaign->list = make_list(fixture, "news");
+    import_range(fixture, campaign->list, "u", "a.test", 0, count);
+    campaign->id = make_campaign(fixture, &campaign->list, 1, NULL, 0);
+    launch(fixture, campaign->id);
+    assert_int_equal(lanes_of(fixture, campaign->id, &campaign->lane, 1), 1);
+    campaign->claim = (struct storage_claim){.campaign_id = campaign->id, .lane = campaign->lane, .max = count};
+    claim_wait(fixture->storage, &campaign->claim);
+    assert_int_equal(campaign->claim.job_count, count);
+    gate_init(&campaign->gate);
+}
+
+static void post(struct campaign *campaign, int from, int to)
+{
+    struct list records = LIST_INIT(records);
+    for (int i = from; i < to; i++)
+        list_append(&records, &make_outcome(&campaign->claim.jobs[i], DELIVERY_DELIVERED, &campaign->gate)->node);
+    storage_outcomes_post(campaign->fixture.storage, &records);
+}
+
+static void campaign_close(struct campaign *campaign)
+{
+    arena_finish(&campaign->claim.arena);
+    fixture_remove(&campaign->fixture);
+}
+
+static void a_full_disk_loses_nothing(void **state)
+{
+    (void)state;
+    struct campaign campaign;
+    campaign_open(&campaign, 100);
+    struct storage *storage = campaign.fixture.storage;
+    struct error err = {.text = ""}, why = {.text = ""};
+    assert_true(storage_healthy(storage, NULL));
+    faulty_vfs_fail(1, -1, SQLITE_FULL);
+    post(&campaign, 0, 60);
+    int64_t id;
+    assert_int_equal(storage_list_create(storage, "refused", "", &id, &err), -ENOSPC);
+    assert_non_null(strstr(err.text, "disk is full"));
+    assert_false(storage_healthy(storage, &why));
+    assert_non_null(strstr(why.text, "disk is full"));
+    struct storage_claim claim = {.campaign_id = campaign.id, .lane = campaign.lane, .max = 10};
+    claim_wait(storage, &claim);
+    assert_int_equal(claim.status, -ENOSPC);
+    assert_int_equal(claim.job_count, 0);
+    post(&campaign, 60, 100);
+    assert_int_equal(storage_list_create(storage, "refused", "", &id, &err), -ENOSPC);
+    assert_int_equal(campaign.gate.count, 0);
+    assert_states(&campaign.fixture, campaign.id, "audience=100 sending=100"); /* readers go on */
+    faulty_vfs_heal();
+    gate_wait(&campaign.gate, 100);
+    must(storage_list_create(storage, "accepted", "", &id, &err));
+    assert_true(storage_healthy(storage, &why));
+    assert_string_equal(why.text, "");
+    assert_states(&campaign.fixture, campaign.id, "audience=100 delivered=100");
+    assert_int_equal(sql_int(&campaign.fixture, "SELECT count(*) FROM list WHERE name = 'refused'"), 0);
+    assert_int_equal(sql_int(&campaign.fixture, "SELECT count(*) FROM claim"), 0);
+    campaign_close(&campaign);
+}
+
+/* The n-th write or sync fails, once; for n = 1 up to where nothing fails any more. As SQLite tests itself. */
+static void every_single_fault_is_survived(void **state)
+{
+    (void)state;
+    static const int codes[] = {SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC};
+    for (size_t c = 0; c < countof(codes); c++) {
+        int n = 1;
+        for (; n < 500; n++) {
+            struct campaign campaign;
+            campaign_open(&campaign, 30);
+            struct error err = {.text = ""};
+            int64_t id;
+            faulty_vfs_fail(n, 1, codes[c]);
+            post(&campaign, 0, 30);
+            int result = storage_list_create(campaign.fixture.storage, "other", "", &id, &err);
+            gate_wait(&campaign.gate, 30);
+            bool hit = atomic_load(&faulty_vfs.failed) > 0;
+            faulty_vfs_heal();
+            assert_int_equal(sql_int(&campaign.fixture, "SELECT count(*) FROM list WHERE name = 'other'"), result == 0);
+            if (result != 0)
+                must(storage_list_create(campaign.fixture.storage, "other", "", &id, &err));
+            assert_states(&campaign.fixture, campaign.id, "audience=30 delivered=30");
+            assert_int_equal(sql_int(&campaign.fixture, "SELECT count(*) FROM delivery"), 30);
+            campaign_close(&campaign);
+            if (!hit)
+                break;
+        }
+        assert_in_range(n, 2, 499);
+    }
+}
+
+static void order_note(struct storage_outcome *record)
+{
+    int64_t *last = record->context;
+    assure(record->recipient_id > *last);
+    *last = record->recipient_id;
+    free(record);
+}
+
+static void waiting_outcomes_keep_their_order(void **state)
+{
+    (void)state;
+    struct campaign campaign;
+    campaign_open(&campaign, 1000);
+    struct error err = {.text = ""};
+    int64_t last = 0, id;
+    faulty_vfs_fail(1, 3, SQLITE_IOERR_WRITE);
+    for (int i = 0; i < 1000; i++) {
+        struct list records = LIST_INIT(records);
+        struct storage_outcome *record = make_outcome(&campaign.claim.jobs[i], DELIVERY_DELIVERED, NULL);
+        record->done = order_note;
+        record->context = &last;
+        list_append(&records, &record->node);
+        storage_outcomes_post(campaign.fixture.storage, &records);
+    }
+    /* A call posted after them sees them all, once one gets through. */
+    while (storage_list_create(campaign.fixture.storage, "after", "", &id, &err) < 0)
+        ;
+    assert_int_equal(last, campaign.claim.jobs[999].recipient_id);
+    assert_states(&campaign.fixture, campaign.id, "audience=1000 delivered=1000");
+    faulty_vfs_heal();
+    campaign_close(&campaign);
+}
+
+/* Closing while the disk refuses: comes to an end, acknowledges nothing, and the next start finds the deliveries. */
+static void closing_on_a_dead_disk_ends(void **state)
+{
+    (void)state;
+    struct campaign campaign;
+    campaign_open(&campaign, 10);
+    struct error err = {.text = ""};
+    faulty_vfs_fail(1, -1, SQLITE_FULL);
+    struct storage_outcome *records[10];
+    struct list list = LIST_INIT(list);
+    for (int i = 0; i < 10; i++) {
+        records[i] = make_outcome(&campaign.claim.jobs[i], DELIVERY_DELIVERED, &campaign.gate);
+        list_append(&list, &records[i]->node);
+    }
+    storage_outcomes_post(campaign.fixture.storage, &list);
+    fixture_close(&campaign.fixture);
+    assert_int_equal(campaign.gate.count, 0);
+    for (int i = 0; i < 10; i++)
+        free(records[i]); /* never called back: still ours */
+    faulty_vfs_heal();
+    fixture_reopen(&campaign.fixture, true);
+    struct storage_recovery found;
+    must(storage_recover(campaign.fixture.storage, false, 5, &found, &err));
+    assert_int_equal(found.deliveries, 10);
+    assert_states(&campaign.fixture, campaign.id, "audience=10 deferred=10");
+    campaign_close(&campaign);
+}
+
+static void an_import_on_a_full_disk_says_so(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_open(&fixture, false);
+    struct error err = {.text = ""};
+    int64_t list = make_list(&fixture, "news");
+    struct storage_import *import;
+    must(storage_import_begin(fixture.storage, list, UPSERT_UPDATE, &import, &err));
+    for (int i = 0; i < 5000; i++) {
+        char email[64];
+        int len = snprintf(email, sizeof(email), "u%d@a.test", i);
+        must(storage_import_add(import, email, (size_t)len, "{}", 2, &err));
+    }
+    faulty_vfs_fail(1, -1, SQLITE_FULL);
+    struct upsert_counts counts;
+    assert_int_equal(storage_import_finish(import, false, &counts, &err), -ENOSPC);
+    assert_int_equal(counts.created, 0);
+    faulty_vfs_heal();
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM recipient"), 0);
+    assert_int_equal(import_range(&fixture, list, "u", "a.test", 0, 5000).created, 5000);
+    fixture_remove(&fixture);
+}
+
+/* The kernel's own limit: writes past it fail with EFBIG. */
+static void a_file_size_limit_is_a_full_disk(void **state)
+{
+    (void)state;
+    struct campaign campaign;
+    campaign_open(&campaign, 1000);
+    struct error err = {.text = ""};
+    int64_t database, wal, id;
+    struct rlimit before, tight;
+    assert_int_equal(storage_sizes(campaign.fixture.storage, &database, &wal), 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    tight = (struct rlimit){.rlim_cur = (rlim_t)wal + 8192, .rlim_max = before.rlim_max};
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+    post(&campaign, 0, 1000);
+    assert_true(storage_list_create(campaign.fixture.storage, "refused", "", &id, &err) < 0);
+    assert_false(storage_healthy(campaign.fixture.storage, NULL));
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    gate_wait(&campaign.gate, 1000);
+    signal(SIGXFSZ, handler);
+    assert_states(&campaign.fixture, campaign.id, "audience=1000 delivered=1000");
+    campaign_close(&campaign);
+}
+
+static void outcomes_share_their_syncs(void **state)
+{
+    (void)state;
+    struct campaign campaign;
+    campaign_open(&campaign, 1000);
+    int before = atomic_load(&faulty_vfs.wal_syncs);
+    for (int i = 0; i < 1000; i++)
+        post(&campaign, i, i + 1); /* one by one, as connections finish */
+    gate_wait(&campaign.gate, 1000);
+    assert_in_range(atomic_load(&faulty_vfs.wal_syncs) - before, 1, 200);
+    assert_states(&campaign.fixture, campaign.id, "audience=1000 delivered=1000");
+    campaign_close(&campaign);
+}
+
+struct caller {
+    struct fixture *fixture;
+    int number, failed;
+};
+
+static void *call_many(void *arg)
+{
+    struct caller *caller = arg;
+    for (int i = 0; i < 50; i++) {
+        struct error err = {.text = ""};
+        char name[32];
+        int64_t id;
+        uint8_t hash[32] = {7}; /* the same for all: refused by the database itself */
+        (void)snprintf(name, sizeof(name), "list %d.%d", caller->number, i);
+        caller->failed += storage_list_create(caller->fixture->storage, name, "", &id, &err) != 0;
+        caller->failed += storage_token_add(caller->fixture->storage, "twin", TOKEN_READ, hash, 1, &id, &err) >= 0;
+    }
+    return NULL;
+}
+
+/* One that breaks a constraint is undone alone; the others of its transaction stay. */
+static void a_refused_call_spares_its_batch(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_open(&fixture, false);
+    struct error err = {.text = ""};
+    uint8_t hash[32] = {7};
+    int64_t id;
+    must(storage_token_add(fixture.storage, "first", TOKEN_READ, hash, 1, &id, &err));
+    pthread_t threads[8];
+    struct caller callers[8];
+    for (int i = 0; i < 8; i++) {
+        callers[i] = (struct caller){.fixture = &fixture, .number = i};
+        assert_int_equal(pthread_create(&threads[i], NULL, call_many, &callers[i]), 0);
+    }
+    for (int i = 0; i < 8; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(callers[i].failed, 0);
+    }
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM list"), 400);
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM token"), 1);
+    assert_true(storage_healthy(fixture.storage, NULL));
+    fixture_remove(&fixture);
+}
+
+static atomic_int answered, claimed;
+
+static void note_claim(struct storage_claim *claim)
+{
+    assure(claim->status == 0 || (claim->status == -ECANCELED && claim->job_count == 0));
+    atomic_fetch_add(&answered, 1);
+    atomic_fetch_add(&claimed, claim->job_count);
+    arena_finish(&claim->arena);
+}
+
+/* Whatever was posted has its answer when storage_close() returns, and only what was answered with jobs is in flight. */
+static void closing_answers_claims(void **state)
+{
+    (void)state;
+    struct campaign campaign;
+    campaign_open(&campaign, 1000);
+    struct error err = {.text = ""};
+    struct fixture *fixture = &campaign.fixture;
+    arena_finish(&campaign.claim.arena);
+    import_range(fixture, campaign.list, "u", "b.test", 0, 1000);
+    int64_t second = make_campaign(fixture, &campaign.list, 1, NULL, 0), lanes[8];
+    launch(fixture, second);
+    int lane_count = lanes_of(fixture, second, lanes, 8);
+    static struct storage_claim claims[100];
+    for (int i = 0; i < 100; i++) {
+        claims[i] = (struct storage_claim){
+            .done = note_claim, .campaign_id = second, .lane = lanes[i % lane_count], .max = 10, .now_ms = 1};
+        storage_claim_post(fixture->storage, &claims[i]);
+    }
+    fixture_close(fixture);
+    assert_int_equal(atomic_load(&answered), 100);
+    fixture_reopen(fixture, true);
+    assert_int_equal(stats(fixture, second).states[DELIVERY_SENDING], atomic_load(&claimed));
+    struct storage_recovery found;
+    must(storage_recover(fixture->storage, false, 5, &found, &err));
+    assert_int_equal(found.deliveries, 1000 + atomic_load(&claimed));
+    storage_close(NULL);
+    fixture_remove(fixture);
+}
+
+int main(void)
+{
+    faulty_vfs_install();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_full_disk_loses_nothing),
+        cmocka_unit_test(every_single_fault_is_survived),
+        cmocka_unit_test(waiting_outcomes_keep_their_order),
+        cmocka_unit_test(closing_on_a_dead_disk_ends),
+        cmocka_unit_test(an_import_on_a_full_disk_says_so),
+        cmocka_unit_test(a_file_size_limit_is_a_full_disk),
+        cmocka_unit_test(outcomes_share_their_syncs),
+        cmocka_unit_test(a_refused_call_spares_its_batch),
+        cmocka_unit_test(closing_answers_claims),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
