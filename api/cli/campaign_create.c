@@ -140,7 +140,8 @@ static int post(struct cli *cli, const json_t *spec)
     const char *name = json_string_value(json_object_get(campaign, "name"));
     const char *status = json_string_value(json_object_get(campaign, "status"));
     long long id = json_integer_value(json_object_get(campaign, "id"));
-    out_line("campaign %lld \"%s\" was made and is %s", id, name != NULL ? name : "", status != NULL ? status : "?");
+    out_line("campaign %lld \"%s\" was made; it is %s%s", id, name != NULL ? name : "",
+             status != NULL && strcmp(status, "draft") == 0 ? "a " : "", status != NULL ? status : "?");
     if (status != NULL && strcmp(status, "draft") == 0)
         out_line("look at it: posthaste campaign preview %lld; send it: posthaste campaign launch %lld", id, id);
     else

@@ -127,7 +127,7 @@ static void mdoc_command(const struct cli_command *command)
 void cli_print_mdoc(const struct cli_command *commands, size_t count)
 {
     printf(".\\\" Made by `posthaste help --mdoc` from the table of commands.\n"
-           ".Dd $Mdocdate$\n.Dt POSTHASTE 1\n.Os\n.Sh NAME\n.Nm posthaste\n.Nd bulk e-mail engine\n"
+           ".Dd November 23, 2026\n.Dt POSTHASTE 1\n.Os\n.Sh NAME\n.Nm posthaste\n.Nd bulk e-mail engine\n"
            ".Sh SYNOPSIS\n.Nm posthaste\n.Op Fl c Ar FILE\n.Ar COMMAND\n.Op Ar options\n.Op Ar arguments\n"
            ".Sh DESCRIPTION\n"
            ".Nm\nholds recipient lists, schedules campaigns, renders and DKIM\\-signs each message, delivers it straight to the\n"

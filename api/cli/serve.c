@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@
 #include "api/routes/routes.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/str.h"
 
 struct server {
     struct app app;
@@ -69,10 +71,26 @@ static int open_database(struct server *server, const struct config *config, str
     return rc;
 }
 
-static int start(struct server *server, const struct config *config, struct error *err)
+/* With `listen` on port 0 the default of public_url could not know the port. */
+static int complete_public_url(struct server *server, struct config *config, struct error *err)
+{
+    size_t len = strlen(config->public_url);
+    if (config->listen_port != 0 || len < 2 || strcmp(config->public_url + len - 2, ":0") != 0)
+        return 0;
+    char *url = str_dup(server->url);
+    if (url == NULL)
+        return error_memory(err);
+    free(config->public_url);
+    config->public_url = url;
+    return 0;
+}
+
+static int start(struct server *server, struct config *config, struct error *err)
 {
     struct app *app = &server->app;
     int rc = http_listen(config, &server->listen_fd, server->url, err);
+    if (rc == 0)
+        rc = complete_public_url(server, config, err);
     if (rc == 0)
         rc = open_database(server, config, err);
     if (rc == 0)
@@ -115,7 +133,7 @@ int cli_serve(struct cli *cli)
     sigset_t signals;
     if (cli_open_config(cli) != CLI_DONE)
         return CLI_FAILED;
-    const struct config *config = cli->config;
+    struct config *config = cli->config;
     log_set_level(config->log_level);
     block_signals(&signals);
     struct server server = {.listen_fd = -1};
