@@ -111,12 +111,22 @@ def add_up(stats):
     return stats
 
 
-def run_to_end(server, campaign, timeout_s=90, until=("finished",)):
-    """Polls the statistics, which must add up each time, until the campaign has the status; returns the last ones."""
-    return harness.wait_until(lambda: (stats := add_up(server.stats(campaign)))["status"] in until and stats, timeout_s,
-                              "campaign %d to be %s" % (campaign, " or ".join(until)))
-
-
 def run_until(server, campaign, condition, what, timeout_s=60):
-    """Polls the statistics until condition(stats) is true."""
-    return harness.wait_until(lambda: (stats := add_up(server.stats(campaign))) and condition(stats) and stats, timeout_s, what)
+    """Polls the statistics, which must add up each time, until condition(stats) is true; returns those."""
+    last = None
+
+    def met():
+        nonlocal last
+        last = add_up(server.stats(campaign))
+        return condition(last)
+
+    try:
+        harness.wait_until(met, timeout_s, what)
+    except TimeoutError as late:
+        raise AssertionError("%s; the last statistics: %r" % (late, last)) from None
+    return last
+
+
+def run_to_end(server, campaign, timeout_s=90, until=("finished",)):
+    """run_until() the campaign has one of the statuses."""
+    return run_until(server, campaign, lambda stats: stats["status"] in until, "campaign %d to be %s" % (campaign, " or ".join(until)), timeout_s)

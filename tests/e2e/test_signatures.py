@@ -2,6 +2,7 @@
 import email
 import email.policy
 import re
+from html import unescape
 
 import dkim
 import pytest
@@ -18,7 +19,7 @@ TEXT = "Hello {{name}} from {{city}}\n.\n..\n\ttabs \n%s\nFrom here\n{{unsubscri
 def records(server):
     """name. -> TXT, as dkimpy asks."""
     found = {}
-    for domain in server.api.pages("/v1/domains"):
+    for domain in server.api.get("/v1/domains").json["data"]:
         for record in domain["dns"]:
             found[record["name"].encode() + b"."] = record["value"].encode()
     return found
@@ -81,7 +82,7 @@ def check_words(content, name):
     assert "<script>" not in html
     if name in ("Ann", "Jürgen", "李娜", "=1+2"):
         assert str(message["Subject"]) == name + ", hello"
-        assert "Hello %s from" % name in text and "Hello %s from" % name in html
+        assert "Hello %s from" % name in text and "Hello %s from" % name in unescape(html)
     if name == "{{city}}":
         assert "Hello {{city}} from" in text, "a value is not a template"
 
