@@ -107,6 +107,8 @@ static int compile_from(struct compile *compile)
     }
     size_t len = 0;
     const char *name = take_line(compile, from, "name", "from.name", NAME_MAX_BYTES, &len);
+    if (name != NULL && strstr(name, "{{") != NULL)
+        FAULT(compile, "from.name", "cannot hold tags: it is the same for all recipients");
     compile->content->from_name = str_dup(name != NULL ? name : "");
     if (compile->content->from_name == NULL)
         return error_memory(compile->err);

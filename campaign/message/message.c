@@ -127,6 +127,9 @@ static int parse_attributes(struct rendering *rendering, struct error *err)
         return 0;
     json_error_t why;
     rendering->attributes = json_loads(text, JSON_ALLOW_NUL, &why);
+    enum json_error_code code = rendering->attributes == NULL ? json_error_code(&why) : json_error_unknown;
+    if (rendering->attributes == NULL && (code == json_error_out_of_memory || code == json_error_unknown))
+        return error_memory(err);
     if (!json_is_object(rendering->attributes))
         return error_set(err, -EINVAL, "the recipient's attributes are not a JSON object%s%s",
                          rendering->attributes == NULL ? ": " : "", rendering->attributes == NULL ? why.text : "");
@@ -178,6 +181,9 @@ static int render_value(struct composer *composer, struct rendering *rendering, 
     struct buffer *value = &composer->value;
     buffer_clear(value);
     value->limit_bytes = VALUE_MAX_BYTES;
+    /* All that it may ever need at once, so that a failure behind it can only mean too large a value. */
+    if (buffer_reserve(value, VALUE_MAX_BYTES) < 0)
+        return error_memory(err);
     template_render(template, &rendering->values, TEMPLATE_PLAIN, value, &rendering->missing);
     if (value->failed)
         return error_set(err, -E2BIG, "a value for a header field is larger than %zu bytes", VALUE_MAX_BYTES);
@@ -335,15 +341,15 @@ int message_compose(struct composer *composer, const struct content *content, co
     return rc;
 }
 
+/* After the message itself was composed: the sizes are known to be within their limits. */
 static int render_text(struct rendering *rendering, const struct template *template, enum template_escape escape,
                        char **out, struct error *err)
 {
-    struct buffer text = BUFFER_INIT(CONTENT_PART_MAX_BYTES);
+    struct buffer text = BUFFER_INIT(0);
     if (template != NULL)
         template_render(template, &rendering->values, escape, &text, &rendering->missing);
     *out = buffer_steal(&text, NULL);
-    return *out != NULL ? 0
-                        : error_set(err, -E2BIG, "a rendered part is larger than %zu bytes", CONTENT_PART_MAX_BYTES);
+    return *out != NULL ? 0 : error_memory(err);
 }
 
 int message_preview(struct composer *composer, const struct content *content, const struct message_recipient *recipient,

@@ -24,6 +24,7 @@ static void faults_name_their_field(void **state)
         {"{\"from\":{\"email\":\"a@example.com\",\"nmae\":\"x\"}," REST "}", "from.nmae", "not a known field"},
         {"{\"from\":{\"email\":\"a@example.com\",\"name\":1}," REST "}", "from.name", "must be a string"},
         {"{\"from\":{\"email\":\"a@example.com\",\"name\":\"x\\ny\"}," REST "}", "from.name", "one line"},
+        {"{\"from\":{\"email\":\"a@example.com\",\"name\":\"for {{x}}\"}," REST "}", "from.name", "cannot hold tags"},
         {"{" FROM ",\"reply_to\":\"x\"," REST "}", "reply_to", "not an e-mail address"},
         {"{" FROM ",\"reply_to\":[]," REST "}", "reply_to", "must be a string"},
         {"{" FROM ",\"text\":\"t\"}", "subject", "missing"},
