@@ -1,6 +1,6 @@
 /*
- * access.c - tokens, sending domains and secrets. A token is found by the hash of its text, so how long the look-up takes tells
- * nothing that helps to guess one.
+ * access.c - tokens, sending domains and secrets. A token is found by the hash of its text, so how long the look-up
+ * takes tells nothing that helps to guess one.
  */
 #include <errno.h>
 #include <string.h>
@@ -67,8 +67,8 @@ static int used_run(struct storage *storage, void *arg, struct error *err)
 {
     const struct token_stamp *stamp = arg;
     struct db *db = &storage->db;
-    return one_row(db, db_run(db, err, "UPDATE token SET last_used = max(last_used, ?2) WHERE id = ?1",
-                              DB_I(stamp->id), DB_I(stamp->now_ms)));
+    return one_row(db, db_run(db, err, "UPDATE token SET last_used = max(last_used, ?2) WHERE id = ?1", DB_I(stamp->id),
+                              DB_I(stamp->now_ms)));
 }
 
 int storage_token_used(struct storage *storage, int64_t id, int64_t now_ms, struct error *err)
@@ -85,13 +85,14 @@ static int walk_tokens(struct db *db, sqlite3_stmt *rows, storage_token_cb *each
     int count = 0, more;
     while ((more = db_step(db, rows, err)) > 0) {
         int64_t scope = db_int(rows, 2);
-        struct storage_token token = {
-            .id = db_int(rows, 0),
-            .name = db_text(rows, 1),
-            .scope = scope == TOKEN_ADMIN ? TOKEN_ADMIN : scope == TOKEN_SEND ? TOKEN_SEND : TOKEN_READ,
-            .created_ms = db_int(rows, 3),
-            .last_used_ms = db_int(rows, 4),
-            .revoked_ms = db_int(rows, 5)};
+        struct storage_token token = {.id = db_int(rows, 0),
+                                      .name = db_text(rows, 1),
+                                      .scope = scope == TOKEN_ADMIN  ? TOKEN_ADMIN
+                                               : scope == TOKEN_SEND ? TOKEN_SEND
+                                                                     : TOKEN_READ,
+                                      .created_ms = db_int(rows, 3),
+                                      .last_used_ms = db_int(rows, 4),
+                                      .revoked_ms = db_int(rows, 5)};
         count++;
         if (each(context, &token) != 0) {
             db_end(rows);
@@ -107,9 +108,9 @@ int storage_token_check(struct storage_reader *reader, const uint8_t sha256[32],
                         struct error *err)
 {
     struct db *db = &reader->db;
-    int count = walk_tokens(
-        db, db_query(db, err, TOKEN_COLUMNS "WHERE sha256 = ? AND revoked = 0", DB_B(sha256, HASH_BYTES)), each,
-        context, err);
+    int count =
+        walk_tokens(db, db_query(db, err, TOKEN_COLUMNS "WHERE sha256 = ? AND revoked = 0", DB_B(sha256, HASH_BYTES)),
+                    each, context, err);
     return count < 0 ? count : count == 0 ? STORAGE_NOT_FOUND : 0;
 }
 
@@ -124,9 +125,9 @@ static int domain_add_run(struct storage *storage, void *arg, struct error *err)
 {
     const struct storage_domain *domain = arg;
     struct db *db = &storage->db;
-    int failed = db_run(db, err, "INSERT INTO sending_domain VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                        DB_T(domain->name), DB_T(domain->selector), DB_T(domain->key_file), DB_T(domain->dkim_record),
-                        DB_I(domain->created_ms));
+    int failed =
+        db_run(db, err, "INSERT INTO sending_domain VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", DB_T(domain->name),
+               DB_T(domain->selector), DB_T(domain->key_file), DB_T(domain->dkim_record), DB_I(domain->created_ms));
     return failed ? failed : db_changes(db) == 1 ? 0 : STORAGE_EXISTS;
 }
 

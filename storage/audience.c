@@ -1,9 +1,9 @@
 /*
  * audience.c - a k-way merge over member(list_id, lane, recipient_id).
  *
- * A member row knows when its present status began (`epoch`) and when its present or last active time began (`since`); that is enough to tell what it was
- * at any launch, except for one who left and came back with a launch in between each: such a one counts as joined anew, so
- * the older campaign passes it over.
+ * A member row knows when its present status began (`epoch`) and when its present or last active time began (`since`);
+ * that is enough to tell what it was at any launch, except for one who left and came back with a launch in between
+ * each: such a one counts as joined anew, so the older campaign passes it over.
  */
 #include <errno.h>
 
@@ -26,16 +26,16 @@ static int advance(struct audience *audience, struct audience_list *list, struct
         return more;
     }
     list->recipient_id = db_int(list->statement, 0);
-    list->verdict = judge(db_int(list->statement, 1), db_int(list->statement, 2), db_int(list->statement, 3),
-                          audience->epoch);
+    list->verdict =
+        judge(db_int(list->statement, 1), db_int(list->statement, 2), db_int(list->statement, 3), audience->epoch);
     return 0;
 }
 
 static int read_lists(struct audience *audience, int64_t campaign_id, int64_t ids[CAMPAIGN_LISTS_MAX],
                       struct error *err)
 {
-    sqlite3_stmt *rows = db_query(audience->db, err, "SELECT list_id, excluded FROM campaign_list WHERE campaign_id = ?",
-                                  DB_I(campaign_id));
+    sqlite3_stmt *rows = db_query(
+        audience->db, err, "SELECT list_id, excluded FROM campaign_list WHERE campaign_id = ?", DB_I(campaign_id));
     if (rows == NULL)
         return -EIO;
     int more;

@@ -1,9 +1,9 @@
 /*
  * campaigns.c - the life of a campaign: made, launched, paused, cancelled, finished.
  *
- * The launch freezes the audience by taking the current epoch and raising it; nobody is copied. One row per lane is made (a few
- * hundred at the most), which also fixes the set of lanes that must be worked off before the campaign is finished.
- * Whether a campaign may be launched at all (content, key, schedule) is campaign/'s to judge.
+ * The launch freezes the audience by taking the current epoch and raising it; nobody is copied. One row per lane is
+ * made (a few hundred at the most), which also fixes the set of lanes that must be worked off before the campaign is
+ * finished. Whether a campaign may be launched at all (content, key, schedule) is campaign/'s to judge.
  */
 #include <errno.h>
 #include <string.h>
@@ -133,13 +133,13 @@ static int launch(struct db *db, int64_t id, int64_t now_ms, struct error *err)
     if (!failed)
         failed = count_audience(db, id, epoch, &audience, err);
     if (!failed)
-        failed = db_run(db, err, "UPDATE campaign SET status = ?2, epoch = ?3, audience = ?4, launched = ?5 WHERE id = ?1",
-                        DB_I(id), DB_I(CAMPAIGN_RUNNING), DB_I(epoch), DB_I(audience), DB_I(now_ms));
+        failed =
+            db_run(db, err, "UPDATE campaign SET status = ?2, epoch = ?3, audience = ?4, launched = ?5 WHERE id = ?1",
+                   DB_I(id), DB_I(CAMPAIGN_RUNNING), DB_I(epoch), DB_I(audience), DB_I(now_ms));
     return failed > 0 ? error_set(err, -EIO, "%s: has no epoch", db->path) : failed;
 }
 
-#define SUM_OF_STATES                                                                                                  \
-    "(sending + delivered + deferred + bounced + failed + suppressed + cancelled + uncertain)"
+#define SUM_OF_STATES "(sending + delivered + deferred + bounced + failed + suppressed + cancelled + uncertain)"
 
 /* 0, STORAGE_WRONG_STATE = not yet. */
 static int finish(struct db *db, int64_t id, int64_t now_ms, struct error *err)
@@ -156,10 +156,11 @@ static int finish(struct db *db, int64_t id, int64_t now_ms, struct error *err)
 
 static int cancel(struct db *db, int64_t id, int64_t now_ms, struct error *err)
 {
-    return db_run(db, err,
-                  "UPDATE campaign SET status = ?2, finished = ?3, cancelled = cancelled + max(0, audience - " SUM_OF_STATES
-                  ") WHERE id = ?1",
-                  DB_I(id), DB_I(CAMPAIGN_CANCELLED), DB_I(now_ms));
+    return db_run(
+        db, err,
+        "UPDATE campaign SET status = ?2, finished = ?3, cancelled = cancelled + max(0, audience - " SUM_OF_STATES
+        ") WHERE id = ?1",
+        DB_I(id), DB_I(CAMPAIGN_CANCELLED), DB_I(now_ms));
 }
 
 struct move {
@@ -298,8 +299,9 @@ int storage_campaign_delete(struct storage *storage, int64_t id, struct error *e
 static int add_missing_run(struct storage *storage, void *arg, struct error *err)
 {
     const int64_t *values = arg;
-    int failed = db_run(&storage->db, err, "UPDATE campaign SET missing_attributes = missing_attributes + ?2 WHERE id = ?1",
-                        DB_I(values[0]), DB_I(values[1]));
+    int failed =
+        db_run(&storage->db, err, "UPDATE campaign SET missing_attributes = missing_attributes + ?2 WHERE id = ?1",
+               DB_I(values[0]), DB_I(values[1]));
     if (failed)
         return failed;
     return db_changes(&storage->db) == 1 ? 0 : STORAGE_NOT_FOUND;

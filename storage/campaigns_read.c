@@ -1,8 +1,8 @@
 /*
  * campaigns_read.c - campaigns, their counters and the minute totals, as people read them.
  *
- * `pending` is what the audience has more than the stored states have together; a campaign that is being finished or repaired can be a few
- * short for a moment, so it is never below zero.
+ * `pending` is what the audience has more than the stored states have together; a campaign that is being finished or
+ * repaired can be a few short for a moment, so it is never below zero.
  */
 #include <errno.h>
 #include <string.h>
@@ -123,8 +123,8 @@ static int walk(struct db *db, sqlite3_stmt *rows, storage_campaign_cb *each, vo
 int storage_campaign_get(struct storage_reader *reader, int64_t id, storage_campaign_cb *each, void *context,
                          struct error *err)
 {
-    int count = walk(&reader->db, db_query(&reader->db, err, CAMPAIGN_COLUMNS "WHERE c.id = ?", DB_I(id)), each,
-                     context, err);
+    int count =
+        walk(&reader->db, db_query(&reader->db, err, CAMPAIGN_COLUMNS "WHERE c.id = ?", DB_I(id)), each, context, err);
     return count < 0 ? count : count == 0 ? STORAGE_NOT_FOUND : 0;
 }
 
@@ -138,11 +138,11 @@ int storage_campaign_page(struct storage_reader *reader, int64_t before, int lim
         if (failed)
             return failed;
     }
-    int count = walk(db,
-                     db_query(db, err,
-                              CAMPAIGN_COLUMNS "WHERE c.id < ?1 AND ?2 >> c.status & 1 ORDER BY c.id DESC LIMIT ?3",
-                              DB_I(before == 0 ? INT64_MAX : before), DB_I(wanted), DB_I(MAX_OF(limit, 0))),
-                     each, context, err);
+    int count =
+        walk(db,
+             db_query(db, err, CAMPAIGN_COLUMNS "WHERE c.id < ?1 AND ?2 >> c.status & 1 ORDER BY c.id DESC LIMIT ?3",
+                      DB_I(before == 0 ? INT64_MAX : before), DB_I(wanted), DB_I(MAX_OF(limit, 0))),
+             each, context, err);
     return count < 0 ? count : 0;
 }
 

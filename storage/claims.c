@@ -1,9 +1,10 @@
 /*
  * claims.c - who next: the next members of a lane, or the deferred rows that are due.
  *
- * A claim is a range behind which the cursor has moved; its members get their delivery rows when they have outcomes. Those that may not be mailed
- * get theirs here, `suppressed`, so that nobody in the range is without an account. One claim looks at a bounded number of members:
- * a lane full of people who left is passed in steps, and only its true end is `lane_done`.
+ * A claim is a range behind which the cursor has moved; its members get their delivery rows when they have outcomes.
+ * Those that may not be mailed get theirs here, `suppressed`, so that nobody in the range is without an account. One
+ * claim looks at a bounded number of members: a lane full of people who left is passed in steps, and only its true end
+ * is `lane_done`.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -16,8 +17,8 @@
 #include "storage/writer.h"
 
 #define CLAIM_MAX 1000
-#define SCAN_MAX 5000                       /* members looked at by one claim */
-#define CLAIM_BYTES ((size_t)8 << 20)       /* a claim ends early when its jobs fill this */
+#define SCAN_MAX 5000                 /* members looked at by one claim */
+#define CLAIM_BYTES ((size_t)8 << 20) /* a claim ends early when its jobs fill this */
 #define CLAIM_ARENA_BYTES ((size_t)16 << 20)
 #define ATTRIBUTES_MAX_BYTES 65536
 
@@ -64,7 +65,8 @@ static int end_untried(struct db *db, const struct storage_claim *claim, int64_t
 static bool plausible(const char *email, const char *attributes)
 {
     size_t len = strnlen(email, ADDRESS_MAX_BYTES + 1);
-    if (len > ADDRESS_MAX_BYTES || attributes[0] != '{' || strnlen(attributes, ATTRIBUTES_MAX_BYTES + 1) > ATTRIBUTES_MAX_BYTES)
+    if (len > ADDRESS_MAX_BYTES || attributes[0] != '{' ||
+        strnlen(attributes, ATTRIBUTES_MAX_BYTES + 1) > ATTRIBUTES_MAX_BYTES)
         return false;
     for (size_t i = 0; i < len; i++) {
         if ((unsigned char)email[i] <= ' ' || email[i] == 0x7f)
@@ -126,8 +128,8 @@ static int scan_lane(struct db *db, struct storage_claim *claim, int64_t epoch, 
     if (failed)
         return failed;
     int more = 1;
-    for (int scanned = 0; more > 0 && scanned < SCAN_MAX && claim->job_count < claim->max &&
-                          claim->arena.used_bytes < CLAIM_BYTES;
+    for (int scanned = 0;
+         more > 0 && scanned < SCAN_MAX && claim->job_count < claim->max && claim->arena.used_bytes < CLAIM_BYTES;
          scanned++) {
         struct audience_member member;
         more = audience_next(&audience, &member, err);
@@ -178,9 +180,8 @@ static int record_range(struct storage *storage, struct storage_claim *claim, st
 static int claim_lane(struct storage *storage, struct storage_claim *claim, int64_t epoch, struct error *err)
 {
     struct db *db = &storage->db;
-    sqlite3_stmt *row =
-        db_query(db, err, "SELECT cursor, done FROM campaign_lane WHERE campaign_id = ? AND lane = ?",
-                 DB_I(claim->campaign_id), DB_I(claim->lane));
+    sqlite3_stmt *row = db_query(db, err, "SELECT cursor, done FROM campaign_lane WHERE campaign_id = ? AND lane = ?",
+                                 DB_I(claim->campaign_id), DB_I(claim->lane));
     int more = row == NULL ? -EIO : db_step(db, row, err);
     if (more < 0)
         return more;
@@ -211,9 +212,9 @@ static int claim_due_row(struct db *db, struct storage_claim *claim, sqlite3_stm
                          struct error *err)
 {
     bool suppressed = sqlite3_column_type(row, 6) != SQLITE_NULL, member = db_int(row, 7) != 0;
-    enum delivery_state state = suppressed || !member                              ? DELIVERY_SUPPRESSED
+    enum delivery_state state = suppressed || !member                         ? DELIVERY_SUPPRESSED
                                 : plausible(db_text(row, 4), db_text(row, 5)) ? DELIVERY_SENDING
-                                                                                   : DELIVERY_FAILED;
+                                                                              : DELIVERY_FAILED;
     int64_t id = db_int(row, 0);
     if (state != DELIVERY_SENDING) {
         tally->suppressed += state == DELIVERY_SUPPRESSED;
@@ -295,8 +296,8 @@ int claim_make(struct storage *storage, struct storage_claim *claim, struct erro
 {
     if (claim->max < 1 || claim->max > CLAIM_MAX)
         return error_set(err, -EINVAL, "a claim of %d rows", claim->max);
-    sqlite3_stmt *row = db_query(&storage->db, err, "SELECT status, epoch FROM campaign WHERE id = ?",
-                                 DB_I(claim->campaign_id));
+    sqlite3_stmt *row =
+        db_query(&storage->db, err, "SELECT status, epoch FROM campaign WHERE id = ?", DB_I(claim->campaign_id));
     int more = row == NULL ? -EIO : db_step(&storage->db, row, err);
     if (more < 0)
         return more;

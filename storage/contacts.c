@@ -1,8 +1,8 @@
 /*
  * contacts.c - lists and recipients.
  *
- * A list disappears at once, its members follow in slices: until the last slice they are rows that nothing refers to, for list ids are
- * never given twice.
+ * A list disappears at once, its members follow in slices: until the last slice they are rows that nothing refers to,
+ * for list ids are never given twice.
  */
 #include <errno.h>
 #include <string.h>
@@ -105,9 +105,11 @@ static int delete_run(struct storage *storage, void *arg, struct error *err)
     if (db_changes(db) == 0)
         return STORAGE_NOT_FOUND;
     failed = db_run(db, err, "DELETE FROM list_lane WHERE list_id = ?", DB_I(id));
-    return failed ? failed : db_run(db, err, "DELETE FROM campaign_list WHERE list_id = ? AND campaign_id IN"
-                                             " (SELECT id FROM campaign WHERE status = 0)",
-                                    DB_I(id));
+    return failed ? failed
+                  : db_run(db, err,
+                           "DELETE FROM campaign_list WHERE list_id = ? AND campaign_id IN"
+                           " (SELECT id FROM campaign WHERE status = 0)",
+                           DB_I(id));
 }
 
 /* 0 = there may be more, STORAGE_NOT_FOUND = all gone. */
@@ -172,8 +174,7 @@ static int walk_lists(struct db *db, sqlite3_stmt *rows, storage_list_cb *each, 
     return more < 0 ? more : count;
 }
 
-int storage_list_get(struct storage_reader *reader, int64_t id, storage_list_cb *each, void *context,
-                     struct error *err)
+int storage_list_get(struct storage_reader *reader, int64_t id, storage_list_cb *each, void *context, struct error *err)
 {
     int count = walk_lists(&reader->db, db_query(&reader->db, err, LIST_COLUMNS "WHERE l.id = ?", DB_I(id)), each,
                            context, err);
@@ -189,10 +190,9 @@ int storage_list_page(struct storage_reader *reader, int64_t after, int limit, s
         if (failed)
             return failed;
     }
-    int count = walk_lists(db,
-                           db_query(db, err, LIST_COLUMNS "WHERE l.id > ? ORDER BY l.id LIMIT ?", DB_I(after),
-                                    DB_I(MAX_OF(limit, 0))),
-                           each, context, err);
+    int count = walk_lists(
+        db, db_query(db, err, LIST_COLUMNS "WHERE l.id > ? ORDER BY l.id LIMIT ?", DB_I(after), DB_I(MAX_OF(limit, 0))),
+        each, context, err);
     return count < 0 ? count : 0;
 }
 

@@ -1,10 +1,12 @@
 /*
  * db.c - one SQLite connection: opening with our pragmas, the statement cache, binding, stepping, errors.
  *
- * The busy handler naps 1 ms at a time instead of SQLite's growing steps (up to 100 ms): an import in another process leaves the
- * lock free for a few milliseconds between its transactions, and whoever sleeps longer than that gap may never get in.
+ * The busy handler naps 1 ms at a time instead of SQLite's growing steps (up to 100 ms): an import in another process
+ * leaves the lock free for a few milliseconds between its transactions, and whoever sleeps longer than that gap may
+ * never get in.
  *
- * Success of db_open() means that the file is a database and its pragmas hold; it says nothing about the schema (migrate.c).
+ * Success of db_open() means that the file is a database and its pragmas hold; it says nothing about the schema
+ * (migrate.c).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,13 +20,15 @@
 
 #define BUSY_LIMIT_MS 10000
 
-static const char writer_pragmas[] = "PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=4000;"
-                                     "PRAGMA journal_size_limit=67108864;";
-static const char import_pragmas[] = "PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=4000;"
-                                     "PRAGMA journal_size_limit=67108864;";
+static const char writer_pragmas[] =
+    "PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=4000;"
+    "PRAGMA journal_size_limit=67108864;";
+static const char import_pragmas[] =
+    "PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=4000;"
+    "PRAGMA journal_size_limit=67108864;";
 static const char reader_pragmas[] = "PRAGMA query_only=ON; PRAGMA cache_size=-4096;";
-/* secure_delete is on in Debian's build and would write zeroes over every freed cell; nothing here is secret from who can read the file.
- * Temporary b-trees stay in memory, so that a page never needs a writable /tmp. */
+/* secure_delete is on in Debian's build and would write zeroes over every freed cell; nothing here is secret from who
+ * can read the file. Temporary b-trees stay in memory, so that a page never needs a writable /tmp. */
 static const char common_pragmas[] = "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; PRAGMA secure_delete=OFF;"
                                      "PRAGMA foreign_keys=OFF; PRAGMA temp_store=MEMORY;";
 
@@ -41,9 +45,8 @@ static int nap(void *context, int calls)
 int db_failure(struct db *db, int code, struct error *err)
 {
     const char *path = db->path != NULL ? db->path : "database";
-    const char *text = db->handle != NULL && sqlite3_errcode(db->handle) == (code & 0xff)
-                           ? sqlite3_errmsg(db->handle)
-                           : sqlite3_errstr(code);
+    const char *text = db->handle != NULL && sqlite3_errcode(db->handle) == (code & 0xff) ? sqlite3_errmsg(db->handle)
+                                                                                          : sqlite3_errstr(code);
     int system_errno = db->handle != NULL ? sqlite3_system_errno(db->handle) : 0;
     switch (code & 0xff) {
     case SQLITE_FULL:
@@ -77,8 +80,8 @@ static int exec_waiting(struct db *db, const char *sql, struct error *err)
     }
 }
 
-/* The file is made before SQLite can make it, for its mode. O_EXCL: opening and closing an existing one here would drop the locks
- * that another connection of this process holds on it (POSIX). */
+/* The file is made before SQLite can make it, for its mode. O_EXCL: opening and closing an existing one here would drop
+ * the locks that another connection of this process holds on it (POSIX). */
 static int create_private(const char *path, struct error *err)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -168,8 +171,7 @@ static int bind_value(sqlite3_stmt *statement, int index, const struct db_value 
         return sqlite3_bind_null(statement, index);
     if (value->kind == DB_VALUE_BLOB)
         return sqlite3_bind_blob64(statement, index, value->bytes, (sqlite3_uint64)value->integer, SQLITE_STATIC);
-    sqlite3_uint64 len =
-        value->integer < 0 ? (sqlite3_uint64)strlen(value->bytes) : (sqlite3_uint64)value->integer;
+    sqlite3_uint64 len = value->integer < 0 ? (sqlite3_uint64)strlen(value->bytes) : (sqlite3_uint64)value->integer;
     return sqlite3_bind_text64(statement, index, value->bytes, len, SQLITE_STATIC, SQLITE_UTF8);
 }
 

@@ -1,8 +1,8 @@
 /*
  * db.h - one SQLite connection with its prepared statements; private to storage/.
  *
- * A thin layer: it binds, steps, turns SQLite's codes into -errno with a sentence, and keeps every statement prepared for the life of the
- * connection. SQL texts are literals (the cache is keyed by their address). One thread at a time.
+ * A thin layer: it binds, steps, turns SQLite's codes into -errno with a sentence, and keeps every statement prepared
+ * for the life of the connection. SQL texts are literals (the cache is keyed by their address). One thread at a time.
  * What a column holds is not trusted: a wrong type reads as 0 or "".
  */
 #ifndef POSTHASTE_STORAGE_DB_H
@@ -35,7 +35,8 @@ struct db {
 int db_open(struct db *db, const char *path, enum db_kind kind, struct error *err) ATTR_MUSTCHECK;
 void db_close(struct db *db); /* harmless on a zeroed one */
 
-/* A value to bind: DB_I(int64), DB_T(text or NULL), DB_N(bytes, len) = text, DB_B(bytes, len) = blob. Text must live until the statement ends. */
+/* A value to bind: DB_I(int64), DB_T(text or NULL), DB_N(bytes, len) = text, DB_B(bytes, len) = blob. Text must live
+ * until the statement ends. */
 struct db_value {
     enum { DB_VALUE_INT, DB_VALUE_TEXT, DB_VALUE_BLOB } kind;
     int64_t integer; /* or the length in bytes, -1 = terminated */
@@ -50,7 +51,8 @@ struct db_value {
 #define DB_VALUES(...) ((const struct db_value[]){DB_I(0), ##__VA_ARGS__})
 #define DB_VALUE_COUNT(...) countof(DB_VALUES(__VA_ARGS__))
 
-/* A statement with its values bound, to be stepped and ended with db_end(); NULL on failure. One that is in use is left alone, another is prepared. */
+/* A statement with its values bound, to be stepped and ended with db_end(); NULL on failure. One that is in use is left
+ * alone, another is prepared. */
 #define db_query(db, err, sql, ...) db_query_values(db, err, sql, DB_VALUES(__VA_ARGS__), DB_VALUE_COUNT(__VA_ARGS__))
 /* Runs to the end, ignoring rows: 0 or negative. */
 #define db_run(db, err, sql, ...) db_run_values(db, err, sql, DB_VALUES(__VA_ARGS__), DB_VALUE_COUNT(__VA_ARGS__))
@@ -69,14 +71,16 @@ int db_get_values(struct db *db, struct error *err, int64_t *out, const char *sq
 int db_step(struct db *db, sqlite3_stmt *statement, struct error *err) ATTR_MUSTCHECK;
 void db_end(sqlite3_stmt *statement); /* NULL allowed */
 
-/* The statement for `sql`, unbound, for the few places that bind by hand because they run a hundred thousand times a second. */
+/* The statement for `sql`, unbound, for the few places that bind by hand because they run a hundred thousand times a
+ * second. */
 sqlite3_stmt *db_prepare(struct db *db, const char *sql, struct error *err) ATTR_MUSTCHECK;
 
 int64_t db_changes(const struct db *db);
 int64_t db_last_id(const struct db *db);
 
 /* Transactions. db_rollback() never fails: what could not be rolled back explicitly was so by SQLite. */
-int db_begin(struct db *db, struct error *err) ATTR_MUSTCHECK; /* takes the write lock; waits up to 10 s for another process */
+int db_begin(struct db *db,
+             struct error *err) ATTR_MUSTCHECK; /* takes the write lock; waits up to 10 s for another process */
 int db_commit(struct db *db, struct error *err) ATTR_MUSTCHECK;
 void db_rollback(struct db *db);
 

@@ -1,9 +1,10 @@
 /*
  * deliveries.c - deliveries and attempts, as people read them.
  *
- * A page must cost its own rows. The planner, left to itself, would find a campaign's rows through an index that does not end in the row's id and
- * sort them all, so each query names its index (a test looks at the plans). Two pages can cost more: `delivered` rows where nearly
- * everything bounced, and one small domain in a huge campaign; both walk the campaign in order until the page is full.
+ * A page must cost its own rows. The planner, left to itself, would find a campaign's rows through an index that does
+ * not end in the row's id and sort them all, so each query names its index (a test looks at the plans). Two pages can
+ * cost more: `delivered` rows where nearly everything bounced, and one small domain in a huge campaign; both walk the
+ * campaign in order until the page is full.
  */
 #include <errno.h>
 #include <string.h>
@@ -125,15 +126,15 @@ int storage_delivery_by_recipient(struct storage_reader *reader, int64_t recipie
 int storage_delivery_attempts(struct storage_reader *reader, int64_t delivery_id, storage_delivery_cb *each,
                               void *context, struct error *err)
 {
-    sqlite3_stmt *rows = db_query(&reader->db, err,
-                                  COLUMNS("a", "d") "FROM (SELECT 0 AS newest, id AS n, state, uncertain, attempts,"
-                                                    " next_attempt, updated, code, stage, tls, duration, enhanced,"
-                                                    " reply, mx_host, source FROM attempt WHERE delivery_id = ?1"
-                                                    " UNION ALL SELECT 1, 0, state, uncertain, attempts, next_attempt,"
-                                                    " updated, code, stage, tls, duration, enhanced, reply, mx_host,"
-                                                    " source FROM delivery WHERE id = ?1 AND stage IS NOT NULL) a"
-                                                    " JOIN delivery d ON d.id = ?1" JOINED
-                                                    "ORDER BY a.newest, a.n LIMIT ?2",
-                                  DB_I(delivery_id), DB_I(PAGE_MAX));
+    sqlite3_stmt *rows =
+        db_query(&reader->db, err,
+                 COLUMNS("a", "d") "FROM (SELECT 0 AS newest, id AS n, state, uncertain, attempts,"
+                                   " next_attempt, updated, code, stage, tls, duration, enhanced,"
+                                   " reply, mx_host, source FROM attempt WHERE delivery_id = ?1"
+                                   " UNION ALL SELECT 1, 0, state, uncertain, attempts, next_attempt,"
+                                   " updated, code, stage, tls, duration, enhanced, reply, mx_host,"
+                                   " source FROM delivery WHERE id = ?1 AND stage IS NOT NULL) a"
+                                   " JOIN delivery d ON d.id = ?1" JOINED "ORDER BY a.newest, a.n LIMIT ?2",
+                 DB_I(delivery_id), DB_I(PAGE_MAX));
     return walk(&reader->db, rows, each, context, err);
 }

@@ -1,9 +1,10 @@
 /*
- * import.c - a bulk load: rows are gathered into chunks of fixed size, so memory does not grow with the file, and each chunk is sorted
- * and written in a row of transactions.
+ * import.c - a bulk load: rows are gathered into chunks of fixed size, so memory does not grow with the file, and each
+ * chunk is sorted and written in a row of transactions.
  *
- * While a server runs on the database a transaction lasts at most about 40 ms and is followed by a gap, in which the server's writer takes
- * its turn. Commits of a long load are not synced one by one; its last one is, and syncing the log once makes all before it durable too.
+ * While a server runs on the database a transaction lasts at most about 40 ms and is followed by a gap, in which the
+ * server's writer takes its turn. Commits of a long load are not synced one by one; its last one is, and syncing the
+ * log once makes all before it durable too.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -22,10 +23,10 @@
 #define MERGED_BYTES ((size_t)64 << 20)
 #define DOMAIN_BYTES ((size_t)256 << 20)
 #define ATTRIBUTES_MAX_BYTES ((size_t)65536)
-#define SLICE_ROWS 100000    /* of a transaction when nobody else is there */
-#define GENTLE_US 40000      /* of a transaction when a server runs */
+#define SLICE_ROWS 100000 /* of a transaction when nobody else is there */
+#define GENTLE_US 40000   /* of a transaction when a server runs */
 #define GENTLE_GAP_NS 4000000
-#define GENTLE_CHECK 4       /* batches of rows, or domains, between looks at the clock */
+#define GENTLE_CHECK 4 /* batches of rows, or domains, between looks at the clock */
 
 /* The connection is kept by the storage from one import to the next: opening one reads the schema anew. */
 static int take_connection(struct storage_import *import, struct error *err)
@@ -203,8 +204,8 @@ int import_pause(struct storage_import *import, struct error *err)
     return begin_transaction(import, err);
 }
 
-/* A load that fits into one chunk is synced as it goes; the chunks of a longer one are not. (Not through the statement cache: this pragma acts when
- * it is prepared, not when it is stepped.) */
+/* A load that fits into one chunk is synced as it goes; the chunks of a longer one are not. (Not through the statement
+ * cache: this pragma acts when it is prepared, not when it is stepped.) */
 static int set_sync(struct storage_import *import, bool full, struct error *err)
 {
     import->unsynced = !full;
@@ -292,10 +293,10 @@ int storage_import_add(struct storage_import *import, const char *email, size_t 
     memcpy(place + email_len, attributes_json, json_len);
     import->text_used += email_len + json_len;
     import->rows[import->row_count++] = (struct import_row){.email = place,
-                                                           .email_len = (uint16_t)email_len,
-                                                           .at = (uint16_t)at,
-                                                           .attributes = place + email_len,
-                                                           .attributes_len = (uint32_t)json_len};
+                                                            .email_len = (uint16_t)email_len,
+                                                            .at = (uint16_t)at,
+                                                            .attributes = place + email_len,
+                                                            .attributes_len = (uint32_t)json_len};
     return 0;
 }
 

@@ -1,7 +1,8 @@
 /*
  * import.h - the parts of a bulk load; private to storage/.
  *
- * import.c gathers rows into a chunk and runs it: sort (import_sort.c), domains and lanes (import_domains.c), rows (import_rows.c).
+ * import.c gathers rows into a chunk and runs it: sort (import_sort.c), domains and lanes (import_domains.c), rows
+ * (import_rows.c).
  */
 #ifndef POSTHASTE_STORAGE_IMPORT_H
 #define POSTHASTE_STORAGE_IMPORT_H
@@ -24,7 +25,7 @@ struct import_key {
 };
 
 struct import_domain {
-    int64_t id, lane; /* id 0: not stored yet */
+    int64_t id, lane;          /* id 0: not stored yet */
     int64_t recipients, added; /* as stored; made by this import since */
     int64_t in_chunk;          /* rows of the present chunk */
     size_t name_len;
@@ -42,7 +43,7 @@ struct storage_import {
     struct db *db;
     int64_t list_id;
     enum upsert_mode mode;
-    bool failed; /* nothing more is accepted */
+    bool failed;   /* nothing more is accepted */
     bool unsynced; /* something was committed with synchronous=NORMAL */
 
     char *text; /* TEXT_BYTES: addresses and attributes of the chunk */
@@ -61,17 +62,18 @@ struct storage_import {
     int64_t begun_us, now_ms, epoch, new_recipients;
     struct import_lane lanes[IMPORT_LANES]; /* open addressing by lane */
     size_t lane_count;
-    bool expect_known; /* the previous row was known already: a guess about the next */
+    bool expect_known;                 /* the previous row was known already: a guess about the next */
     struct upsert_counts slice, total; /* of this transaction; committed */
 };
 
-/* Fills `keys` with the rows' numbers in the order of their addresses, bytewise as SQLite compares; equal ones in the order in which they came.
- * Both arrays hold `count`. */
+/* Fills `keys` with the rows' numbers in the order of their addresses, bytewise as SQLite compares; equal ones in the
+ * order in which they came. Both arrays hold `count`. */
 void import_sort(const struct import_row *rows, struct import_key *keys, struct import_key *scratch, size_t count);
 
 /* Gives every row its domain, stores the unknown ones and lifts those that have grown big into lanes of their own. */
 int import_domains(struct storage_import *import, struct error *err) ATTR_MUSTCHECK;
-int import_domains_flush(struct storage_import *import, struct error *err) ATTR_MUSTCHECK; /* their `added` into the database; forgets them */
+int import_domains_flush(struct storage_import *import,
+                         struct error *err) ATTR_MUSTCHECK; /* their `added` into the database; forgets them */
 
 /* Writes the sorted rows. */
 int import_rows(struct storage_import *import, struct error *err) ATTR_MUSTCHECK;
@@ -81,6 +83,7 @@ int import_open(struct storage_import *import, struct error *err) ATTR_MUSTCHECK
 int import_commit(struct storage_import *import, struct error *err) ATTR_MUSTCHECK;
 int import_pause(struct storage_import *import, struct error *err) ATTR_MUSTCHECK;
 void import_rollback(struct storage_import *import);
-int import_lane_add(struct storage_import *import, int64_t lane, int active, int total, struct error *err) ATTR_MUSTCHECK;
+int import_lane_add(struct storage_import *import, int64_t lane, int active, int total,
+                    struct error *err) ATTR_MUSTCHECK;
 
 #endif

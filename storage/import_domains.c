@@ -1,8 +1,8 @@
 /*
  * import_domains.c - the domains of a chunk and the lanes of their new recipients.
  *
- * A domain gets a lane of its own once it has at least 64 recipients and at least 0.1% of all, the whole chunk counted in; the rest share four. Only
- * recipients made from then on lie in it: a recipient keeps its lane for life.
+ * A domain gets a lane of its own once it has at least 64 recipients and at least 0.1% of all, the whole chunk counted
+ * in; the rest share four. Only recipients made from then on lie in it: a recipient keeps its lane for life.
  */
 #include <errno.h>
 #include <string.h>

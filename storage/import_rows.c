@@ -1,9 +1,10 @@
 /*
  * import_rows.c - the sorted rows of a chunk into recipient and member, a batch at a time.
  *
- * Half of what a one-row statement costs is starting and ending it, so new rows go in 64 a statement. Whether rows are new is guessed from the
- * batch before: in a fresh list every INSERT succeeds and a SELECT in front of it would be a second walk down the same tree; in a re-import the
- * SELECT finds everything and a refused INSERT would be the waste. A wrong guess costs one look-up a row.
+ * Half of what a one-row statement costs is starting and ending it, so new rows go in 64 a statement. Whether rows are
+ * new is guessed from the batch before: in a fresh list every INSERT succeeds and a SELECT in front of it would be a
+ * second walk down the same tree; in a re-import the SELECT finds everything and a refused INSERT would be the waste. A
+ * wrong guess costs one look-up a row.
  */
 #include <errno.h>
 #include <string.h>
@@ -79,7 +80,8 @@ static int insert_members(struct storage_import *import, const struct member_row
     return failed;
 }
 
-/* Merges the row's attributes over the stored ones; stored text that is no JSON (a file somebody else wrote) gives way. */
+/* Merges the row's attributes over the stored ones; stored text that is no JSON (a file somebody else wrote) gives way.
+ */
 static int merge_stored(struct db *db, const struct import_row *row, struct known *known, int64_t now_ms,
                         struct error *err)
 {
@@ -117,8 +119,8 @@ static int look_up(struct storage_import *import, const struct import_row *row, 
                                             .since = db_int(found, 5),
                                             .joined_ms = db_int(found, 6)};
     const char *stored = db_text(found, 2);
-    bool same = import->mode == UPSERT_SKIP || (strlen(stored) == row->attributes_len &&
-                                                memcmp(stored, row->attributes, row->attributes_len) == 0);
+    bool same = import->mode == UPSERT_SKIP ||
+                (strlen(stored) == row->attributes_len && memcmp(stored, row->attributes, row->attributes_len) == 0);
     db_end(found);
     return same ? 0 : merge_stored(db, row, known, import->now_ms, err);
 }
@@ -221,9 +223,9 @@ static int merge_rows(struct storage_import *import, const struct import_row *ea
         memcmp(earlier->attributes, later->attributes, later->attributes_len) == 0)
         return 0;
     struct db *db = import->db;
-    sqlite3_stmt *merged = db_query(db, err, "SELECT json_patch(?1, ?2) AS merged, json_patch(?1, ?2) <> json(?1)",
-                                    DB_N(earlier->attributes, earlier->attributes_len),
-                                    DB_N(later->attributes, later->attributes_len));
+    sqlite3_stmt *merged =
+        db_query(db, err, "SELECT json_patch(?1, ?2) AS merged, json_patch(?1, ?2) <> json(?1)",
+                 DB_N(earlier->attributes, earlier->attributes_len), DB_N(later->attributes, later->attributes_len));
     int more = merged == NULL ? -EIO : db_step(db, merged, err);
     if (more <= 0)
         return more < 0 ? more : error_set(err, -EIO, "%s: json_patch gave nothing", db->path);

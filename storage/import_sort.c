@@ -1,9 +1,10 @@
 /*
  * import_sort.c - sorts a chunk by address.
  *
- * Random inserts into the index of addresses cost a page each once it has outgrown the cache (77,000 rows/s fall to 32,000 at ten
- * million); sorted ones touch each page once a chunk. Radix sort on eight bytes at a time, deeper only inside groups whose eight bytes
- * are equal: about a tenth of what qsort() with memcmp() takes. Stable, so that "the later row wins" can be told from the order.
+ * Random inserts into the index of addresses cost a page each once it has outgrown the cache (77,000 rows/s fall to
+ * 32,000 at ten million); sorted ones touch each page once a chunk. Radix sort on eight bytes at a time, deeper only
+ * inside groups whose eight bytes are equal: about a tenth of what qsort() with memcmp() takes. Stable, so that "the
+ * later row wins" can be told from the order.
  */
 #include <string.h>
 
@@ -11,7 +12,8 @@
 
 #define SMALL 24 /* below this insertion sort is faster than counting */
 
-/* The eight bytes from `depth` on as a big-endian number, zero-padded. No address holds a zero byte, so the pad sorts as the end does. */
+/* The eight bytes from `depth` on as a big-endian number, zero-padded. No address holds a zero byte, so the pad sorts
+ * as the end does. */
 static uint64_t key_at(const struct import_row *row, size_t depth)
 {
     uint64_t key = 0;

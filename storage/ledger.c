@@ -1,8 +1,8 @@
 /*
  * ledger.c - the sums of one transaction and the open claims.
  *
- * Success of ledger_flush() means written, not durable. The order within a transaction is: outcomes into the ledger, flush, then calls and
- * claims, which work on the rows directly.
+ * Success of ledger_flush() means written, not durable. The order within a transaction is: outcomes into the ledger,
+ * flush, then calls and claims, which work on the rows directly.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -94,13 +94,12 @@ static int flush_minutes(struct ledger_campaign *line, struct db *db, struct err
 {
     for (int i = 0; i < line->minute_count; i++) {
         const struct ledger_minute *minute = &line->minutes[i];
-        int failed =
-            db_run(db, err,
-                   "INSERT INTO tally VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-                   " delivered = delivered + excluded.delivered, deferred = deferred + excluded.deferred,"
-                   " bounced = bounced + excluded.bounced, failed = failed + excluded.failed",
-                   DB_I(line->id), DB_I(minute->minute_ms), DB_I(minute->delivered), DB_I(minute->deferred),
-                   DB_I(minute->bounced), DB_I(minute->failed));
+        int failed = db_run(db, err,
+                            "INSERT INTO tally VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                            " delivered = delivered + excluded.delivered, deferred = deferred + excluded.deferred,"
+                            " bounced = bounced + excluded.bounced, failed = failed + excluded.failed",
+                            DB_I(line->id), DB_I(minute->minute_ms), DB_I(minute->delivered), DB_I(minute->deferred),
+                            DB_I(minute->bounced), DB_I(minute->failed));
         if (failed)
             return failed;
     }

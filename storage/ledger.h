@@ -1,9 +1,9 @@
 /*
  * ledger.h - what the writer's transaction adds up in memory; private to storage/, writer thread only.
  *
- * A thousand outcomes of one campaign become one UPDATE of its counters. The ledger also knows how many members of each open claim have
- * no delivery row yet, so that the claim's row goes with its last outcome without counting in SQL. Nothing it holds is believed
- * before ledger_committed(): ledger_dropped() takes everything since the last commit back.
+ * A thousand outcomes of one campaign become one UPDATE of its counters. The ledger also knows how many members of each
+ * open claim have no delivery row yet, so that the claim's row goes with its last outcome without counting in SQL.
+ * Nothing it holds is believed before ledger_committed(): ledger_dropped() takes everything since the last commit back.
  */
 #ifndef POSTHASTE_STORAGE_LEDGER_H
 #define POSTHASTE_STORAGE_LEDGER_H
@@ -45,7 +45,8 @@ struct ledger {
 void ledger_init(struct ledger *ledger);
 void ledger_finish(struct ledger *ledger);
 
-/* The campaign's line, its status read from the database on first use. The pointer is good until the next call. NULL: failed. */
+/* The campaign's line, its status read from the database on first use. The pointer is good until the next call. NULL:
+ * failed. */
 struct ledger_campaign *ledger_campaign(struct ledger *ledger, struct db *db, int64_t id, struct error *err);
 /* Counts one attempt in its minute, for the campaign and for the total. */
 int ledger_minute(struct ledger *ledger, struct db *db, int64_t campaign_id, enum delivery_state state, int64_t at_ms,

@@ -1,8 +1,8 @@
 /*
  * members.c - memberships: their changes, unsubscribing, and the pages of a list.
  *
- * Members lie by lane, people read them by recipient. A page takes from each lane what could still be among the first `limit`
- * and stops at the first that cannot, so it costs about limit + lanes rows, whatever the size of the list.
+ * Members lie by lane, people read them by recipient. A page takes from each lane what could still be among the first
+ * `limit` and stops at the first that cannot, so it costs about limit + lanes rows, whatever the size of the list.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -223,7 +223,8 @@ static int page_lane(struct db *db, struct page *page, int64_t list_id, int64_t 
 
 static int page_fill(struct db *db, struct page *page, int64_t list_id, int64_t after, struct error *err)
 {
-    sqlite3_stmt *lanes = db_query(db, err, "SELECT lane FROM list_lane WHERE list_id = ? AND total > 0", DB_I(list_id));
+    sqlite3_stmt *lanes =
+        db_query(db, err, "SELECT lane FROM list_lane WHERE list_id = ? AND total > 0", DB_I(list_id));
     if (lanes == NULL)
         return -EIO;
     int more;
@@ -239,9 +240,7 @@ static int page_fill(struct db *db, struct page *page, int64_t list_id, int64_t 
 
 static enum member_status status_of(int64_t value)
 {
-    return value == MEMBER_ACTIVE        ? MEMBER_ACTIVE
-           : value == MEMBER_UNSUBSCRIBED ? MEMBER_UNSUBSCRIBED
-                                          : MEMBER_REMOVED;
+    return value == MEMBER_ACTIVE ? MEMBER_ACTIVE : value == MEMBER_UNSUBSCRIBED ? MEMBER_UNSUBSCRIBED : MEMBER_REMOVED;
 }
 
 static int page_show(struct db *db, const struct page *page, storage_member_cb *each, void *context, struct error *err)
@@ -277,8 +276,8 @@ int storage_member_page(struct storage_reader *reader, int64_t list_id, int64_t 
 {
     struct db *db = &reader->db;
     if (total != NULL) {
-        int failed = db_get(db, err, total, "SELECT coalesce(sum(total), 0) FROM list_lane WHERE list_id = ?",
-                            DB_I(list_id));
+        int failed =
+            db_get(db, err, total, "SELECT coalesce(sum(total), 0) FROM list_lane WHERE list_id = ?", DB_I(list_id));
         if (failed)
             return failed;
     }

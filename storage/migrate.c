@@ -1,8 +1,8 @@
 /*
  * migrate.c - from whatever version the file has to this program's, one numbered step at a time.
  *
- * The version is SQLite's user_version, which is part of the transaction. There is no way back: a newer file is refused, not read with
- * half an understanding.
+ * The version is SQLite's user_version, which is part of the transaction. There is no way back: a newer file is
+ * refused, not read with half an understanding.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -36,8 +36,9 @@ static int read_version(struct db *db, int64_t *version, struct error *err)
     if (failed)
         return failed;
     if (*version > storage_schema_version)
-        return error_set(err, -EINVAL, "%s: has version %lld, made by a newer posthaste; this one knows versions up to %d",
-                         db->path, (long long)*version, storage_schema_version);
+        return error_set(err, -EINVAL,
+                         "%s: has version %lld, made by a newer posthaste; this one knows versions up to %d", db->path,
+                         (long long)*version, storage_schema_version);
     return 0;
 }
 

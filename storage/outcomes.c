@@ -1,9 +1,10 @@
 /*
  * outcomes.c - one outcome becomes, or changes, one delivery row.
  *
- * A first outcome inserts the row (its claim covers it; nothing was there before). A later one, of a retry, updates it, and the attempt that the row held
- * moves to `attempt`. Whatever does not fit (a second outcome for a delivery that has ended, a recipient nobody claimed) changes
- * nothing and is logged: the counters can only ever move together with a row.
+ * A first outcome inserts the row (its claim covers it; nothing was there before). A later one, of a retry, updates it,
+ * and the attempt that the row held moves to `attempt`. Whatever does not fit (a second outcome for a delivery that has
+ * ended, a recipient nobody claimed) changes nothing and is logged: the counters can only ever move together with a
+ * row.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -44,35 +45,36 @@ static int run_bound(struct db *db, const char *sql, const struct storage_outcom
         return -EIO;
     const struct outcome *outcome = record->tried ? &record->outcome : &nothing;
     int failed = sqlite3_bind_int64(statement, 1, record->campaign_id) |
-                 sqlite3_bind_int64(statement, 2, record->recipient_id) |
-                 sqlite3_bind_int(statement, 3, (int)state) | sqlite3_bind_int(statement, 4, record->uncertain) |
+                 sqlite3_bind_int64(statement, 2, record->recipient_id) | sqlite3_bind_int(statement, 3, (int)state) |
+                 sqlite3_bind_int(statement, 4, record->uncertain) |
                  sqlite3_bind_int(statement, 5, MAX_OF(record->attempts, 0)) |
                  sqlite3_bind_int64(statement, 6, state == DELIVERY_DEFERRED ? record->next_attempt_ms : 0) |
                  sqlite3_bind_int64(statement, 7, ended_ms(record));
     if (sql != release_sql) {
-        failed |= sqlite3_bind_int(statement, 8, outcome->code) |
-                  (record->tried ? sqlite3_bind_int(statement, 9, (int)outcome->stage)
-                                 : sqlite3_bind_null(statement, 9)) |
-                  sqlite3_bind_int(statement, 10, outcome->tls) |
-                  sqlite3_bind_int64(statement, 11, outcome->duration_ms) |
-                  bind_text(statement, 12, outcome->enhanced, sizeof(outcome->enhanced)) |
-                  bind_text(statement, 13, outcome->text, sizeof(outcome->text)) |
-                  bind_text(statement, 14, outcome->mx_host, sizeof(outcome->mx_host)) |
-                  bind_text(statement, 15, outcome->source, sizeof(outcome->source));
+        failed |=
+            sqlite3_bind_int(statement, 8, outcome->code) |
+            (record->tried ? sqlite3_bind_int(statement, 9, (int)outcome->stage) : sqlite3_bind_null(statement, 9)) |
+            sqlite3_bind_int(statement, 10, outcome->tls) | sqlite3_bind_int64(statement, 11, outcome->duration_ms) |
+            bind_text(statement, 12, outcome->enhanced, sizeof(outcome->enhanced)) |
+            bind_text(statement, 13, outcome->text, sizeof(outcome->text)) |
+            bind_text(statement, 14, outcome->mx_host, sizeof(outcome->mx_host)) |
+            bind_text(statement, 15, outcome->source, sizeof(outcome->source));
     }
     assure(failed == 0); /* binding can only fail for a wrong index or size: our own bug */
     return db_step(db, statement, err);
 }
 
-/* Moves the attempt that the row holds out of the way of a new one. What it led to was a retry, whatever the row says now. */
+/* Moves the attempt that the row holds out of the way of a new one. What it led to was a retry, whatever the row says
+ * now. */
 static int keep_attempt(struct db *db, int64_t delivery_id, struct error *err)
 {
-    return db_run(db, err,
-                  "INSERT INTO attempt (delivery_id, state, uncertain, attempts, next_attempt, updated, code, stage, tls,"
-                  " duration, enhanced, reply, mx_host, source) SELECT id, iif(state = ?2, ?3, state), uncertain,"
-                  " attempts, next_attempt, updated, code, stage, tls, duration, enhanced, reply, mx_host, source"
-                  " FROM delivery WHERE id = ?1 AND stage IS NOT NULL",
-                  DB_I(delivery_id), DB_I(DELIVERY_SENDING), DB_I(DELIVERY_DEFERRED));
+    return db_run(
+        db, err,
+        "INSERT INTO attempt (delivery_id, state, uncertain, attempts, next_attempt, updated, code, stage, tls,"
+        " duration, enhanced, reply, mx_host, source) SELECT id, iif(state = ?2, ?3, state), uncertain,"
+        " attempts, next_attempt, updated, code, stage, tls, duration, enhanced, reply, mx_host, source"
+        " FROM delivery WHERE id = ?1 AND stage IS NOT NULL",
+        DB_I(delivery_id), DB_I(DELIVERY_SENDING), DB_I(DELIVERY_DEFERRED));
 }
 
 static void log_stray(const struct storage_outcome *record, const char *why)
@@ -87,9 +89,8 @@ static int update_row(struct storage *storage, struct ledger_campaign *line, con
                       enum delivery_state state, struct error *err)
 {
     struct db *db = &storage->db;
-    sqlite3_stmt *row =
-        db_query(db, err, "SELECT id, state FROM delivery WHERE recipient_id = ? AND campaign_id = ?",
-                 DB_I(record->recipient_id), DB_I(record->campaign_id));
+    sqlite3_stmt *row = db_query(db, err, "SELECT id, state FROM delivery WHERE recipient_id = ? AND campaign_id = ?",
+                                 DB_I(record->recipient_id), DB_I(record->campaign_id));
     int more = row == NULL ? -EIO : db_step(db, row, err);
     if (more <= 0) {
         if (more == 0)
@@ -116,10 +117,9 @@ static int update_row(struct storage *storage, struct ledger_campaign *line, con
 static int insert_row(struct storage *storage, struct ledger_campaign *line, const struct storage_outcome *record,
                       enum delivery_state state, struct error *err)
 {
-    struct open_claim *claim =
-        record->claim_id == 0
-            ? NULL
-            : ledger_claim(&storage->ledger, record->claim_id, record->campaign_id, record->recipient_id);
+    struct open_claim *claim = record->claim_id == 0 ? NULL
+                                                     : ledger_claim(&storage->ledger, record->claim_id,
+                                                                    record->campaign_id, record->recipient_id);
     if (claim == NULL || claim->settled == claim->remaining)
         return update_row(storage, line, record, state, err);
     int failed = run_bound(&storage->db, insert_sql, record, state, err);
@@ -140,11 +140,11 @@ static int suppress(struct storage *storage, const struct storage_outcome *recor
     (void)snprintf(origin, sizeof(origin), "campaign %lld: %u%s%.*s %.*s", (long long)record->campaign_id,
                    (unsigned)outcome->code, outcome->enhanced[0] != '\0' ? " " : "", (int)sizeof(outcome->enhanced) - 1,
                    outcome->enhanced, (int)sizeof(outcome->text) - 1, outcome->text);
-    int failed = db_run(&storage->db, err,
-                        "INSERT INTO suppression SELECT email, ?2, ?3, ?4 FROM recipient WHERE id = ?1"
-                        " ON CONFLICT DO NOTHING",
-                        DB_I(record->recipient_id), DB_T(record->suppress_reason), DB_T(origin),
-                        DB_I(ended_ms(record)));
+    int failed =
+        db_run(&storage->db, err,
+               "INSERT INTO suppression SELECT email, ?2, ?3, ?4 FROM recipient WHERE id = ?1"
+               " ON CONFLICT DO NOTHING",
+               DB_I(record->recipient_id), DB_T(record->suppress_reason), DB_T(origin), DB_I(ended_ms(record)));
     if (!failed)
         storage->ledger.suppressions += db_changes(&storage->db);
     return failed;

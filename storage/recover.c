@@ -1,8 +1,9 @@
 /*
  * recover.c - after a crash: whoever was in flight gets a row.
  *
- * In flight are the audience members of an open claim without a delivery row, and the retries that rest in `sending`. Whether their
- * messages went out is not known here, so they are flagged uncertain. All in one transaction: a crash in the middle of it starts over.
+ * In flight are the audience members of an open claim without a delivery row, and the retries that rest in `sending`.
+ * Whether their messages went out is not known here, so they are flagged uncertain. All in one transaction: a crash in
+ * the middle of it starts over.
  */
 #include <errno.h>
 
@@ -103,7 +104,8 @@ static int next_claim(struct db *db, struct lost_claim *claim, int64_t after, st
     return more;
 }
 
-/* Retries that were out, and then what the counter still says (members whose list is gone since a cancel): 1 = one campaign done. */
+/* Retries that were out, and then what the counter still says (members whose list is gone since a cancel): 1 = one
+ * campaign done. */
 static int recover_campaign(struct db *db, struct recovery *recovery, struct error *err)
 {
     sqlite3_stmt *row = db_query(db, err, "SELECT id, status, sending FROM campaign WHERE sending <> 0 LIMIT 1");
@@ -113,11 +115,11 @@ static int recover_campaign(struct db *db, struct recovery *recovery, struct err
     int64_t id = db_int(row, 0), status = db_int(row, 1), sending = db_int(row, 2);
     db_end(row);
     enum delivery_state state = state_after(recovery, status);
-    int failed = db_run(db, err,
-                        "UPDATE delivery SET state = ?2, uncertain = 1, next_attempt = ?3, updated = ?4"
-                        " WHERE campaign_id = ?1 AND state = 1 AND state <> 2",
-                        DB_I(id), DB_I(state), DB_I(state == DELIVERY_DEFERRED ? recovery->now_ms : 0),
-                        DB_I(recovery->now_ms));
+    int failed =
+        db_run(db, err,
+               "UPDATE delivery SET state = ?2, uncertain = 1, next_attempt = ?3, updated = ?4"
+               " WHERE campaign_id = ?1 AND state = 1 AND state <> 2",
+               DB_I(id), DB_I(state), DB_I(state == DELIVERY_DEFERRED ? recovery->now_ms : 0), DB_I(recovery->now_ms));
     if (failed)
         return failed;
     int64_t count = db_changes(db);
@@ -125,9 +127,11 @@ static int recover_campaign(struct db *db, struct recovery *recovery, struct err
     failed = move_counters(db, id, count, state, err);
     if (failed || count == sending)
         return failed ? failed : 1;
-    log_warn("storage", "campaign %lld recovery_difference deliveries=%lld", (long long)id, (long long)(sending - count));
-    failed = db_run(db, err, "UPDATE campaign SET sending = 0, cancelled = cancelled + iif(status = 5, ?2, 0) WHERE id = ?1",
-                    DB_I(id), DB_I(sending - count));
+    log_warn("storage", "campaign %lld recovery_difference deliveries=%lld", (long long)id,
+             (long long)(sending - count));
+    failed =
+        db_run(db, err, "UPDATE campaign SET sending = 0, cancelled = cancelled + iif(status = 5, ?2, 0) WHERE id = ?1",
+               DB_I(id), DB_I(sending - count));
     return failed ? failed : 1;
 }
 

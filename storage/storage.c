@@ -2,7 +2,8 @@
  * storage.c - opening and closing: the directory, the server's lock, the writer, the readers.
  *
  * The server's lock is an open-file-description lock: it can be asked about without being taken, so a command that
- * only wants to know whether a server runs can never be in the way of one that starts; and it ends with the process, whatever ends it.
+ * only wants to know whether a server runs can never be in the way of one that starts; and it ends with the process,
+ * whatever ends it.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -31,9 +31,9 @@ static int add_run(struct storage *storage, void *arg, struct error *err)
             return failed;
         items->added += db_changes(&storage->db);
     }
-    return items->added == 0 ? 0
-                             : db_run(&storage->db, err, "UPDATE meta SET suppressions = suppressions + ?",
-                                      DB_I(items->added));
+    return items->added == 0
+               ? 0
+               : db_run(&storage->db, err, "UPDATE meta SET suppressions = suppressions + ?", DB_I(items->added));
 }
 
 static int check(const struct storage_suppression *item, struct error *err)

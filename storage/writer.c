@@ -1,13 +1,13 @@
 /*
  * writer.c - group commit.
  *
- * Whatever arrives while one transaction is being synced becomes the next one, so the batch grows by itself with the load and with the
- * slowness of the disk. Outcomes alone wait up to STORAGE_COMMIT_MS for company, because nobody is held up by them; a
- * call or a claim is worked on at once and takes along the outcomes that lie there.
+ * Whatever arrives while one transaction is being synced becomes the next one, so the batch grows by itself with the
+ * load and with the slowness of the disk. Outcomes alone wait up to STORAGE_COMMIT_MS for company, because nobody is
+ * held up by them; a call or a claim is worked on at once and takes along the outcomes that lie there.
  *
- * When a transaction fails (disk full, I/O error, locked out), it is rolled back whole. Calls and claims are answered with the failure.
- * Outcomes go back to the head of their queue, in order, and are tried again once a second until the disk takes them: a message that
- * was sent is not forgotten. Success of a callback means durable.
+ * When a transaction fails (disk full, I/O error, locked out), it is rolled back whole. Calls and claims are answered
+ * with the failure. Outcomes go back to the head of their queue, in order, and are tried again once a second until the
+ * disk takes them: a message that was sent is not forgotten. Success of a callback means durable.
  */
 #include <errno.h>
 #include <time.h>

@@ -1,8 +1,9 @@
 /*
  * writer.h - the one thread that changes the database, and what it works on; private to storage/.
  *
- * Three queues: outcomes, calls (a caller waits) and claims. Within a transaction outcomes come first. A call or a claim is not
- * taken before the outcomes that were posted ahead of it, so whoever posts outcomes and then asks sees them counted.
+ * Three queues: outcomes, calls (a caller waits) and claims. Within a transaction outcomes come first. A call or a
+ * claim is not taken before the outcomes that were posted ahead of it, so whoever posts outcomes and then asks sees
+ * them counted.
  */
 #ifndef POSTHASTE_STORAGE_WRITER_H
 #define POSTHASTE_STORAGE_WRITER_H
@@ -42,7 +43,8 @@ struct storage_reader {
     struct db db;
 };
 
-/* A change that its caller waits for; runs on the writer thread inside a savepoint. A result other than 0 rolls it back, alone. */
+/* A change that its caller waits for; runs on the writer thread inside a savepoint. A result other than 0 rolls it
+ * back, alone. */
 typedef int storage_call_fn(struct storage *storage, void *arg, struct error *err);
 /* Posts, waits for the commit, returns the function's result or the commit's failure. Never from the writer thread. */
 int storage_call(struct storage *storage, storage_call_fn *run, void *arg, struct error *err) ATTR_MUSTCHECK;

@@ -1,6 +1,6 @@
 /*
- * faulty_vfs.c - see faulty_vfs.h. Every method but write, truncate and sync goes straight through to the real file, which lies behind
- * ours in the memory that SQLite gives.
+ * faulty_vfs.c - see faulty_vfs.h. Every method but write, truncate and sync goes straight through to the real file,
+ * which lies behind ours in the memory that SQLite gives.
  */
 #include <sqlite3.h>
 #include <stdbool.h>

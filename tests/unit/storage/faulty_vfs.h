@@ -7,10 +7,10 @@
 #include <stdatomic.h>
 
 struct faulty_vfs {
-    atomic_int fail_from; /* the n-th operation from now on fails; 0 = none */
-    atomic_int fail_count;/* how many fail from there, -1 = all */
-    atomic_int code;      /* with what: SQLITE_FULL, SQLITE_IOERR_WRITE, ... */
-    atomic_int failed;    /* how many did */
+    atomic_int fail_from;  /* the n-th operation from now on fails; 0 = none */
+    atomic_int fail_count; /* how many fail from there, -1 = all */
+    atomic_int code;       /* with what: SQLITE_FULL, SQLITE_IOERR_WRITE, ... */
+    atomic_int failed;     /* how many did */
     atomic_int wal_syncs;
 };
 extern struct faulty_vfs faulty_vfs;

@@ -81,8 +81,8 @@ struct upsert_counts import_one(struct fixture *fixture, int64_t list, const cha
     return counts;
 }
 
-struct upsert_counts import_range(struct fixture *fixture, int64_t list, const char *prefix, const char *domain, int from,
-                                  int to)
+struct upsert_counts import_range(struct fixture *fixture, int64_t list, const char *prefix, const char *domain,
+                                  int from, int to)
 {
     struct error err = {.text = ""};
     struct storage_import *import;

@@ -1,6 +1,6 @@
 /*
- * support.h - what the storage tests share: a database in a directory of its own, lists and campaigns made in one line, claims and
- * outcomes that are waited for. Every helper fails the test when the storage does.
+ * support.h - what the storage tests share: a database in a directory of its own, lists and campaigns made in one line,
+ * claims and outcomes that are waited for. Every helper fails the test when the storage does.
  */
 #ifndef POSTHASTE_TESTS_STORAGE_SUPPORT_H
 #define POSTHASTE_TESTS_STORAGE_SUPPORT_H
@@ -39,8 +39,8 @@ void make_dir(char out[64]); /* a new temporary directory */
 int64_t make_list(struct fixture *fixture, const char *name);
 struct upsert_counts import_one(struct fixture *fixture, int64_t list, const char *email, const char *json);
 /* PREFIX<from..to-1>@DOMAIN, attributes {"n":i}. */
-struct upsert_counts import_range(struct fixture *fixture, int64_t list, const char *prefix, const char *domain, int from,
-                                  int to);
+struct upsert_counts import_range(struct fixture *fixture, int64_t list, const char *prefix, const char *domain,
+                                  int from, int to);
 int64_t recipient_id(struct fixture *fixture, const char *email);
 
 int64_t make_campaign(struct fixture *fixture, const int64_t *lists, int list_count, const int64_t *excluded,
@@ -49,7 +49,8 @@ void launch(struct fixture *fixture, int64_t campaign);
 struct storage_campaign stats(struct fixture *fixture, int64_t campaign); /* without its texts */
 /* audience = sum of the states. */
 void assert_adds_up(const struct storage_campaign *campaign);
-void assert_states(struct fixture *fixture, int64_t campaign, const char *expected); /* "audience=3 pending=1 ..."; what is not named is 0 */
+void assert_states(struct fixture *fixture, int64_t campaign,
+                   const char *expected); /* "audience=3 pending=1 ..."; what is not named is 0 */
 
 /* Posts the claim and waits; the caller ends claim->arena. */
 void claim_wait(struct storage *storage, struct storage_claim *claim);

@@ -135,9 +135,9 @@ static void suppressions_page_in_order(void **state)
     int64_t states[DELIVERY_STATE_COUNT], recipients, lists, suppressions;
     must(storage_totals(fixture.reader, states, &recipients, &lists, &suppressions, &err));
     assert_int_equal(suppressions, 2);
-    assert_int_equal(storage_suppression_add(fixture.storage,
-                                             &(struct storage_suppression){.email = "", .reason = "manual"}, &err),
-                     -EINVAL);
+    assert_int_equal(
+        storage_suppression_add(fixture.storage, &(struct storage_suppression){.email = "", .reason = "manual"}, &err),
+        -EINVAL);
     fixture_remove(&fixture);
 }
 

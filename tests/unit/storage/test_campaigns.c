@@ -43,8 +43,8 @@ static void statuses_move_only_along_the_table(void **state)
     (void)state;
     static const char legal[CAMPAIGN_STATUS_COUNT][CAMPAIGN_STATUS_COUNT + 1] = {
         /*             to: d s r p f c */
-        [CAMPAIGN_DRAFT] = "=yy--y",    [CAMPAIGN_SCHEDULED] = "y=y--y", [CAMPAIGN_RUNNING] = "--=yyy",
-        [CAMPAIGN_PAUSED] = "--y=-y",   [CAMPAIGN_FINISHED] = "----=-",  [CAMPAIGN_CANCELLED] = "-----=",
+        [CAMPAIGN_DRAFT] = "=yy--y",  [CAMPAIGN_SCHEDULED] = "y=y--y", [CAMPAIGN_RUNNING] = "--=yyy",
+        [CAMPAIGN_PAUSED] = "--y=-y", [CAMPAIGN_FINISHED] = "----=-",  [CAMPAIGN_CANCELLED] = "-----=",
     };
     static const enum campaign_status way[CAMPAIGN_STATUS_COUNT][2] = {
         [CAMPAIGN_SCHEDULED] = {CAMPAIGN_SCHEDULED},
@@ -148,12 +148,13 @@ static void the_audience_is_frozen_at_the_launch(void **state)
     must(storage_member_set(fixture.storage, list, "u9@a.test", MEMBER_UNSUBSCRIBED, &err)); /* before: not in it */
     int64_t campaign = make_campaign(&fixture, &list, 1, NULL, 0);
     launch(&fixture, campaign);
-    import_range(&fixture, list, "late", "a.test", 0, 5);                                    /* after: not in it */
+    import_range(&fixture, list, "late", "a.test", 0, 5);                                       /* after: not in it */
     must(storage_member_set(fixture.storage, list, "late0@a.test", MEMBER_UNSUBSCRIBED, &err)); /* nor as suppressed */
-    must(storage_member_set(fixture.storage, list, "u9@a.test", MEMBER_ACTIVE, &err));       /* too late */
-    must(storage_member_set(fixture.storage, list, "u0@a.test", MEMBER_UNSUBSCRIBED, &err)); /* honoured */
-    must(storage_member_set(fixture.storage, list, "u1@a.test", MEMBER_REMOVED, &err));      /* honoured */
-    must(storage_member_set(fixture.storage, list, "u2@a.test", MEMBER_UNSUBSCRIBED, &err)); /* left and came back: in it */
+    must(storage_member_set(fixture.storage, list, "u9@a.test", MEMBER_ACTIVE, &err));          /* too late */
+    must(storage_member_set(fixture.storage, list, "u0@a.test", MEMBER_UNSUBSCRIBED, &err));    /* honoured */
+    must(storage_member_set(fixture.storage, list, "u1@a.test", MEMBER_REMOVED, &err));         /* honoured */
+    must(storage_member_set(fixture.storage, list, "u2@a.test", MEMBER_UNSUBSCRIBED,
+                            &err)); /* left and came back: in it */
     must(storage_member_set(fixture.storage, list, "u2@a.test", MEMBER_ACTIVE, &err));
     must(storage_suppression_add(fixture.storage,
                                  &(struct storage_suppression){.email = "u3@a.test", .reason = "manual"}, &err));
@@ -388,7 +389,8 @@ static void recovery_finds_who_was_in_flight(void **state)
         assert_int_equal(lanes_of(&fixture, campaign, &lane, 1), 1);
         must(storage_suppression_add(fixture.storage,
                                      &(struct storage_suppression){.email = "u10@a.test", .reason = "manual"}, &err));
-        struct storage_claim first = claim_lane(&fixture, campaign, lane, 10), second = claim_lane(&fixture, campaign, lane, 10);
+        struct storage_claim first = claim_lane(&fixture, campaign, lane, 10),
+                             second = claim_lane(&fixture, campaign, lane, 10);
         for (int i = 0; i < 10; i++)
             post_one(&fixture, make_outcome(&first.jobs[i], i < 5 ? DELIVERY_DELIVERED : DELIVERY_DEFERRED, NULL));
         post_one(&fixture, make_outcome(&second.jobs[3], DELIVERY_BOUNCED, NULL));
@@ -412,7 +414,8 @@ static void recovery_finds_who_was_in_flight(void **state)
         assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM delivery WHERE uncertain = 1"), 11);
         must(storage_recover(fixture.storage, hold, 30000, &found, &err)); /* nothing left */
         assert_int_equal(found.deliveries, 0);
-        struct storage_claim again = {.campaign_id = campaign, .lane = STORAGE_LANE_RETRIES, .max = 100, .now_ms = 30000};
+        struct storage_claim again = {
+            .campaign_id = campaign, .lane = STORAGE_LANE_RETRIES, .max = 100, .now_ms = 30000};
         claim_wait(fixture.storage, &again);
         assert_int_equal(again.job_count, hold ? 3 : 13); /* one has left the list meanwhile */
         arena_finish(&again.arena);

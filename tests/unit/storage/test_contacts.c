@@ -110,11 +110,8 @@ static void duplicates_merge_key_by_key(void **state)
 {
     (void)state;
     static const struct line lines[] = {
-        {"b@a.test", "{\"x\":1,\"y\":1}"},
-        {"a@a.test", "{\"x\":1}"},
-        {"b@a.test", "{\"x\":2,\"z\":3}"},
-        {"b@a.test", "{\"x\":2}"},
-        {"a@a.test", "{\"x\":1}"},
+        {"b@a.test", "{\"x\":1,\"y\":1}"}, {"a@a.test", "{\"x\":1}"}, {"b@a.test", "{\"x\":2,\"z\":3}"},
+        {"b@a.test", "{\"x\":2}"},         {"a@a.test", "{\"x\":1}"},
     };
     struct fixture fixture;
     fixture_open(&fixture, false);
@@ -177,13 +174,13 @@ static void refuses_rows_that_cannot_be(void **state)
         size_t email_len;
         const char *json;
         size_t json_len;
-    } cases[] = {{"", 0, "{}", 2},          {"a@", 2, "{}", 2},      {"nobody", 6, "{}", 2}, {"a@b", 3, "[]", 2},
-                 {"a@b", 3, "{", 1},        {"a\0@b", 4, "{}", 2}, {"a@b", 3, big, 70000}, {"a@b", 3, "{\0}", 3},
-                 {"@example.test", 13, "{}", 2}};
+    } cases[] = {{"", 0, "{}", 2},       {"a@", 2, "{}", 2},    {"nobody", 6, "{}", 2},
+                 {"a@b", 3, "[]", 2},    {"a@b", 3, "{", 1},    {"a\0@b", 4, "{}", 2},
+                 {"a@b", 3, big, 70000}, {"a@b", 3, "{\0}", 3}, {"@example.test", 13, "{}", 2}};
     for (size_t i = 0; i < countof(cases); i++)
-        assert_int_equal(storage_import_add(import, cases[i].email, cases[i].email_len, cases[i].json,
-                                            cases[i].json_len, &err),
-                         -EINVAL);
+        assert_int_equal(
+            storage_import_add(import, cases[i].email, cases[i].email_len, cases[i].json, cases[i].json_len, &err),
+            -EINVAL);
     must(storage_import_add(import, "a@b.test", 8, "{}", 2, &err));
     struct upsert_counts counts;
     must(storage_import_finish(import, true, &counts, &err));

@@ -1,7 +1,8 @@
 /*
  * test_crash.c - kill -9 in the middle, and two processes at once.
  *
- * The child reports each acknowledged outcome through a pipe before it dies; whatever it reported must be in the database after it.
+ * The child reports each acknowledged outcome through a pipe before it dies; whatever it reported must be in the
+ * database after it.
  */
 #include <errno.h>
 #include <signal.h>
@@ -161,9 +162,9 @@ static void two_processes_write_at_once(void **state)
             _exit(2);
         fixture_reopen(&fixture, false);
         struct upsert_counts counts = import_range(&fixture, other, "v", "b.test", 0, 60000);
-        bool listed = storage_suppression_add(fixture.storage,
-                                              &(struct storage_suppression){.email = "x@b.test", .reason = "manual"},
-                                              &err) == 0;
+        bool listed =
+            storage_suppression_add(fixture.storage,
+                                    &(struct storage_suppression){.email = "x@b.test", .reason = "manual"}, &err) == 0;
         fixture_close(&fixture);
         _exit(counts.created == 60000 && listed ? 0 : 1);
     }

@@ -1,5 +1,6 @@
 /*
- * test_failure.c - full disks and failing ones: callers hear of it, outcomes wait, nothing is lost. And the group commit itself.
+ * test_failure.c - full disks and failing ones: callers hear of it, outcomes wait, nothing is lost. And the group
+ * commit itself.
  */
 #include <errno.h>
 #include <signal.h>
@@ -298,7 +299,8 @@ static void note_claim(struct storage_claim *claim)
     arena_finish(&claim->arena);
 }
 
-/* Whatever was posted has its answer when storage_close() returns, and only what was answered with jobs is in flight. */
+/* Whatever was posted has its answer when storage_close() returns, and only what was answered with jobs is in flight.
+ */
 static void closing_answers_claims(void **state)
 {
     (void)state;

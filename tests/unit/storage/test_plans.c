@@ -1,6 +1,6 @@
 /*
- * test_plans.c - what people look at while a campaign runs must not sort it. Every statement that the reader has prepared for a page is
- * explained: none may use a temporary b-tree, none may scan a large table.
+ * test_plans.c - what people look at while a campaign runs must not sort it. Every statement that the reader has
+ * prepared for a page is explained: none may use a temporary b-tree, none may scan a large table.
  */
 #include <sqlite3.h>
 #include <stdio.h>
@@ -18,8 +18,8 @@ static void check_plan(sqlite3 *db, const char *sql)
     assert_int_equal(sqlite3_prepare_v2(db, explain, -1, &plan, NULL), SQLITE_OK);
     while (sqlite3_step(plan) == SQLITE_ROW) {
         const char *detail = (const char *)sqlite3_column_text(plan, 3);
-        static const char *const large[] = {"SCAN d", "SCAN r", "SCAN m", "SCAN delivery", "SCAN member",
-                                            "SCAN recipient"};
+        static const char *const large[] = {"SCAN d",        "SCAN r",      "SCAN m",
+                                            "SCAN delivery", "SCAN member", "SCAN recipient"};
         bool bad = strstr(detail, "TEMP B-TREE") != NULL;
         for (size_t i = 0; i < countof(large); i++)
             bad = bad || (strncmp(detail, large[i], strlen(large[i])) == 0 &&

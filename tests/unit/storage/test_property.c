@@ -1,8 +1,10 @@
 /*
- * test_property.c - random lives of campaigns against a model that is too simple to be wrong: an array of states per campaign.
+ * test_property.c - random lives of campaigns against a model that is too simple to be wrong: an array of states per
+ * campaign.
  *
- * Claims, outcomes of every kind, retries, pauses, cancels, unsubscribes, suppressions, late members and crashes come in random order; after
- * each round every counter and, at the end, every row must be what the model says, and the states must add up to the audience.
+ * Claims, outcomes of every kind, retries, pauses, cancels, unsubscribes, suppressions, late members and crashes come
+ * in random order; after each round every counter and, at the end, every row must be what the model says, and the
+ * states must add up to the audience.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,8 +19,8 @@ struct person {
     int64_t id, lane;
     char email[64];
     bool suppressed;
-    bool on[LISTS];      /* active now */
-    int left_at[LISTS];  /* launches when it left, -1 = never was away */
+    bool on[LISTS];     /* active now */
+    int left_at[LISTS]; /* launches when it left, -1 = never was away */
 };
 struct flight { /* a job handed out and not answered yet */
     struct storage_job job;
@@ -185,8 +187,8 @@ static void claim_some(struct world *world, struct model_campaign *campaign)
     /* Whoever was passed over on the way must have had a reason, and a row. */
     int64_t upto = claim.lane_done || claim.job_count == 0 ? INT64_MAX : claim.jobs[claim.job_count - 1].recipient_id;
     for (int i = 0; i < world->people_count; i++) {
-        if (!campaign->audience[i] || campaign->states[i] != DELIVERY_PENDING ||
-            world->people[i].lane != claim.lane || world->people[i].id > upto)
+        if (!campaign->audience[i] || campaign->states[i] != DELIVERY_PENDING || world->people[i].lane != claim.lane ||
+            world->people[i].id > upto)
             continue;
         assert_false(may_be_mailed(campaign, &world->people[i]));
         campaign->states[i] = DELIVERY_SUPPRESSED;
