@@ -14,7 +14,7 @@ COLOURS = {"delivered": "32", "bounced": "31", "failed": "31", "deferred": "33",
 
 
 def paint(text, colour):
-    return "\033[%sm%s\033[0m" % (colour, text) if colour and sys.stdout.isatty() else text
+    return "\033[%sm%s\033[0m" % (colour, text) if text and colour and sys.stdout.isatty() else text
 
 
 def bar(stats, width=40):
