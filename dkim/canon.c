@@ -71,9 +71,9 @@ static inline __attribute__((always_inline)) uint8_t may_change(const char *p, s
 {
     uint8_t found = 0;
     for (size_t i = 0; i < count; i++) {
-        char next = p[i + 1];
-        uint8_t before = (uint8_t)((next == ' ') | (next == '\t') | (next == '\r'));
-        found |= (uint8_t)((p[i] == '\t') | ((p[i] == ' ') & before));
+        /* A space before anything up to the space: white space, or a line end, or (harmlessly) a bare control
+         * character. */
+        found |= (uint8_t)((p[i] == '\t') | ((p[i] == ' ') & ((uint8_t)p[i + 1] <= ' ')));
     }
     return found;
 }
