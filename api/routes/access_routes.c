@@ -9,29 +9,46 @@
 #include "api/routes/routes.h"
 #include "base/clock.h"
 
-static void answer_whole_list(struct response *response, int rc, json_t *rows, const char *what, const struct error *err)
+/* Both tables are short and given whole by the database; the page is cut here. */
+struct cut {
+    struct page page;
+    int64_t after_id;
+    const char *after_name;
+    int64_t total;
+};
+
+static void answer_cut(struct response *response, int rc, struct cut *cut, const char *what, const struct error *err)
 {
     if (rc < 0) {
-        json_decref(rows);
+        page_drop(&cut->page);
         response_condition(response, rc, what, err);
         return;
     }
-    json_int_t total = (json_int_t)json_array_size(rows);
-    response_json(response, 200, json_pack("{s:o, s:n, s:I}", "data", rows, "next", "total", total));
+    response_json(response, 200, page_json(&cut->page, cut->total));
 }
 
-static int append_domain(void *context, const struct storage_domain *domain)
+static int take_domain(void *context, const struct storage_domain *domain)
 {
-    (void)json_array_append_new(context, view_domain(domain));
+    struct cut *cut = context;
+    cut->total++;
+    if (strcmp(domain->name, cut->after_name) > 0)
+        (void)page_take(&cut->page, view_domain(domain), domain->name);
     return 0;
 }
 
 void domains_page(struct request *request, struct response *response)
 {
+    const char *cursor = request_query(request, "cursor");
+    struct cut cut = {.after_name = cursor != NULL ? cursor : ""};
+    struct problem problem = {.count = 0};
     struct error err = {""};
-    json_t *rows = json_array();
-    int rc = rows != NULL ? storage_domain_list(request->reader, append_domain, rows, &err) : error_memory(&err);
-    answer_whole_list(response, rc, rows, "domains", &err);
+    int limit;
+    if (!page_read(request, &limit, NULL, &problem)) {
+        response_invalid(response, &problem);
+        return;
+    }
+    int rc = page_init(&cut.page, limit) ? storage_domain_list(request->reader, take_domain, &cut, &err) : error_memory(&err);
+    answer_cut(response, rc, &cut, "domains", &err);
 }
 
 void domains_add(struct request *request, struct response *response)
@@ -69,18 +86,27 @@ void domains_get(struct request *request, struct response *response)
         response_json(response, 200, domain);
 }
 
-static int append_token(void *context, const struct storage_token *token)
+static int take_token(void *context, const struct storage_token *token)
 {
-    (void)json_array_append_new(context, view_token(token));
+    struct cut *cut = context;
+    cut->total++;
+    if (token->id > cut->after_id)
+        (void)page_take_id(&cut->page, view_token(token), token->id);
     return 0;
 }
 
 void tokens_page(struct request *request, struct response *response)
 {
+    struct cut cut = {.total = 0};
+    struct problem problem = {.count = 0};
     struct error err = {""};
-    json_t *rows = json_array();
-    int rc = rows != NULL ? storage_token_list(request->reader, append_token, rows, &err) : error_memory(&err);
-    answer_whole_list(response, rc, rows, "tokens", &err);
+    int limit;
+    if (!page_read(request, &limit, &cut.after_id, &problem)) {
+        response_invalid(response, &problem);
+        return;
+    }
+    int rc = page_init(&cut.page, limit) ? storage_token_list(request->reader, take_token, &cut, &err) : error_memory(&err);
+    answer_cut(response, rc, &cut, "tokens", &err);
 }
 
 void tokens_create(struct request *request, struct response *response)
