@@ -348,6 +348,14 @@ static int render_text(struct rendering *rendering, const struct template *templ
     struct buffer text = BUFFER_INIT(0);
     if (template != NULL)
         template_render(template, &rendering->values, escape, &text, &rendering->missing);
+    /* A NUL would end the text for whoever shows it; the message leaves it out too. */
+    size_t kept = 0;
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] != '\0')
+            text.data[kept++] = text.data[i];
+    text.len = kept;
+    if (text.data != NULL)
+        text.data[kept] = '\0';
     *out = buffer_steal(&text, NULL);
     return *out != NULL ? 0 : error_memory(err);
 }

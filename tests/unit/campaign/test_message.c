@@ -416,6 +416,10 @@ static void preview_shows_what_is_sent(void **state)
     assert_true(preview.message.size_bytes > 1000 && preview.message.missing);
     message_preview_finish(&preview);
     message_preview_finish(&preview);
+    recipient.attributes_json = "{\"name\":\"a\\u0000b\"}";
+    assert_int_equal(message_preview(composer, content, &recipient, NOW_MS, &preview, NULL), 0);
+    assert_true(strncmp(preview.text, "Hi ab\nhttps://", 14) == 0);
+    message_preview_finish(&preview);
     recipient.attributes_json = "{";
     assert_int_equal(message_preview(composer, content, &recipient, NOW_MS, &preview, NULL), -EINVAL);
     content_unref(content);

@@ -119,12 +119,33 @@ static void configuration_faults_are_errors(void **state)
     json_decref(spec);
 }
 
+static void problems_are_bounded_lines(void **state)
+{
+    (void)state;
+    struct problem problem = {.count = 0};
+    char large[1000];
+    memset(large, 'x', sizeof(large) - 1);
+    large[sizeof(large) - 1] = '\0';
+    problem_add(NULL, "field", "nobody reads %s", "this");
+    problem_add(&problem, large, "%s", large);
+    assert_int_equal(strlen(problem.fields[0].field), sizeof(problem.fields[0].field) - 1);
+    assert_int_equal(strlen(problem.fields[0].message), sizeof(problem.fields[0].message) - 1);
+    problem_add(&problem, "a\nb", "\xff %s\r\nd", "c");
+    assert_string_equal(problem.fields[1].field, "a b");
+    assert_string_equal(problem.fields[1].message, "? c  d");
+    for (int i = 0; i < 100; i++)
+        problem_add(&problem, "f", "m");
+    assert_int_equal(problem.count, 102);
+    assert_string_equal(problem.fields[PROBLEM_FIELDS_MAX - 1].field, "f");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(faults_name_their_field),
         cmocka_unit_test(every_fault_is_told_at_once),
         cmocka_unit_test(configuration_faults_are_errors),
+        cmocka_unit_test(problems_are_bounded_lines),
     };
     return cmocka_run_group_tests(tests, open_keys, close_keys);
 }
