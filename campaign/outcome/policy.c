@@ -7,7 +7,7 @@
  *   5xx                          bounced; suppressed too when the address itself is dead
  *   end-of-data without reply    uncertain: deferred and flagged, or held for a person (on_uncertain)
  *   could not be composed        failed: trying again would fail again
- *   expired untried              failed
+ *   expired before its attempt   failed; the record says so, but no attempt is counted
  *   released untried             as the reason of the release says; never an attempt
  *
  * The delay doubles from retry_first to retry_max. Jitter only shortens it (by up to a fifth), so the maximum is a maximum, and is a function of recipient and attempt: a
@@ -132,7 +132,6 @@ struct verdict policy_judge(const struct policy *policy, const struct outcome *o
         break;
     case OUTCOME_EXPIRED:
         verdict.attempts = the_case->attempts_before;
-        verdict.tried = false;
         verdict.state = DELIVERY_FAILED;
         break;
     case OUTCOME_RELEASED:

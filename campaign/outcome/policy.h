@@ -33,7 +33,7 @@ struct verdict {
     enum delivery_state state;
     int attempts;            /* made in total */
     int64_t next_attempt_ms; /* DEFERRED only */
-    bool tried;              /* an attempt was made */
+    bool tried;              /* there is something to record: an attempt, or the end of the delivery's time */
     bool uncertain;          /* this attempt left the delivery uncertain */
     const char *suppress_reason; /* static text, or NULL */
 };
