@@ -144,10 +144,20 @@ static void on_wake(void *context)
 
 /* The turn. */
 
+/* As many starved sites as there are free places; one that needs none any more leaves its place to the next round. */
+static void feed_starved(struct dispatch *dispatch)
+{
+    struct list *node;
+    uint32_t places = dispatch->conn_max > dispatch->conn_count ? dispatch->conn_max - dispatch->conn_count : 0;
+    while (places-- > 0 && (node = list_take_first(&dispatch->starved)) != NULL)
+        site_mark_dirty(list_entry(node, struct site, starved));
+}
+
 static void serve_dirty(struct dispatch *dispatch)
 {
     struct list *node;
     for (int round = 0; round < ROUNDS_PER_TURN; round++) {
+        feed_starved(dispatch);
         /* Batches, so that what becomes dirty on the way waits for the other kind to be served first. */
         struct list sites = LIST_INIT(sites), conns = LIST_INIT(conns);
         list_splice(&sites, &dispatch->dirty_sites);
@@ -156,7 +166,8 @@ static void serve_dirty(struct dispatch *dispatch)
         list_splice(&conns, &dispatch->dirty_conns);
         while ((node = list_take_first(&conns)) != NULL)
             conn_flush(list_entry(node, struct conn, dirty));
-        if (list_empty(&dispatch->dirty_sites) && list_empty(&dispatch->dirty_conns))
+        bool place_left = !list_empty(&dispatch->starved) && dispatch->conn_count < dispatch->conn_max;
+        if (list_empty(&dispatch->dirty_sites) && list_empty(&dispatch->dirty_conns) && !place_left)
             return;
     }
     loop_again(&dispatch->loop);
@@ -240,10 +251,8 @@ uint32_t dispatch_random(struct dispatch *dispatch, uint32_t below)
 
 void dispatch_conn_gone(struct dispatch *dispatch)
 {
+    assure(dispatch->conn_count > 0);
     dispatch->conn_count--;
-    struct list *node = list_take_first(&dispatch->starved);
-    if (node != NULL)
-        site_mark_dirty(list_entry(node, struct site, starved));
 }
 
 /* Birth and end. */

@@ -18,6 +18,7 @@
 #define WINDOW_SLACK_US ((int64_t)500)    /* clock reads and rounding */
 #define LONG_PERIOD_SLACK_US ((int64_t)250000)
 #define DELAY_RUN 256                     /* messages after which the older minimum is forgotten */
+#define DELAY_DOUBT_US ((int64_t)5000)    /* the true minimum is a little below the smallest that was seen */
 #define TIME_MAX_US (INT64_MAX / 4)
 
 void limit_init(struct limit *limit, struct rate rate)
@@ -49,7 +50,8 @@ static int64_t delay_us(const struct limit *limit)
 {
     if (limit->delay_min_us[1] == INT64_MAX)
         return 0;
-    return MIN_OF(limit->delay_min_us[0], limit->delay_min_us[1]);
+    int64_t delay = MIN_OF(limit->delay_min_us[0], limit->delay_min_us[1]) - DELAY_DOUBT_US;
+    return MAX_OF(delay, 0);
 }
 
 static int64_t moved(const struct limit *limit, int64_t start_us, int64_t end_us)

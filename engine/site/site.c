@@ -486,7 +486,6 @@ static void open_connections(struct site *site)
         }
         int r = conn_open(site, &site->hosts[site->host_next]);
         if (r == -EMFILE || r == -ENFILE || r == -ENOBUFS || r == -ENOMEM) { /* ours, not the site's fault */
-            starve(site);
             site->backoff_until_ms = now_ms(site) + dispatch->tuning.backoff_first_ms;
             return;
         }

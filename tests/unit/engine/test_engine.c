@@ -1,0 +1,647 @@
+/*
+ * test_engine.c - the whole engine against a receiver on loopback: every job comes back once, with what really became of it.
+ */
+#include "base/log.h"
+#include "engine/tuning.h"
+#include "tests/unit/engine/server.h"
+
+#define JOBS_MAX 4096
+#define WAIT_S 30
+#define CONTENT "Subject: x\r\n\r\nhello\r\n.dot\r\n"
+
+struct trial; /* one engine, its jobs and its composer */
+
+struct trial_job {
+    struct engine_job job;
+    struct engine_message message;
+    char rcpt[64];
+    struct trial *trial;
+    uint32_t ended; /* times */
+    struct outcome outcome;
+};
+
+enum composing { COMPOSE_AT_ONCE, COMPOSE_ELSEWHERE, COMPOSE_NOTHING, COMPOSE_FAILS };
+
+struct trial {
+    struct test_config test;
+    struct engine_tuning tuning;
+    struct engine *engine;
+    struct trial_job jobs[JOBS_MAX];
+    size_t submitted;
+    enum composing composing;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    size_t ended, asked;
+    uint32_t messages_out;           /* composed and not released */
+    struct engine_job *asks[JOBS_MAX]; /* for COMPOSE_ELSEWHERE and COMPOSE_NOTHING */
+    size_t answered;
+    bool composer_stop;
+    pthread_t composer;
+};
+
+static struct trial_job *trial_job_of(struct engine_job *job)
+{
+    return container_of(job, struct trial_job, job);
+}
+
+static void release_message(struct engine_message *message)
+{
+    struct trial *trial = container_of(message, struct trial_job, message)->trial;
+    (void)pthread_mutex_lock(&trial->lock);
+    trial->messages_out--;
+    (void)pthread_mutex_unlock(&trial->lock);
+}
+
+static void answer(struct trial *trial, struct engine_job *job)
+{
+    struct trial_job *own = trial_job_of(job);
+    if (trial->composing == COMPOSE_FAILS) {
+        engine_composed(trial->engine, job, NULL, "no such template");
+        return;
+    }
+    (void)pthread_mutex_lock(&trial->lock);
+    trial->messages_out++;
+    (void)pthread_mutex_unlock(&trial->lock);
+    own->message = (struct engine_message){.mail_from = "b@client.example", .data = CONTENT, .size_bytes = sizeof CONTENT - 1, .release = release_message};
+    engine_composed(trial->engine, job, &own->message, NULL);
+}
+
+static void compose(void *context, struct engine_job *job)
+{
+    struct trial *trial = context;
+    if (trial->composing == COMPOSE_AT_ONCE || trial->composing == COMPOSE_FAILS) {
+        answer(trial, job);
+        return;
+    }
+    (void)pthread_mutex_lock(&trial->lock);
+    trial->asks[trial->asked++ % JOBS_MAX] = job;
+    (void)pthread_cond_broadcast(&trial->changed);
+    (void)pthread_mutex_unlock(&trial->lock);
+}
+
+static void *run_composer(void *context)
+{
+    struct trial *trial = context;
+    (void)pthread_mutex_lock(&trial->lock);
+    while (!trial->composer_stop) {
+        if (trial->composing == COMPOSE_NOTHING || trial->answered == trial->asked) {
+            (void)pthread_cond_wait(&trial->changed, &trial->lock);
+            continue;
+        }
+        struct engine_job *job = trial->asks[trial->answered++ % JOBS_MAX];
+        (void)pthread_mutex_unlock(&trial->lock);
+        answer(trial, job);
+        (void)pthread_mutex_lock(&trial->lock);
+    }
+    (void)pthread_mutex_unlock(&trial->lock);
+    return NULL;
+}
+
+static void done(void *context, struct engine_job *job, const struct outcome *outcome)
+{
+    struct trial *trial = context;
+    struct trial_job *own = trial_job_of(job);
+    (void)pthread_mutex_lock(&trial->lock);
+    own->ended++;
+    own->outcome = *outcome;
+    trial->ended++;
+    (void)pthread_cond_broadcast(&trial->changed);
+    (void)pthread_mutex_unlock(&trial->lock);
+}
+
+static struct trial *trial_create(uint16_t port)
+{
+    struct trial *trial = calloc(1, sizeof *trial);
+    assert_non_null(trial);
+    test_config_init(&trial->test, port);
+    trial->tuning = ENGINE_TUNING_DEFAULT;
+    trial->tuning.backoff_first_ms = 20;
+    trial->tuning.backoff_max_ms = 100;
+    trial->tuning.hold_ms = 300;
+    (void)pthread_mutex_init(&trial->lock, NULL);
+    (void)pthread_cond_init(&trial->changed, NULL);
+    return trial;
+}
+
+static void trial_start(struct trial *trial)
+{
+    struct engine_callbacks callbacks = {.context = trial, .compose = compose, .done = done};
+    struct error err = {""};
+    assert_int_equal(engine_start_tuned(&trial->test.config, &callbacks, &trial->tuning, &trial->engine, &err), 0);
+    assert_int_equal(pthread_create(&trial->composer, NULL, run_composer, trial), 0);
+}
+
+static void trial_submit(struct trial *trial, size_t count, size_t domains, uint64_t group)
+{
+    struct list jobs = LIST_INIT(jobs);
+    for (size_t i = 0; i < count; i++) {
+        size_t number = trial->submitted++;
+        struct trial_job *own = &trial->jobs[number];
+        own->trial = trial;
+        (void)snprintf(own->rcpt, sizeof own->rcpt, "r%zu@site%zu.example", number, number % domains);
+        own->job = (struct engine_job){.rcpt_to = own->rcpt, .domain = strchr(own->rcpt, '@') + 1, .group = group};
+        list_append(&jobs, &own->job.node);
+    }
+    engine_submit(trial->engine, &jobs);
+    assert_true(list_empty(&jobs));
+}
+
+/* Waits until *what >= wanted; both are guarded by the lock. */
+static bool trial_wait(struct trial *trial, const size_t *what, size_t wanted)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += WAIT_S;
+    int r = 0;
+    (void)pthread_mutex_lock(&trial->lock);
+    while (*what < wanted && r == 0)
+        r = pthread_cond_timedwait(&trial->changed, &trial->lock, &until);
+    bool enough = *what >= wanted;
+    (void)pthread_mutex_unlock(&trial->lock);
+    return enough;
+}
+
+static void trial_compose_now(struct trial *trial, enum composing composing)
+{
+    (void)pthread_mutex_lock(&trial->lock);
+    trial->composing = composing;
+    (void)pthread_cond_broadcast(&trial->changed);
+    (void)pthread_mutex_unlock(&trial->lock);
+}
+
+static void trial_stop(struct trial *trial, int64_t deadline_ms)
+{
+    engine_stop(trial->engine, deadline_ms);
+    assert_int_equal(trial->ended, trial->submitted);
+    for (size_t i = 0; i < trial->submitted; i++)
+        assert_int_equal(trial->jobs[i].ended, 1);
+    assert_int_equal(trial->messages_out, 0);
+}
+
+static void trial_free(struct trial *trial)
+{
+    (void)pthread_mutex_lock(&trial->lock);
+    trial->composer_stop = true;
+    (void)pthread_cond_broadcast(&trial->changed);
+    (void)pthread_mutex_unlock(&trial->lock);
+    (void)pthread_join(trial->composer, NULL);
+    engine_free(trial->engine);
+    (void)pthread_cond_destroy(&trial->changed);
+    (void)pthread_mutex_destroy(&trial->lock);
+    free(trial);
+}
+
+static size_t count_class(const struct trial *trial, enum outcome_class class_)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < trial->submitted; i++)
+        count += trial->jobs[i].outcome.class_ == class_;
+    return count;
+}
+
+static void all_end_as(struct trial *trial, enum outcome_class class_, enum outcome_stage stage, const char *text)
+{
+    assert_true(trial_wait(trial, &trial->ended, trial->submitted));
+    trial_stop(trial, 2000);
+    for (size_t i = 0; i < trial->submitted; i++) {
+        const struct outcome *outcome = &trial->jobs[i].outcome;
+        assert_string_equal(outcome_class_name(outcome->class_), outcome_class_name(class_));
+        assert_string_equal(outcome_stage_name(outcome->stage), outcome_stage_name(stage));
+        if (strstr(outcome->text, text) == NULL)
+            fail_msg("\"%s\" lacks \"%s\"", outcome->text, text);
+        assert_true(outcome->ended_wall_ms > 0);
+    }
+}
+
+/* A port on which nobody listens. */
+static uint16_t closed_port(void)
+{
+    struct server server = {.greeting = NULL};
+    server_start(&server);
+    server_stop(&server);
+    return server.port;
+}
+
+static void delivers_in_every_mode(void **state)
+{
+    (void)state;
+    for (int mode = 0; mode < 4; mode++) {
+        struct server *server = calloc(1, sizeof *server);
+        assert_non_null(server);
+        server->pipelining = (mode & 1) != 0;
+        server->chunking = (mode & 2) != 0;
+        server_start(server);
+        struct trial *trial = trial_create(server->port);
+        trial->composing = COMPOSE_ELSEWHERE;
+        trial->test.config.loops = 2;
+        trial->test.profile.messages_per_connection = 7;
+        trial_start(trial);
+        trial_submit(trial, 600, 5, 1);
+        all_end_as(trial, OUTCOME_DELIVERED, STAGE_CONTENT, "taken");
+        assert_string_equal(trial->jobs[0].outcome.enhanced, "2.0.0");
+        assert_string_equal(trial->jobs[0].outcome.mx_host, "127.0.0.1");
+        trial_free(trial);
+        server_stop(server);
+        for (size_t i = 0; i < 600; i++)
+            assert_int_equal(server->taken[i], 1);
+        assert_null(server->violation);
+        free(server);
+    }
+}
+
+static void record_equals_a_troubled_receivers(void **state)
+{
+    (void)state;
+    for (int mode = 0; mode < 4; mode++) {
+        struct server *server = calloc(1, sizeof *server);
+        assert_non_null(server);
+        server->pipelining = (mode & 1) != 0;
+        server->chunking = (mode & 2) != 0;
+        server->trouble = 6;
+        server_start(server);
+        struct trial *trial = trial_create(server->port);
+        trial->composing = COMPOSE_ELSEWHERE;
+        trial->tuning.hold_ms = 20000;
+        trial_start(trial);
+        trial_submit(trial, 500, 3, 1);
+        assert_true(trial_wait(trial, &trial->ended, 500));
+        trial_stop(trial, 5000);
+        server_stop(server);
+        assert_null(server->violation);
+        for (size_t i = 0; i < 500; i++) {
+            enum outcome_class class_ = trial->jobs[i].outcome.class_;
+            assert_true(server->taken[i] <= 1);
+            if (server->taken[i] == 1)
+                assert_true(class_ == OUTCOME_DELIVERED || class_ == OUTCOME_UNCERTAIN);
+            else
+                assert_true(class_ != OUTCOME_DELIVERED);
+        }
+        assert_true(count_class(trial, OUTCOME_DELIVERED) > 250);
+        trial_free(trial);
+        free(server);
+    }
+}
+
+static void refused_connections_end_after_the_hold(void **state)
+{
+    (void)state;
+    struct trial *trial = trial_create(closed_port());
+    trial_start(trial);
+    trial_submit(trial, 20, 2, 1);
+    all_end_as(trial, OUTCOME_TRANSPORT, STAGE_CONNECT, "Connection refused");
+    assert_int_equal(trial->asked, 0); /* nothing is composed for a site that cannot be reached */
+    trial_free(trial);
+}
+
+static void bad_greetings_end_after_the_hold(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *greeting, *text;
+    } table[] = {{"554 5.7.1 go away", "go away"}, {"421 4.3.2 busy", "busy"}, {"hello there", "senseless"}, {"", "timed out"}};
+    for (size_t i = 0; i < countof(table); i++) {
+        struct server *server = calloc(1, sizeof *server);
+        assert_non_null(server);
+        server->greeting = table[i].greeting;
+        server_start(server);
+        struct trial *trial = trial_create(server->port);
+        trial->test.config.timeouts.greeting_ms = 100;
+        trial->test.config.timeouts.quit_ms = 50;
+        trial_start(trial);
+        trial_submit(trial, 5, 1, 1);
+        all_end_as(trial, OUTCOME_TRANSPORT, STAGE_GREETING, table[i].text);
+        trial_free(trial);
+        server_stop(server);
+        free(server);
+    }
+}
+
+static void no_route_is_told(void **state)
+{
+    (void)state;
+    struct trial *trial = trial_create(1);
+    trial->test.config.route_count = 0;
+    trial_start(trial);
+    trial_submit(trial, 5, 2, 1);
+    all_end_as(trial, OUTCOME_TRANSPORT, STAGE_DNS, "no route for site");
+    trial_free(trial);
+}
+
+static void compose_failure_is_told(void **state)
+{
+    (void)state;
+    struct server *server = calloc(1, sizeof *server);
+    assert_non_null(server);
+    server_start(server);
+    struct trial *trial = trial_create(server->port);
+    trial->composing = COMPOSE_FAILS;
+    trial_start(trial);
+    trial_submit(trial, 30, 1, 1);
+    all_end_as(trial, OUTCOME_COMPOSE, STAGE_COMPOSE, "no such template");
+    trial_free(trial);
+    server_stop(server);
+    free(server);
+}
+
+static void host_names_of_routes_are_looked_up(void **state)
+{
+    (void)state;
+    static char name[] = "localhost", nowhere[] = "nowhere.invalid";
+    struct server *server = calloc(1, sizeof *server);
+    assert_non_null(server);
+    server_start(server);
+    struct trial *trial = trial_create(server->port);
+    trial->test.route.host = name;
+    trial_start(trial);
+    trial_submit(trial, 5, 1, 1);
+    all_end_as(trial, OUTCOME_DELIVERED, STAGE_CONTENT, "taken");
+    trial_free(trial);
+    trial = trial_create(server->port);
+    trial->test.route.host = nowhere;
+    trial_start(trial);
+    trial_submit(trial, 5, 1, 1);
+    all_end_as(trial, OUTCOME_TRANSPORT, STAGE_DNS, "nowhere.invalid");
+    trial_free(trial);
+    server_stop(server);
+    free(server);
+}
+
+static int by_time(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void rate_and_connections_are_never_exceeded(void **state)
+{
+    (void)state;
+    struct server *server = calloc(1, sizeof *server);
+    assert_non_null(server);
+    server->pipelining = true;
+    server_start(server);
+    struct trial *trial = trial_create(server->port);
+    trial->test.profile.rate = (struct rate){50, 1000000};
+    trial->test.profile.connections = 2;
+    trial->test.profile.messages_per_connection = 5;
+    trial_start(trial);
+    int64_t begun_us = clock_monotonic_us();
+    trial_submit(trial, 150, 1, 1);
+    all_end_as(trial, OUTCOME_DELIVERED, STAGE_CONTENT, "taken");
+    int64_t took_us = clock_monotonic_us() - begun_us;
+    trial_free(trial);
+    server_stop(server);
+    qsort(server->taken_us, 150, sizeof server->taken_us[0], by_time);
+    for (size_t i = 0; i + 50 < 150; i++)
+        assert_true(server->taken_us[i + 50] - server->taken_us[i] >= 1000000);
+    assert_true(server->connections_most <= 2);
+    assert_true(took_us >= 2900000);
+    free(server);
+}
+
+static void domain_limits_hold_inside_the_site(void **state)
+{
+    (void)state;
+    static char domain[] = "site0.example";
+    struct server *server = calloc(1, sizeof *server);
+    assert_non_null(server);
+    server_start(server);
+    struct trial *trial = trial_create(server->port);
+    trial->test.domain = (struct config_domain){.name = domain, .rate = {20, 1000000}, .connections = 1};
+    trial->test.config.domain_count = 1;
+    trial_start(trial);
+    int64_t begun_us = clock_monotonic_us();
+    trial_submit(trial, 21, 1, 1);
+    all_end_as(trial, OUTCOME_DELIVERED, STAGE_CONTENT, "taken");
+    assert_true(clock_monotonic_us() - begun_us >= 980000);
+    trial_free(trial);
+    server_stop(server);
+    assert_int_equal(server->connections_most, 1);
+    free(server);
+}
+
+static void idle_connections_are_quit_and_opened_anew(void **state)
+{
+    (void)state;
+    struct server *server = calloc(1, sizeof *server);
+    assert_non_null(server);
+    server_start(server);
+    struct trial *trial = trial_create(server->port);
+    trial->test.profile.idle_timeout_ms = 30;
+    trial->test.profile.rate = (struct rate){10, 1000000};
+    trial_start(trial);
+    trial_submit(trial, 6, 1, 1);
+    all_end_as(trial, OUTCOME_DELIVERED, STAGE_CONTENT, "taken");
+    trial_free(trial);
+    server_stop(server);
+    free(server);
+}
+
+static void release_gives_back_what_was_not_begun(void **state)
+{
+    (void)state;
+    struct server *server = calloc(1, sizeof *server);
+    assert_non_null(server);
+    server_start(server);
+    struct trial *trial = trial_create(server->port);
+    trial->composing = COMPOSE_NOTHING;
+    trial_start(trial);
+    trial_submit(trial, 40, 1, 7);
+    trial_submit(trial, 10, 1, 8);
+    assert_true(trial_wait(trial, &trial->asked, 1));
+    engine_release(trial->engine, 7, 60000); /* none has waited for a minute */
+    engine_release(trial->engine, 7, 0);
+    trial_compose_now(trial, COMPOSE_ELSEWHERE);
+    assert_true(trial_wait(trial, &trial->ended, 50));
+    trial_stop(trial, 1000);
+    for (size_t i = 0; i < 50; i++)
+        assert_int_equal(trial->jobs[i].outcome.class_, i < 40 ? OUTCOME_RELEASED : OUTCOME_DELIVERED);
+    trial_free(trial);
+    server_stop(server);
+    free(server);
+}
+
+static void stop_waits_for_compose_answers(void **state)
+{
+    (void)state;
+    struct server *server = calloc(1, sizeof *server);
+    assert_non_null(server);
+    server_start(server);
+    struct trial *trial = trial_create(server->port);
+    trial->composing = COMPOSE_NOTHING;
+    trial_start(trial);
+    trial_submit(trial, 40, 4, 7);
+    assert_true(trial_wait(trial, &trial->asked, 4));
+    trial_compose_now(trial, COMPOSE_ELSEWHERE);
+    trial_stop(trial, 0);
+    /* Jobs that come after it are given back too. */
+    trial_submit(trial, 3, 1, 7);
+    engine_free(trial->engine);
+    trial->engine = NULL;
+    assert_int_equal(trial->ended, 43);
+    assert_int_equal(trial->jobs[42].outcome.class_, OUTCOME_RELEASED);
+    trial_free(trial);
+    server_stop(server);
+    free(server);
+}
+
+static void stop_ends_what_is_in_the_air(void **state)
+{
+    (void)state;
+    for (int chunking = 0; chunking < 2; chunking++) {
+        struct server *server = calloc(1, sizeof *server);
+        assert_non_null(server);
+        server->pipelining = true;
+        server->chunking = chunking != 0;
+        server->mute_content = true;
+        server_start(server);
+        struct trial *trial = trial_create(server->port);
+        trial->test.profile.connections = 2;
+        trial_start(trial);
+        trial_submit(trial, 30, 1, 1);
+        while (atomic_load(&server->begun) == 0)
+            (void)sched_yield();
+        int64_t begun_us = clock_monotonic_us();
+        trial_stop(trial, 200);
+        assert_true(clock_monotonic_us() - begun_us < 5000000);
+        size_t in_air = count_class(trial, OUTCOME_UNCERTAIN) + count_class(trial, OUTCOME_TRANSPORT);
+        assert_in_range(in_air, 1, 2);
+        assert_int_equal(count_class(trial, OUTCOME_RELEASED), 30 - in_air);
+        trial_free(trial);
+        server_stop(server);
+        free(server);
+    }
+}
+
+static void stop_at_any_moment(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 30; round++) {
+        struct server *server = calloc(1, sizeof *server);
+        assert_non_null(server);
+        server->pipelining = true;
+        server->chunking = (round & 1) != 0;
+        server->trouble = 3;
+        server_start(server);
+        struct trial *trial = trial_create(server->port);
+        trial->composing = COMPOSE_ELSEWHERE;
+        trial->test.config.loops = 2;
+        trial_start(trial);
+        trial_submit(trial, 400, 4, 1);
+        if (round > 0)
+            assert_true(trial_wait(trial, &trial->ended, (size_t)round * 12));
+        trial_stop(trial, round % 3 == 0 ? 0 : 1000);
+        server_stop(server);
+        for (size_t i = 0; i < 400; i++) {
+            enum outcome_class class_ = trial->jobs[i].outcome.class_;
+            assert_true(server->taken[i] <= 1);
+            assert_true(class_ == OUTCOME_UNCERTAIN || (class_ == OUTCOME_DELIVERED) == (server->taken[i] == 1));
+        }
+        trial_free(trial);
+        free(server);
+    }
+}
+
+struct seen {
+    size_t sites;
+    uint64_t delivered;
+};
+
+static void see_site(void *context, const struct engine_site_stats *stats)
+{
+    struct seen *seen = context;
+    seen->sites++;
+    seen->delivered += stats->delivered;
+    assert_string_equal(stats->profile, "default");
+    assert_true(stats->connections <= stats->connections_max);
+    assert_non_null(strstr(stats->next_hop, "127.0.0.1:"));
+}
+
+static void sites_are_shown(void **state)
+{
+    (void)state;
+    struct server *server = calloc(1, sizeof *server);
+    assert_non_null(server);
+    server_start(server);
+    struct trial *trial = trial_create(server->port);
+    trial->test.config.loops = 2;
+    trial_start(trial);
+    trial_submit(trial, 60, 6, 1);
+    assert_true(trial_wait(trial, &trial->ended, 60));
+    struct seen seen = {0};
+    struct engine_totals totals;
+    assert_int_equal(engine_sites(trial->engine, see_site, &seen, &totals), 0);
+    assert_int_equal(seen.sites, 6);
+    assert_int_equal(seen.delivered, 60);
+    assert_int_equal(totals.delivered, 60);
+    assert_int_equal(totals.sites, 6);
+    assert_int_equal(totals.queued + totals.in_flight, 0);
+    trial_stop(trial, 1000);
+    assert_int_equal(engine_sites(trial->engine, see_site, &seen, &totals), 0);
+    trial_free(trial);
+    server_stop(server);
+    free(server);
+}
+
+static void connection_quota_starves_nobody(void **state)
+{
+    (void)state;
+    struct server *server = calloc(1, sizeof *server);
+    assert_non_null(server);
+    server_start(server);
+    struct trial *trial = trial_create(server->port);
+    trial->tuning.connections_max = 3;
+    trial->test.profile.idle_timeout_ms = 20;
+    trial->test.profile.messages_per_connection = 10;
+    trial_start(trial);
+    trial_submit(trial, 400, 40, 1);
+    all_end_as(trial, OUTCOME_DELIVERED, STAGE_CONTENT, "taken");
+    trial_free(trial);
+    server_stop(server);
+    assert_true(server->connections_most <= 3);
+    free(server);
+}
+
+static void bad_source_is_refused_at_start(void **state)
+{
+    (void)state;
+    static char name[] = "default", source[] = "ip1", address[] = "not-an-address", none[] = "";
+    char *sources[] = {source};
+    struct config_pool pool = {.name = name, .sources = sources, .source_count = 1};
+    struct config_source one = {.name = source, .address = address, .hostname = none};
+    struct test_config test;
+    struct engine_callbacks callbacks = {.compose = compose, .done = done};
+    struct engine *engine = NULL;
+    struct error err = {""};
+    test_config_init(&test, 1);
+    test.config.pools = &pool;
+    test.config.pool_count = 1;
+    test.config.sources = &one;
+    test.config.source_count = 1;
+    assert_int_equal(engine_start(&test.config, &callbacks, &engine, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "not-an-address"));
+    assert_null(engine);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(delivers_in_every_mode),
+        cmocka_unit_test(record_equals_a_troubled_receivers),
+        cmocka_unit_test(refused_connections_end_after_the_hold),
+        cmocka_unit_test(bad_greetings_end_after_the_hold),
+        cmocka_unit_test(no_route_is_told),
+        cmocka_unit_test(compose_failure_is_told),
+        cmocka_unit_test(host_names_of_routes_are_looked_up),
+        cmocka_unit_test(rate_and_connections_are_never_exceeded),
+        cmocka_unit_test(domain_limits_hold_inside_the_site),
+        cmocka_unit_test(idle_connections_are_quit_and_opened_anew),
+        cmocka_unit_test(release_gives_back_what_was_not_begun),
+        cmocka_unit_test(stop_waits_for_compose_answers),
+        cmocka_unit_test(stop_ends_what_is_in_the_air),
+        cmocka_unit_test(stop_at_any_moment),
+        cmocka_unit_test(sites_are_shown),
+        cmocka_unit_test(connection_quota_starves_nobody),
+        cmocka_unit_test(bad_source_is_refused_at_start),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
