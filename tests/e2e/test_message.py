@@ -138,7 +138,7 @@ def test_hostile_addresses_are_refused():
 
 
 def test_hostile_names_of_lists_and_senders():
-    names = [h for h in HOSTILE if not re.search("[\0-\x1f\x7f]", h) and len(h) < 60]
+    names = [h for h in HOSTILE if not re.search("[\0-\x1f\x7f]|{{", h) and len(h) < 60]
     answers = compose_all([request({"from": {"email": "news@example.com", "name": n}}, lists=["L" + n]) for n in names])
     for answer, name in zip(answers, names):
         check_wire(wire(answer))
