@@ -6,7 +6,8 @@ const STATES = ["delivered", "sending", "deferred", "uncertain", "bounced", "fai
 // The order in which a message goes through them, for the line of counts.
 const FUNNEL = ["audience", "suppressed", "pending", "sending", "delivered", "deferred", "bounced", "failed", "uncertain", "cancelled"];
 const STEP_MS = 1000;
-const POINTS = 300;
+const SPAN_MS = 5 * 60 * 1000;
+const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 const SVG = "http://www.w3.org/2000/svg";
 
 const $ = (id) => document.getElementById(id);
@@ -60,14 +61,17 @@ function colour(name) {
 function makeChart() {
   const made = new Chart($("chart"), {
     type: "line",
-    data: { labels: [], datasets: [{ data: [], borderWidth: 2, pointRadius: 0, tension: 0.25, fill: true }] },
+    data: { datasets: [{ data: [], borderWidth: 2, pointRadius: 0, tension: 0.25, cubicInterpolationMode: "monotone", fill: true }] },
     options: {
       animation: false,
+      parsing: false,
+      normalized: true,
       maintainAspectRatio: false,
       interaction: { intersect: false, mode: "index" },
-      plugins: { legend: { display: false }, tooltip: { callbacks: { label: (item) => rate(item.parsed.y) + " messages/s" } } },
+      plugins: { legend: { display: false }, tooltip: {
+        callbacks: { title: (items) => clock.format(items[0].parsed.x), label: (item) => rate(item.parsed.y) + " messages/s" } } },
       scales: {
-        x: { ticks: { maxTicksLimit: 8, maxRotation: 0 }, grid: { display: false } },
+        x: { type: "linear", ticks: { stepSize: 60000, maxRotation: 0, callback: (value) => clock.format(value) }, grid: { display: false } },
         y: { beginAtZero: true, suggestedMax: 10, ticks: { maxTicksLimit: 5, callback: (value) => number.format(value) } },
       },
     },
@@ -90,19 +94,17 @@ function paintChart(made) {
 // The minutes before the page was opened, so that the picture does not begin empty.
 async function loadHistory() {
   const minutes = (await get("/v1/stats/timeseries")).data;
-  const points = minutes.slice(-10).map((minute) => ({ at: new Date(minute.time), value: minute.delivered / 60 }));
-  for (const point of points) addPoint(point.at, point.value);
+  for (const minute of minutes) addPoint(Date.parse(minute.time) + 30000, minute.delivered / 60);
 }
 
 function addPoint(at, value) {
-  const labels = chart.data.labels;
-  const values = chart.data.datasets[0].data;
-  labels.push(at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" }));
-  values.push(value);
-  if (labels.length > POINTS) {
-    labels.shift();
-    values.shift();
-  }
+  const points = chart.data.datasets[0].data;
+  if (points.length > 0 && points[points.length - 1].x >= at) return;
+  points.push({ x: at, y: value });
+  const begin = at - SPAN_MS;
+  while (points.length > 0 && points[0].x < begin) points.shift();
+  chart.options.scales.x.min = begin;
+  chart.options.scales.x.max = at;
 }
 
 // ---- drawing ----
@@ -110,7 +112,10 @@ function addPoint(at, value) {
 function drawTotals(stats) {
   $("server").textContent = stats.hostname + " · " + stats.version + " · up " + duration(stats.uptime_s);
   $("t-rate").textContent = rate(stats.engine.rate_now);
-  for (const state of ["delivered", "deferred", "bounced", "failed", "pending"]) $("t-" + state).textContent = count(stats.deliveries[state]);
+  for (const state of ["delivered", "deferred", "bounced", "failed", "pending"]) {
+    $("t-" + state).textContent = count(stats.deliveries[state]);
+    $("t-" + state).classList.toggle("none", !stats.deliveries[state]);
+  }
   $("t-connections").textContent = count(stats.engine.connections);
   $("t-recipients").textContent = count(stats.recipients);
   $("t-suppressions").textContent = count(stats.suppressions);
@@ -183,7 +188,7 @@ function drawCampaign(campaign) {
   title.append(element("span", "muted", "#" + campaign.id), element("span", "name", campaign.name),
     element("span", "chip " + campaign.status, campaign.status), element("span", "muted", pace(campaign)));
   if (campaign.missing_attributes > 0)
-    title.append(element("span", "warn", count(campaign.missing_attributes) + " renderings lacked an attribute"));
+    title.append(element("span", "warn small", count(campaign.missing_attributes) + " renderings lacked an attribute"));
   box.append(title, funnelBar(campaign.stats), counts(campaign.stats));
   return box;
 }
@@ -232,7 +237,7 @@ async function step() {
     drawEmpty(stats);
     drawCampaigns(stats);
     drawSites(sites);
-    addPoint(new Date(stats.time), stats.engine.rate_now);
+    addPoint(Date.parse(stats.time), stats.engine.rate_now);
     chart.update("none");
     pulse("live", "live");
   } catch (problem) {
@@ -249,7 +254,7 @@ async function begin() {
   $("logout").hidden = false;
   if (chart === null) chart = makeChart();
   try {
-    if (chart.data.labels.length === 0) await loadHistory();
+    if (chart.data.datasets[0].data.length === 0) await loadHistory();
   } catch (problem) {
     if (problem.refused) return logout("This token is not accepted.");
   }
