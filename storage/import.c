@@ -116,6 +116,8 @@ static int begin_transaction(struct storage_import *import, struct error *err)
 
 int import_open(struct storage_import *import, struct error *err)
 {
+    if (!sqlite3_get_autocommit(import->db->handle))
+        return 0; /* goes on in the one that is open */
     import->gentle = import->storage->server || storage_server_running(import->storage->data_dir);
     return begin_transaction(import, err);
 }
@@ -229,6 +231,13 @@ static int run_chunk(struct storage_import *import, bool last, struct error *err
         failed = import_domains(import, err);
     if (!failed)
         failed = import_rows(import, err);
+    /* Nobody may be kept waiting while the next rows are being read. The last chunk's is ended by the flush of the
+     * domains. */
+    if (!failed && !last) {
+        failed = import_commit(import, err);
+        if (failed)
+            import_rollback(import);
+    }
     free(import->keys);
     import->keys = NULL;
     import->row_count = 0;

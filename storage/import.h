@@ -75,10 +75,12 @@ int import_domains(struct storage_import *import, struct error *err) ATTR_MUSTCH
 int import_domains_flush(struct storage_import *import,
                          struct error *err) ATTR_MUSTCHECK; /* their `added` into the database; forgets them */
 
-/* Writes the sorted rows. */
+/* Writes the sorted rows. Like import_domains() it leaves its last transaction open, so that a small load is one
+ * commit. */
 int import_rows(struct storage_import *import, struct error *err) ATTR_MUSTCHECK;
 
-/* Transactions. import_pause() ends one and begins the next when it has taken its time; a no-op otherwise. */
+/* Transactions. import_open() goes on in one that is open. import_pause() ends one and begins the next when it has
+ * taken its time; a no-op otherwise. */
 int import_open(struct storage_import *import, struct error *err) ATTR_MUSTCHECK;
 int import_commit(struct storage_import *import, struct error *err) ATTR_MUSTCHECK;
 int import_pause(struct storage_import *import, struct error *err) ATTR_MUSTCHECK;

@@ -111,8 +111,6 @@ int import_domains(struct storage_import *import, struct error *err)
         if (!failed)
             failed = import_pause(import, err);
     }
-    if (!failed)
-        failed = import_commit(import, err);
     if (failed)
         import_rollback(import);
     return failed;

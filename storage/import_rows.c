@@ -282,8 +282,6 @@ int import_rows(struct storage_import *import, struct error *err)
             failed = import_pause(import, err);
         count = 0;
     }
-    if (!failed)
-        failed = import_commit(import, err);
     if (failed)
         import_rollback(import);
     return failed;
