@@ -1,6 +1,7 @@
 """A raw SMTP client for tests of the sink, and what those tests share: it says what it is told and no more."""
 
 import socket
+import ssl
 
 from sinklib import WAIT_S
 
@@ -11,10 +12,13 @@ CONTENT = b"From: a@b.test\r\nMessage-ID: <1@b.test>\r\n\r\nHello\r\n"
 class Client:
     """A client that does what it is told and no more."""
 
-    def __init__(self, sink, address=None, greet=True):
+    def __init__(self, sink, address=None, greet=True, tls=None):
+        """`tls`: an SSLContext, for a listener that speaks TLS from the first byte on."""
         self.socket = socket.create_connection(address or sink.addresses[0], timeout=WAIT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
+        if tls is not None:
+            self.wrap(tls)
         if greet:
             assert self.reply().startswith("220 ")
 
@@ -23,6 +27,16 @@ class Client:
 
     def __exit__(self, *_):
         self.socket.close()
+
+    def wrap(self, context=None, name="sink.test", session=None):
+        """From here on TLS."""
+        assert self.buffer == b"", self.buffer
+        self.socket = (context or trusting()).wrap_socket(self.socket, server_hostname=name, session=session)
+
+    def starttls(self, context=None, **more):
+        assert self.hello().startswith("250")
+        assert self.ask(b"STARTTLS\r\n").startswith("220 ")
+        self.wrap(context, **more)
 
     def send(self, data):
         self.socket.sendall(data)
@@ -84,6 +98,18 @@ class Client:
         assert self.envelope(to) == ["250", "250"]
         assert self.ask(b"DATA\r\n").startswith("354 ")
         return self.ask(content + b".\r\n")
+
+
+def trusting(lowest=None, highest=None):
+    """An SSLContext that takes any certificate, and old versions if they are asked for."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if lowest or highest:
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        context.minimum_version = lowest or highest
+        context.maximum_version = highest or lowest
+    return context
 
 
 def only(lines):

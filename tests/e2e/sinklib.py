@@ -7,6 +7,8 @@
 The build folder is taken from POSTHASTE_BUILD. Nothing outside loopback is listened on. Every wait has an end.
 """
 
+import atexit
+import functools
 import json
 import os
 import shutil
@@ -15,7 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, namedtuple
 from pathlib import Path
 
 WAIT_S = 20
@@ -45,11 +47,47 @@ def share(seed, recipient):
     return (value >> 11) / float(1 << 53)
 
 
+Certificate = namedtuple("Certificate", "certificate key authority")
+
+
+def _openssl(*words):
+    subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, timeout=WAIT_S)
+
+
+@functools.lru_cache(maxsize=None)
+def _authority():
+    folder = Path(tempfile.mkdtemp(prefix="sink-tls-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", 2, "-subj", "/CN=test authority",
+             "-addext", "basicConstraints=critical,CA:TRUE", "-keyout", folder / "ca.key", "-out", folder / "ca.pem")
+    return folder
+
+
+@functools.lru_cache(maxsize=None)
+def certificate(name="sink.test", names="DNS:localhost,IP:127.0.0.1"):
+    """PEM files of a certificate for `name` (and the other subjectAltNames), its key, and the authority that signed it; made once per process,
+    gone with it."""
+    folder = _authority()
+    stem = folder / ("certificate%d" % len(list(folder.glob("*.pem"))))
+    extensions = stem.with_suffix(".ext")
+    extensions.write_text("subjectAltName=DNS:%s%s\n" % (name, "," + names if names else ""))
+    _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=" + name,
+             "-keyout", stem.with_suffix(".key"), "-out", stem.with_suffix(".csr"))
+    _openssl("x509", "-req", "-in", stem.with_suffix(".csr"), "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial",
+             "-days", 2, "-extfile", extensions, "-out", stem.with_suffix(".pem"))
+    return Certificate(str(stem.with_suffix(".pem")), str(stem.with_suffix(".key")), str(folder / "ca.pem"))
+
+
 class Sink:
-    """A running sink. All its files lie in self.folder, which goes away with it unless `folder` was given."""
+    """A running sink. All its files lie in self.folder, which goes away with it unless `folder` was given.
+
+    tls: True (a certificate for sink.test, see certificate()) or a Certificate; tls_implicit: listeners with TLS from the first byte on, behind
+    those of `listen` in self.addresses; auth: "user:password"; the rest is as on the command line (see sink --help).
+    """
 
     def __init__(self, listen=("127.0.0.1:0",), script=None, delay_ms=0, without=(), size=None, store=False, lax=False,
-                 name=None, folder=None, ledger=True, extra=()):
+                 name=None, folder=None, ledger=True, extra=(), tls=None, tls_implicit=(), tls_min=None, tls_max=None, without_in_tls=None,
+                 auth=None, auth_mechanisms=None, auth_clear=False):
         self._own_folder = folder is None
         self.folder = Path(folder or tempfile.mkdtemp(prefix="sink-"))
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -78,8 +116,22 @@ class Sink:
             command += ["--lax"]
         if name is not None:
             command += ["--name", name]
+        self.certificate = certificate() if tls is True else tls
+        if self.certificate:
+            command += ["--tls-cert", self.certificate.certificate, "--tls-key", self.certificate.key]
+        for address in tls_implicit:
+            command += ["--tls-implicit", address]
+        for option, value in [("--tls-min", tls_min), ("--tls-max", tls_max), ("--auth", auth)]:
+            if value is not None:
+                command += [option, value]
+        if without_in_tls is not None:
+            command += ["--without-in-tls", ",".join(without_in_tls)]
+        if auth_mechanisms is not None:
+            command += ["--auth-mechanisms", ",".join(auth_mechanisms)]
+        if auth_clear:
+            command += ["--auth-clear"]
         self.command = command + list(extra)
-        self._listeners = len(listen)
+        self._listeners = len(listen) + len(tls_implicit)
 
     def start(self):
         self.counts_path.unlink(missing_ok=True)

@@ -11,6 +11,7 @@
 
 enum {
     COMMAND_LINE_LIMIT_BYTES = 4096, /* RFC 5321 4.5.3.1.4 says 512 and lets extensions add to it */
+    AUTH_LINE_LIMIT_BYTES = 12288,   /* RFC 4954 4, of a response to a challenge */
     COMMAND_PATH_LIMIT_BYTES = 256,  /* RFC 5321 4.5.3.1.3, angle brackets included */
     COMMAND_VERB_LIMIT_BYTES = 16,
 };

@@ -10,48 +10,19 @@
  * said the last word), its "close" line is written. After an orderly close of ours the socket lingers for a second, so
  * that what the peer has still in flight does not turn into a reset that destroys our last reply on its side.
  */
-#include "tests/sink/conn.h"
+#include "tests/sink/conn_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/sink/clock.h"
-#include "tests/sink/outflow.h"
-#include "tests/sink/record.h"
 
 enum {
     OUT_HIGH_BYTES = 1024 * 1024, /* queued for a peer that does not read: we stop reading */
     OUT_LOW_BYTES = 256 * 1024,   /* and begin again */
     LINGER_MS = 1000,
     REPEAT_BLOCK_BYTES = 64 * 1024,
-    NAME_BYTES = 64, /* "[v6 address]:port" */
-};
-
-struct conn {
-    struct server *server;
-    struct conn *next;
-    struct conn *previous;
-    uv_tcp_t tcp;
-    uv_timer_t timer; /* the next due reply, or the end of the linger time */
-    uv_shutdown_t shutdown;
-    unsigned open_handles; /* of the two above, not yet closed */
-    uint64_t number;
-    uint64_t messages; /* contents accepted */
-    struct session *session;
-    struct outflow out;
-    struct records records;
-    uint64_t written_bytes; /* that the socket has taken */
-    uint64_t arrival_us;    /* of the bytes being worked on */
-    struct text repeat;     /* for "endless": the bytes, several times over */
-    size_t repeat_at;
-    uv_write_t repeat_write;
-    bool write_pending; /* a uv_write() is out */
-    bool paused;        /* not reading */
-    bool held;          /* the script stalls it: nothing more is said */
-    bool ended;         /* its "close" line is written */
-    bool closing;       /* handles are being closed */
-    char local[NAME_BYTES];
 };
 
 struct write_request {
@@ -81,6 +52,8 @@ static void on_closed(uv_handle_t *handle)
     if (conn->next != NULL)
         conn->next->previous = conn->previous;
     session_free(conn->session);
+    tls_free(conn->tls);
+    text_free(&conn->sealed);
     outflow_free(&conn->out);
     records_free(&conn->records);
     text_free(&conn->repeat);
@@ -96,8 +69,10 @@ static void end(struct conn *conn, const char *by)
         return;
     conn->ended = true;
     server->counts.open--;
+    conn_introduce(conn);
     records_lose(&conn->records, &server->ledger, &server->counts);
-    record_close(&server->ledger, conn->number, conn->messages, by);
+    conn_end_tls(conn);
+    record_close(&server->ledger, conn->number, conn->messages, conn->session, conn->peer_left ? "client" : by);
 }
 
 static void destroy(struct conn *conn, bool reset)
@@ -219,18 +194,30 @@ static void on_repeated(uv_write_t *request, int status)
 }
 
 /*
- * "endless": a block at a time as the peer takes them, or a byte at a time by the clock. Not counted as written, since
- * no record waits for it. The block belongs to the connection and is sent from where it lies.
+ * "endless": a block at a time as the peer takes them, or a byte at a time by the clock. Counted as written once, so
+ * that the records before it are settled. The block belongs to the connection and is sent from where it lies.
  */
 static void repeat(struct conn *conn, const struct outflow_step *step, uint64_t now_us)
 {
+    const struct text *block = &conn->repeat;
+    size_t one = conn->repeat_at;
     uv_buf_t buffer;
     int written;
 
+    took(conn, (size_t)(conn->out.queued_bytes - conn->written_bytes));
     while (text_length(&conn->repeat) < REPEAT_BLOCK_BYTES)
         text_add(&conn->repeat, step->bytes, step->length);
+    if (conn->tls != NULL) {
+        text_clear(&conn->sealed);
+        if (step->drip_ms == 0)
+            tls_seal(conn->tls, text_bytes(block), text_length(block), &conn->sealed);
+        else
+            tls_seal(conn->tls, text_bytes(block) + one, 1, &conn->sealed);
+        block = &conn->sealed;
+        one = 0;
+    }
     if (step->drip_ms == 0) {
-        buffer = uv_buf_init((char *)text_bytes(&conn->repeat), (unsigned)text_length(&conn->repeat));
+        buffer = uv_buf_init((char *)text_bytes(block), (unsigned)text_length(block));
         conn->repeat_write.data = conn;
         conn->write_pending = true;
         if (uv_write(&conn->repeat_write, (uv_stream_t *)&conn->tcp, &buffer, 1, on_repeated) != 0) {
@@ -239,9 +226,10 @@ static void repeat(struct conn *conn, const struct outflow_step *step, uint64_t 
         }
         return;
     }
-    buffer = uv_buf_init((char *)text_bytes(&conn->repeat) + conn->repeat_at, 1);
+    /* A record of TLS is small enough for any socket that takes something at all; a lost rest ends the connection. */
+    buffer = uv_buf_init((char *)text_bytes(block) + one, conn->tls == NULL ? 1 : (unsigned)text_length(block));
     written = uv_try_write((uv_stream_t *)&conn->tcp, &buffer, 1);
-    if (written < 0 && written != UV_EAGAIN) {
+    if ((written < 0 && written != UV_EAGAIN) || (conn->tls != NULL && written != (int)buffer.len)) {
         lost(conn);
         return;
     }
@@ -254,6 +242,7 @@ static void finish(struct conn *conn, enum after after)
 {
     if (after == AFTER_HOLD) {
         conn->held = true;
+        took(conn, 0); /* a note of silence waits for no bytes */
         return;
     }
     end(conn, "server");
@@ -284,7 +273,10 @@ static void on_read(uv_stream_t *stream, ssize_t length, const uv_buf_t *buffer)
     if (conn->ended || session_is_over(conn->session))
         return;
     conn->arrival_us = clock_monotonic_us();
-    session_feed(conn->session, buffer->base, (size_t)length);
+    if (conn->tls == NULL)
+        session_feed(conn->session, buffer->base, (size_t)length);
+    else
+        conn_read_sealed(conn, buffer->base, (size_t)length);
     pump(conn);
 }
 
@@ -338,13 +330,27 @@ static void on_send(void *context, const char *bytes, size_t length, const struc
 {
     struct conn *conn = context;
 
-    outflow_add(&conn->out, bytes, length, manner, conn->arrival_us + conn->server->delay_us);
+    if (conn->tls == NULL)
+        conn_queue(conn, bytes, length, manner, 0);
+    else
+        conn_send_sealed(conn, bytes, length, manner);
+}
+
+void conn_queue(struct conn *conn, const char *bytes, size_t length, const struct manner *manner, uint64_t late_us)
+{
+    outflow_add(&conn->out, bytes, length, manner, conn->arrival_us + conn->server->delay_us + late_us);
+}
+
+static void on_secure(void *context)
+{
+    conn_begin_tls(context);
 }
 
 static void on_note(void *context, const struct note *note)
 {
     struct conn *conn = context;
 
+    conn_introduce(conn);
     counts_note(&conn->server->counts, note);
     if (note->kind == NOTE_MESSAGE && note->first)
         conn->messages++;
@@ -373,18 +379,25 @@ static size_t name_address(const struct sockaddr_storage *address, char name[NAM
     return strlen(ip) + (v6 ? 2 : 0);
 }
 
+void conn_introduce(struct conn *conn)
+{
+    if (conn->introduced)
+        return;
+    conn->introduced = true;
+    record_connect(&conn->server->ledger, &conn->records, conn->number, conn->peer, conn->local);
+}
+
 static void start(struct conn *conn)
 {
-    static const struct session_host host = {on_send, on_note};
+    static const struct session_host host = {on_send, on_note, on_secure};
     struct server *server = conn->server;
     struct sockaddr_storage address = {0};
-    char peer[NAME_BYTES];
     int size = sizeof(address);
     size_t local_ip_length;
 
     (void)uv_tcp_nodelay(&conn->tcp, 1);
     (void)uv_tcp_getpeername(&conn->tcp, (struct sockaddr *)&address, &size);
-    name_address(&address, peer);
+    name_address(&address, conn->peer);
     size = sizeof(address);
     (void)uv_tcp_getsockname(&conn->tcp, (struct sockaddr *)&address, &size);
     local_ip_length = name_address(&address, conn->local);
@@ -393,10 +406,14 @@ static void start(struct conn *conn)
     server->counts.open++;
     if (server->counts.open > server->counts.most_open)
         server->counts.most_open = server->counts.open;
-    record_connect(&server->ledger, conn->number, peer, conn->local);
     conn->arrival_us = clock_monotonic_us();
     conn->session = session_create(&server->settings, &host, conn, conn->number, conn->local, local_ip_length);
-    session_start(conn->session);
+    if (conn->implicit) {
+        conn_begin_tls(conn);
+    } else {
+        conn_introduce(conn);
+        session_start(conn->session);
+    }
     if (uv_read_start((uv_stream_t *)&conn->tcp, on_alloc, on_read) != 0) {
         lost(conn);
         return;
@@ -404,12 +421,12 @@ static void start(struct conn *conn)
     pump(conn);
 }
 
-void conn_accept(struct server *server, uv_stream_t *listener)
+void conn_accept(struct server *server, uv_stream_t *listener, bool implicit_tls)
 {
     struct conn *conn = sink_realloc(NULL, sizeof(*conn));
     int result;
 
-    *conn = (struct conn){.server = server, .open_handles = 2, .next = server->connections};
+    *conn = (struct conn){.server = server, .open_handles = 2, .next = server->connections, .implicit = implicit_tls};
     if (uv_tcp_init(server->loop, &conn->tcp) != 0 || uv_timer_init(server->loop, &conn->timer) != 0) {
         /* Neither can fail without flags: no socket is made yet. */
         fputs("sink: cannot make a handle\n", stderr);

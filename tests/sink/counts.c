@@ -29,6 +29,9 @@ void counts_note(struct counts *counts, const struct note *note)
     case NOTE_VIOLATION:
         counts->violations++;
         break;
+    case NOTE_AUTH:
+        counts->auths++;
+        break;
     }
 }
 

@@ -18,9 +18,13 @@
     X(rejects)       /* "reject" lines */                                                                              \
     X(drops)         /* "drop" lines */                                                                                \
     X(violations)    /* "violation" lines */                                                                           \
-    X(replies_lost)  /* replies to accepted content that did not get out, by script or by a lost connection */         \
-    X(cpu_us)        /* processor time of this process, filled in when written */                                      \
-    X(flushes)       /* how often SIGUSR1 has been served; the ledger is flushed before this is written */
+    X(handshakes)    /* of TLS, done */                                                                                \
+    X(resumptions)   /* of them those that resumed a session */                                                        \
+    X(handshakes_failed)                                                                                               \
+    X(auths)        /* clients that authenticated themselves */                                                        \
+    X(replies_lost) /* replies to accepted content that did not get out, by script or by a lost connection */          \
+    X(cpu_us)       /* processor time of this process, filled in when written */                                       \
+    X(flushes)      /* how often SIGUSR1 has been served; the ledger is flushed before this is written */
 
 struct counts {
 #define X(name) uint64_t name;

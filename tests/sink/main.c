@@ -21,12 +21,17 @@
 
 enum { LISTEN_BACKLOG = 1024, LEDGER_FLUSH_MS = 100, SIGNAL_COUNT = 3 };
 
+struct listener {
+    uv_tcp_t tcp;
+    bool implicit_tls;
+};
+
 struct sink {
     struct options options;
     struct server server;
     struct store store;
     uv_loop_t loop;
-    uv_tcp_t listeners[OPTIONS_LISTEN_LIMIT];
+    struct listener listeners[OPTIONS_LISTEN_LIMIT];
     uv_signal_t signals[SIGNAL_COUNT];
     uv_timer_t flush;
     int status; /* exit status */
@@ -41,11 +46,12 @@ static void write_counts(struct sink *sink)
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct sink *sink = listener->data;
+    const struct listener *whole = (const struct listener *)listener; /* the handle is its first member */
 
     if (status != 0)
         fprintf(stderr, "sink: listen: %s\n", uv_strerror(status));
     else
-        conn_accept(&sink->server, listener);
+        conn_accept(&sink->server, listener, whole->implicit_tls);
 }
 
 static void close_handle(uv_handle_t *handle, void *context)
@@ -79,7 +85,7 @@ static void on_flush(uv_timer_t *timer)
 /* Opens listener i and prints where it listens. 0 or -1. */
 static int listen_on(struct sink *sink, size_t i)
 {
-    uv_tcp_t *listener = &sink->listeners[i];
+    uv_tcp_t *listener = &sink->listeners[i].tcp;
     struct sockaddr_storage address = {0};
     int size = sizeof(address);
     char name[INET6_ADDRSTRLEN] = "";
@@ -87,6 +93,7 @@ static int listen_on(struct sink *sink, size_t i)
     int result = uv_tcp_init(&sink->loop, listener);
 
     listener->data = sink;
+    sink->listeners[i].implicit_tls = sink->options.implicit_tls[i];
     if (result == 0)
         result = uv_tcp_bind(listener, (const struct sockaddr *)&sink->options.listen[i], 0);
     if (result == 0)
@@ -155,10 +162,19 @@ static int prepare(struct sink *sink)
     sink->server.settings = (struct session_settings){
         .hostname = options->name,
         .extensions = options->extensions,
+        .secure_extensions = options->secure_extensions,
+        .mechanisms = options->mechanisms,
+        .account = options->account.user == NULL ? NULL : &options->account,
         .size_limit_bytes = options->size_bytes,
         .strict = options->strict,
         .store = &sink->store,
     };
+    if (options->tls.certificate != NULL) {
+        sink->server.tls = tls_context_create(&options->tls);
+        if (sink->server.tls == NULL)
+            return -1;
+        sink->server.plain_buffer = sink_realloc(NULL, READ_BUFFER_BYTES);
+    }
     if (options->script != NULL) {
         sink->server.settings.script = script_load(options->script);
         if (sink->server.settings.script == NULL)
@@ -188,6 +204,8 @@ int main(int count, char **words)
     ledger_close(&sink.server.ledger);
     write_counts(&sink);
     script_free(sink.server.settings.script);
+    tls_context_free(sink.server.tls);
     free(sink.server.read_buffer);
+    free(sink.server.plain_buffer);
     return sink.status;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/sink/clock.h"
+#include "tests/sink/tls.h"
 
 enum {
     RECORD_FIRST = 16,
@@ -14,6 +15,7 @@ enum {
 void records_free(struct records *records)
 {
     text_free(&records->text);
+    text_free(&records->channel);
     free(records->queue);
     *records = (struct records){0};
 }
@@ -45,12 +47,41 @@ static void add_flag(struct text *text, const char *key, bool value)
     text_add_string(text, value ? "\":true" : "\":false");
 }
 
-static void add_note(struct text *text, uint64_t connection, const struct note *note)
+static void add_channel(struct text *text, const struct records *records)
 {
-    static const char *const events[] = {
-        [NOTE_MESSAGE] = "message", [NOTE_REJECT] = "reject", [NOTE_DROP] = "drop", [NOTE_VIOLATION] = "violation"};
+    static const char clear[] = ",\"tls\":null,\"cipher\":null,\"resumed\":false,\"sni\":null";
+
+    if (text_length(&records->channel) == 0)
+        text_add(text, clear, sizeof(clear) - 1);
+    else
+        text_add(text, text_bytes(&records->channel), text_length(&records->channel));
+}
+
+void records_set_channel(struct records *records, const struct tls_facts *facts)
+{
+    text_clear(&records->channel);
+    add_key(&records->channel, "tls", facts->version);
+    add_key(&records->channel, "cipher", facts->cipher);
+    add_flag(&records->channel, "resumed", facts->resumed);
+    add_key(&records->channel, "sni", facts->sni);
+}
+
+static void add_note(struct records *records, uint64_t connection, const struct note *note)
+{
+    static const char *const events[] = {[NOTE_MESSAGE] = "message",
+                                         [NOTE_REJECT] = "reject",
+                                         [NOTE_DROP] = "drop",
+                                         [NOTE_VIOLATION] = "violation",
+                                         [NOTE_AUTH] = "auth"};
+    struct text *text = &records->text;
 
     begin(text, events[note->kind], connection);
+    if (note->kind == NOTE_AUTH) {
+        add_key(text, "mechanism", note->what);
+        add_key(text, "auth", note->auth);
+        add_channel(text, records);
+        return;
+    }
     if (note->kind == NOTE_VIOLATION) {
         add_key(text, "what", note->what);
         add_key(text, "where", note->stage);
@@ -70,6 +101,10 @@ static void add_note(struct text *text, uint64_t connection, const struct note *
         add_key(text, "via", note->via);
         if (note->file != NULL)
             add_key(text, "file", note->file);
+    }
+    if (note->kind == NOTE_MESSAGE) {
+        add_channel(text, records);
+        add_key(text, "auth", note->auth);
     }
 }
 
@@ -102,7 +137,7 @@ void records_add(struct records *records, uint64_t connection, const struct note
         .stream_end = stream_end,
         .awaited = note->kind == NOTE_MESSAGE && note->first && note->reply != NULL,
     };
-    add_note(&records->text, connection, note);
+    add_note(records, connection, note);
     record->line_length = text_length(&records->text) - before;
     if (note->kind == NOTE_MESSAGE || note->kind == NOTE_REJECT) {
         if (note->reply == NULL)
@@ -150,7 +185,8 @@ void records_lose(struct records *records, struct ledger *ledger, struct counts 
     }
 }
 
-void record_connect(struct ledger *ledger, uint64_t connection, const char *peer, const char *local)
+void record_connect(struct ledger *ledger, const struct records *records, uint64_t connection, const char *peer,
+                    const char *local)
 {
     struct text *lines = ledger_lines(ledger);
 
@@ -159,11 +195,26 @@ void record_connect(struct ledger *ledger, uint64_t connection, const char *peer
     begin(lines, "connect", connection);
     add_key(lines, "peer", peer);
     add_key(lines, "local", local);
+    add_channel(lines, records);
     text_add(lines, "}\n", 2);
     ledger_added(ledger);
 }
 
-void record_close(struct ledger *ledger, uint64_t connection, uint64_t messages, const char *by)
+void record_handshake(struct ledger *ledger, const struct records *records, uint64_t connection, const char *error)
+{
+    struct text *lines = ledger_lines(ledger);
+
+    if (lines == NULL)
+        return;
+    begin(lines, "handshake", connection);
+    add_channel(lines, records);
+    add_key(lines, "error", error);
+    text_add(lines, "}\n", 2);
+    ledger_added(ledger);
+}
+
+void record_close(struct ledger *ledger, uint64_t connection, uint64_t messages, const struct session *session,
+                  const char *by)
 {
     struct text *lines = ledger_lines(ledger);
 
@@ -172,6 +223,10 @@ void record_close(struct ledger *ledger, uint64_t connection, uint64_t messages,
     begin(lines, "close", connection);
     text_add_string(lines, ",\"messages\":");
     text_add_number(lines, messages);
+    text_add_string(lines, ",\"commands\":");
+    text_add_number(lines, session_commands(session, false));
+    text_add_string(lines, ",\"secure_commands\":");
+    text_add_number(lines, session_commands(session, true));
     add_key(lines, "by", by);
     text_add(lines, "}\n", 2);
     ledger_added(ledger);

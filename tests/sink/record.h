@@ -24,8 +24,11 @@ struct record {
     bool awaited;        /* the reply is one to accepted content: if it is lost, that is counted */
 };
 
+struct tls_facts;
+
 struct records {
-    struct text text; /* line and reply of each record, one behind the other */
+    struct text channel; /* what lines say of the connection's TLS, as JSON */
+    struct text text;    /* line and reply of each record, one behind the other */
     struct record *queue;
     size_t first;
     size_t last;
@@ -43,9 +46,17 @@ void records_settle(struct records *records, uint64_t written, struct ledger *le
 /* The connection is gone: gives to the ledger everything else, replies as null. */
 void records_lose(struct records *records, struct ledger *ledger, struct counts *counts);
 
-void record_connect(struct ledger *ledger, uint64_t connection, const char *peer, const char *local);
+/* What lines will say of the connection's TLS from now on. Before it is called they say that there is none. */
+void records_set_channel(struct records *records, const struct tls_facts *facts);
+
+void record_connect(struct ledger *ledger, const struct records *records, uint64_t connection, const char *peer,
+                    const char *local);
+
+/* The end of a handshake. `error` NULL: it is done, as the channel says. */
+void record_handshake(struct ledger *ledger, const struct records *records, uint64_t connection, const char *error);
 
 /* `by` is "client" or "server"; `messages` counts the accepted contents of the connection. */
-void record_close(struct ledger *ledger, uint64_t connection, uint64_t messages, const char *by);
+void record_close(struct ledger *ledger, uint64_t connection, uint64_t messages, const struct session *session,
+                  const char *by);
 
 #endif

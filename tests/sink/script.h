@@ -24,9 +24,11 @@ enum after {
 
 /* How bytes go out. All zero is the ordinary way. */
 struct manner {
-    uint32_t delay_ms; /* on top of the round trip delay of the whole sink */
-    uint32_t drip_ms;  /* above 0: one byte every so many ms */
-    bool endless;      /* the bytes again and again until the peer closes */
+    uint32_t delay_ms;  /* on top of the round trip delay of the whole sink */
+    uint32_t drip_ms;   /* above 0: one byte every so many ms */
+    bool endless;       /* the bytes again and again until the peer closes */
+    bool close_notify;  /* TLS ends before the bytes, which go out in clear text */
+    uint32_t cut_bytes; /* above 0: only so many bytes of the server's part of the TLS handshake, then `after` */
     enum after after;
 };
 
@@ -49,12 +51,15 @@ struct action {
 
 /* One question to the script. */
 struct occasion {
-    const char *command;           /* "CONNECT", a verb, or "EOD" */
+    const char *command;           /* "CONNECT", "TLS", a verb, or "EOD" */
     const char *from;              /* reverse-path, NULL when there is none yet */
     const char *const *recipients; /* the one of RCPT; from DATA on, all accepted ones */
     size_t recipient_count;
     uint64_t connection;    /* number of the connection, from 1 */
     uint64_t message;       /* number of the transaction on this connection, from 1; 0 before the first */
+    uint64_t chunk;         /* number of the BDAT in its transaction, from 1; 0 elsewhere */
+    bool secure;            /* inside TLS */
+    bool authenticated;     /* behind AUTH */
     const char *local;      /* "127.0.0.2:2525" */
     size_t local_ip_length; /* how much of `local` is the address */
 };

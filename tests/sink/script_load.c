@@ -15,7 +15,7 @@
 #include "tests/sink/script_private.h"
 #include "tests/sink/text.h"
 
-enum { RULE_LIMIT = 10000, MS_LIMIT = 24 * 3600 * 1000 };
+enum { RULE_LIMIT = 10000, MS_LIMIT = 24 * 3600 * 1000, CUT_LIMIT_BYTES = 65536 };
 
 /* Where we are, for messages. */
 struct place {
@@ -57,6 +57,16 @@ static bool read_bool(const struct place *place, const json_t *value, bool *flag
     return true;
 }
 
+static bool read_choice(const struct place *place, const json_t *value, int *choice)
+{
+    bool flag = false;
+
+    if (!read_bool(place, value, &flag))
+        return false;
+    *choice = flag ? 1 : 0;
+    return true;
+}
+
 static bool read_number(const struct place *place, const json_t *value, uint64_t high, uint64_t *number)
 {
     if (!json_is_integer(value) || json_integer_value(value) < 1 || (uint64_t)json_integer_value(value) > high)
@@ -65,19 +75,19 @@ static bool read_number(const struct place *place, const json_t *value, uint64_t
     return true;
 }
 
-static bool read_ms(const struct place *place, const json_t *value, uint32_t *ms)
+static bool read_small(const struct place *place, const json_t *value, uint32_t high, uint32_t *small)
 {
     uint64_t number;
 
-    if (!read_number(place, value, MS_LIMIT, &number))
+    if (!read_number(place, value, high, &number))
         return false;
-    *ms = (uint32_t)number;
+    *small = (uint32_t)number;
     return true;
 }
 
 static bool read_command(const struct place *place, const json_t *value, char **command)
 {
-    static const char *const known[] = {"CONNECT", "EHLO", "HELO", "MAIL", "RCPT", "DATA",     "BDAT", "EOD",
+    static const char *const known[] = {"CONNECT", "TLS",  "EHLO", "HELO", "MAIL", "RCPT",     "DATA", "BDAT", "EOD",
                                         "RSET",    "NOOP", "VRFY", "EXPN", "HELP", "STARTTLS", "AUTH", "QUIT"};
 
     if (!read_string(place, value, command))
@@ -116,14 +126,30 @@ static void set_bytes(struct action *action, enum action_kind kind, const struct
     action->kind = kind;
 }
 
-static int leading_code(const char *bytes, size_t length)
+static int code_of(const char *line, size_t length)
 {
     int code = 0;
 
     for (size_t i = 0; i < 3; i++) {
-        if (i >= length || bytes[i] < '0' || bytes[i] > '9')
+        if (i >= length || line[i] < '0' || line[i] > '9')
             return 500;
-        code = code * 10 + (bytes[i] - '0');
+        code = code * 10 + (line[i] - '0');
+    }
+    return length == 3 || strchr(" -\r\n", line[3]) != NULL ? code : 500;
+}
+
+/* The code of the first reply in the bytes; 500 where there is none, or where its lines disagree (RFC 5321 4.2.1). */
+static int leading_code(const char *bytes, size_t length)
+{
+    int code = code_of(bytes, length);
+    const char *newline = memchr(bytes, '\n', length);
+
+    while (newline != NULL && length > 3 && bytes[3] == '-') {
+        length -= (size_t)(newline + 1 - bytes);
+        bytes = newline + 1;
+        if (length > 0 && code_of(bytes, length) != code)
+            return 500;
+        newline = memchr(bytes, '\n', length);
     }
     return code;
 }
@@ -206,6 +232,12 @@ static bool read_match_key(const struct place *place, const json_t *value, struc
         return read_number(place, value, INT64_MAX, &rule->connection);
     if (strcmp(key, "message_nth") == 0)
         return read_number(place, value, INT64_MAX, &rule->message);
+    if (strcmp(key, "chunk_nth") == 0)
+        return read_number(place, value, INT64_MAX, &rule->chunk);
+    if (strcmp(key, "tls") == 0)
+        return read_choice(place, value, &rule->secure);
+    if (strcmp(key, "auth") == 0)
+        return read_choice(place, value, &rule->authenticated);
     *known = false;
     return true;
 }
@@ -223,12 +255,11 @@ static bool read_action_key(const struct place *place, const json_t *value, stru
 {
     struct action *action = &rule->action;
     const char *key = place->key;
-    bool flag = false;
 
     if (strcmp(key, "delay_ms") == 0)
-        return read_ms(place, value, &action->manner.delay_ms);
+        return read_small(place, value, MS_LIMIT, &action->manner.delay_ms);
     if (strcmp(key, "drip_ms") == 0)
-        return read_ms(place, value, &action->manner.drip_ms);
+        return read_small(place, value, MS_LIMIT, &action->manner.drip_ms);
     if (strcmp(key, "close") == 0)
         return read_bool(place, value, &flags->close);
     if (strcmp(key, "rst") == 0)
@@ -237,12 +268,10 @@ static bool read_action_key(const struct place *place, const json_t *value, stru
         return read_bool(place, value, &flags->stall);
     if (strcmp(key, "endless") == 0)
         return read_bool(place, value, &action->manner.endless);
-    if (strcmp(key, "accept") == 0) {
-        if (!read_bool(place, value, &flag))
-            return false;
-        action->accept = flag ? 1 : 0;
-        return true;
-    }
+    if (strcmp(key, "accept") == 0)
+        return read_choice(place, value, &action->accept);
+    if (strcmp(key, "cut") == 0)
+        return read_small(place, value, CUT_LIMIT_BYTES, &action->manner.cut_bytes);
     flags->sources++;
     flags->raw = strncmp(key, "raw", 3) == 0;
     if (strcmp(key, "reply") == 0)
@@ -253,6 +282,10 @@ static bool read_action_key(const struct place *place, const json_t *value, stru
         return read_raw_hex(place, value, action);
     if (strcmp(key, "partial") == 0)
         return read_raw(place, value, ACTION_PARTIAL, action);
+    if (strcmp(key, "tls_close_then") == 0) {
+        action->manner.close_notify = true;
+        return read_raw(place, value, ACTION_PARTIAL, action);
+    }
     return wrong(place, "unknown key");
 }
 
@@ -261,22 +294,25 @@ static bool settle_rule(struct place *place, struct rule *rule, const struct fla
 {
     struct action *action = &rule->action;
     bool partial = action->kind == ACTION_PARTIAL;
-    bool manner = action->manner.delay_ms > 0 || action->manner.drip_ms > 0;
+    bool cut = action->manner.cut_bytes > 0;
+    bool manner = action->manner.delay_ms > 0 || action->manner.drip_ms > 0 || cut;
 
     place->key = NULL;
     if (flags->sources > 1)
-        return wrong(place, "only one of reply, raw, raw_hex and partial can be said");
+        return wrong(place, "only one of reply, raw, raw_hex, partial and tls_close_then can be said");
     if (flags->close + flags->reset + flags->stall > 1)
         return wrong(place, "only one of close, rst and stall can be done");
     if (action->manner.endless && (!flags->raw || flags->close || flags->reset || flags->stall))
         return wrong(place, "endless needs raw or raw_hex, and nothing comes after it");
     if (action->accept >= 0 && rule->command != NULL && strcmp(rule->command, "EOD") != 0)
         return wrong(place, "accept can only be decided at EOD");
+    if (cut && (flags->sources > 0 || rule->command == NULL || strcmp(rule->command, "TLS") != 0))
+        return wrong(place, "cut is for the server's own bytes at TLS");
     if (flags->close || flags->reset)
         action->manner.after = flags->reset ? AFTER_RESET : AFTER_CLOSE;
-    else if (flags->stall || partial)
+    else if (flags->stall || partial || cut)
         action->manner.after = AFTER_HOLD;
-    if (flags->sources == 0 && action->manner.after != AFTER_GO_ON)
+    if (flags->sources == 0 && action->manner.after != AFTER_GO_ON && !cut)
         action->kind = ACTION_SILENT;
     else if (flags->sources == 0 && !manner && action->accept < 0)
         return wrong(place, "says nothing to do");
@@ -292,6 +328,8 @@ static bool read_rule(struct place *place, json_t *object, struct rule *rule)
     json_t *value;
 
     rule->action.accept = -1;
+    rule->secure = -1;
+    rule->authenticated = -1;
     if (!json_is_object(object))
         return wrong(place, "must be an object");
     json_object_foreach(object, key, value)

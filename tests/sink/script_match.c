@@ -73,6 +73,13 @@ static bool matches(const struct script *script, const struct rule *rule, const 
         return false;
     if (rule->message != 0 && rule->message != occasion->message)
         return false;
+    if (rule->chunk != 0 && rule->chunk != occasion->chunk)
+        return false;
+    if ((rule->secure >= 0 && rule->secure != occasion->secure) ||
+        (rule->action.manner.close_notify && !occasion->secure))
+        return false;
+    if (rule->authenticated >= 0 && rule->authenticated != occasion->authenticated)
+        return false;
     if (rule->listen != NULL && !matches_listen(rule->listen, occasion))
         return false;
     if (rule->from != NULL && (occasion->from == NULL || !script_glob(rule->from, occasion->from)))

@@ -19,6 +19,9 @@ struct rule {
     uint64_t every;      /* each match whose number it divides; 0: all */
     uint64_t connection; /* 0: any */
     uint64_t message;    /* 0: any */
+    uint64_t chunk;      /* 0: any */
+    int secure;          /* 1 or 0: inside TLS or not; -1: any */
+    int authenticated;   /* 1 or 0; -1: any */
     uint64_t matches;    /* how often all keys but first, nth and every have matched */
     struct action action;
 };

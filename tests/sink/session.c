@@ -40,6 +40,8 @@ void session_free(struct session *session)
     text_free(&session->line);
     text_free(&session->from);
     text_free(&session->reply);
+    text_free(&session->decoded);
+    sasl_free(&session->sasl);
     content_free(&session->content);
     free(session);
 }
@@ -51,12 +53,52 @@ void session_end_transaction(struct session *session)
     session->recipient_count = 0;
     session->transaction = TRANSACTION_NONE;
     session->smtputf8 = false;
+    session->chunks = 0;
     text_clear(&session->from);
+}
+
+unsigned session_offered(const struct session *session)
+{
+    return session->secure ? session->settings->secure_extensions : session->settings->extensions;
 }
 
 bool session_offers(const struct session *session, unsigned extension)
 {
-    return session->extended && (session->settings->extensions & extension) != 0;
+    return session->extended && (session_offered(session) & extension) != 0;
+}
+
+void session_secured(struct session *session)
+{
+    session_end_transaction(session);
+    session->mode = INPUT_COMMAND;
+    session->secure = true;
+    session->greeted = false;
+    session->extended = false;
+    session->user = NULL;
+    text_clear(&session->line);
+    session->line_too_long = false;
+}
+
+void session_stop(struct session *session, const char *stage)
+{
+    if (stage != NULL && session->mode != INPUT_OVER)
+        session_note(session, NOTE_DROP, stage, NULL);
+    session->mode = INPUT_OVER;
+}
+
+void session_blame(struct session *session, const char *stage, const char *what)
+{
+    session_violation(session, stage, what);
+}
+
+uint64_t session_commands(const struct session *session, bool secure)
+{
+    return secure ? session->secure_commands : session->commands;
+}
+
+const struct action *session_ask_tls(struct session *session)
+{
+    return session_consult(session, "TLS", NULL);
 }
 
 bool session_is_over(const struct session *session)
@@ -75,6 +117,8 @@ const struct action *session_consult(struct session *session, const char *comman
         .message = session->transactions,
         .local = session->local,
         .local_ip_length = session->local_ip_length,
+        .secure = session->secure,
+        .authenticated = session->user != NULL,
     };
 
     if (session->settings->script == NULL)
@@ -85,6 +129,8 @@ const struct action *session_consult(struct session *session, const char *comman
     }
     if (strcmp(command, "MAIL") == 0)
         occasion.message++;
+    if (strcmp(command, "BDAT") == 0)
+        occasion.chunk = session->chunks;
     return script_decide(session->settings->script, &occasion);
 }
 
@@ -111,7 +157,7 @@ struct told session_tell_ready(struct session *session, const struct action *act
     return told;
 }
 
-struct told session_tell(struct session *session, const struct action *action, const struct answer *answer)
+void session_put_answer(struct session *session, const struct answer *answer)
 {
     struct text *reply = &session->reply;
 
@@ -124,6 +170,11 @@ struct told session_tell(struct session *session, const struct action *action, c
     }
     text_add_string(reply, answer->text);
     text_add(reply, "\r\n", 2);
+}
+
+struct told session_tell(struct session *session, const struct action *action, const struct answer *answer)
+{
+    session_put_answer(session, answer);
     return session_tell_ready(session, action, answer->code);
 }
 
@@ -224,23 +275,33 @@ static void refuse_line(struct session *session, const char *what)
 static void take_line(struct session *session, const char *line, size_t length)
 {
     const char *fault = line_fault(session, line, &length);
+    bool response = session->mode == INPUT_AUTH;
 
-    if (fault != NULL)
+    session->commands++;
+    session->secure_commands += session->secure ? 1 : 0;
+    if (fault != NULL) {
+        session->mode = INPUT_COMMAND;
         refuse_line(session, fault);
-    else
+    } else if (response) {
+        session_auth_response(session, line, length);
+    } else {
         session_command(session, line, length);
+    }
 }
 
 static size_t take_command(struct session *session, const char *bytes, size_t length)
 {
     const char *newline = memchr(bytes, '\n', length);
     size_t used = newline == NULL ? length : (size_t)(newline - bytes) + 1;
+    size_t limit_bytes = session->mode == INPUT_AUTH ? AUTH_LINE_LIMIT_BYTES : COMMAND_LINE_LIMIT_BYTES;
 
-    if (session->line_too_long || text_length(&session->line) + used > COMMAND_LINE_LIMIT_BYTES) {
+    if (session->line_too_long || text_length(&session->line) + used > limit_bytes) {
         text_clear(&session->line);
         session->line_too_long = newline == NULL;
-        if (newline != NULL)
+        if (newline != NULL) {
+            session->mode = INPUT_COMMAND;
             refuse_line(session, "line too long");
+        }
         return used;
     }
     if (newline == NULL) {
@@ -265,6 +326,7 @@ void session_feed(struct session *session, const char *bytes, size_t length)
 
         switch (session->mode) {
         case INPUT_COMMAND:
+        case INPUT_AUTH:
             used = take_command(session, bytes, length);
             break;
         case INPUT_DATA:
@@ -273,6 +335,7 @@ void session_feed(struct session *session, const char *bytes, size_t length)
         case INPUT_CHUNK:
             used = session_take_chunk(session, bytes, length);
             break;
+        case INPUT_TLS:
         case INPUT_OVER:
             break;
         }

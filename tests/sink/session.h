@@ -3,8 +3,8 @@
  * in, bytes for the client and notes for the ledger out.
  *
  * The session never blocks on its own replies: a command is answered as soon as its line is complete, whatever the
- * connection does with the bytes (delays, drips, loses them). When TLS and AUTH come, TLS sits between connection and
- * session, and AUTH is one more row of the verb table with an input mode of its own.
+ * connection does with the bytes (delays, drips, loses them). TLS sits between connection and session: the session asks
+ * for it at STARTTLS and is told when the handshake is done.
  *
  * Single thread. The callbacks are called from inside session_start() and session_feed(); they must not call back into
  * the session.
@@ -19,14 +19,18 @@
 #include "tests/sink/script.h"
 
 struct store;
+struct sasl_account;
 
 struct session_settings {
-    const char *hostname;      /* in greeting and EHLO */
-    unsigned extensions;       /* bits of enum extension that are offered */
-    uint64_t size_limit_bytes; /* of one message, RFC 1870 */
-    bool strict;               /* bare CR and LF are refused */
-    struct script *script;     /* may be NULL */
-    struct store *store;       /* numbers the messages, and keeps them if asked to */
+    const char *hostname;               /* in greeting and EHLO */
+    unsigned extensions;                /* bits of enum extension that are offered in clear text */
+    unsigned secure_extensions;         /* the same inside TLS */
+    unsigned mechanisms;                /* bits of enum sasl_mechanism that AUTH offers */
+    const struct sasl_account *account; /* who may come in by AUTH; NULL: there is no AUTH */
+    uint64_t size_limit_bytes;          /* of one message, RFC 1870 */
+    bool strict;                        /* bare CR and LF are refused */
+    struct script *script;              /* may be NULL */
+    struct store *store;                /* numbers the messages, and keeps them if asked to */
 };
 
 enum note_kind {
@@ -34,6 +38,7 @@ enum note_kind {
     NOTE_REJECT,    /* a command or content refused */
     NOTE_DROP,      /* the script lets the session end or stall here */
     NOTE_VIOLATION, /* the client broke the protocol */
+    NOTE_AUTH,      /* the client has authenticated itself */
 };
 
 /* One line for the ledger. Strings live only during the callback; NULL is null. */
@@ -52,7 +57,8 @@ struct note {
     bool has_content; /* the four above apply: the content had been wholly received */
     bool accepted;    /* DROP: whether the content counts as accepted */
     bool first;       /* MESSAGE: the first recipient of this content, so that messages can be counted too */
-    const char *what; /* VIOLATION */
+    const char *what; /* VIOLATION; AUTH: the mechanism */
+    const char *auth; /* MESSAGE, AUTH: the authenticated user */
 };
 
 struct session_host {
@@ -61,6 +67,10 @@ struct session_host {
 
     /* Write this down; it becomes true when everything sent so far has reached the socket. */
     void (*note)(void *context, const struct note *note);
+
+    /* Behind what has been sent so far TLS begins: the client's next bytes are its handshake. session_secured() is due
+     * when that is done. */
+    void (*secure)(void *context);
 };
 
 struct session;
@@ -71,6 +81,22 @@ struct session *session_create(const struct session_settings *settings, const st
                                uint64_t connection, const char *local, size_t local_ip_length);
 
 void session_free(struct session *session);
+
+/* The script's word on the handshake that begins now; NULL: nothing unusual. */
+const struct action *session_ask_tls(struct session *session);
+
+/* The handshake is done: everything the client has said before is forgotten (RFC 3207 4.2). With implicit TLS it comes
+ * before session_start(). */
+void session_secured(struct session *session);
+
+/* Nothing more is looked at. `stage` NULL: it is nobody's fault; else noted as a drop there. */
+void session_stop(struct session *session, const char *stage);
+
+/* The client broke the protocol below the session's sight. */
+void session_blame(struct session *session, const char *stage, const char *what);
+
+/* Command lines taken so far, all or those inside TLS. */
+uint64_t session_commands(const struct session *session, bool secure);
 
 /* Sends the greeting. */
 void session_start(struct session *session);

@@ -60,6 +60,7 @@ static void note_end(struct session *session, struct note *note, bool accepted)
     note->reply = session->said;
     note->reply_length = session->said_length;
     note->has_content = true;
+    note->auth = session->user;
     note->accepted = accepted;
     for (size_t i = 0; i == 0 || i < session->recipient_count; i++) {
         note->to = session->recipient_count > 0 ? session->recipients[i] : NULL;
@@ -241,6 +242,7 @@ static bool admit_chunk(struct session *session)
         discard_chunk(session, &answer_too_big, NULL);
         return true;
     }
+    session->chunks++;
     action = session_consult(session, "BDAT", NULL);
     if (action != NULL && action->kind != ACTION_ORDINARY && action->code == 0) {
         session_settle(session, "BDAT", NULL, session_tell(session, action, &refused), 2);

@@ -1,11 +1,12 @@
 /* What the parts of the session share: session.c (input, answers), session_verbs.c (commands), session_content.c (DATA,
- * BDAT, end of data). */
+ * BDAT, end of data), session_auth.c (STARTTLS, AUTH). */
 #ifndef TESTS_SINK_SESSION_PRIVATE_H
 #define TESTS_SINK_SESSION_PRIVATE_H
 
 #include "tests/sink/command.h"
 #include "tests/sink/content.h"
 #include "tests/sink/extensions.h"
+#include "tests/sink/sasl.h"
 #include "tests/sink/session.h"
 #include "tests/sink/text.h"
 
@@ -16,6 +17,8 @@ enum input_mode {
     INPUT_COMMAND,
     INPUT_DATA,  /* content up to the final dot */
     INPUT_CHUNK, /* chunk.left bytes of BDAT */
+    INPUT_AUTH,  /* one line: the response to a challenge */
+    INPUT_TLS,   /* behind STARTTLS: what came in clear text is thrown away (RFC 3207 4.2) */
     INPUT_OVER,  /* not at all */
 };
 
@@ -58,10 +61,18 @@ struct session {
     bool greeted;          /* HELO or EHLO accepted */
     bool extended;         /* it was EHLO */
     enum transaction_state transaction;
-    uint64_t transactions; /* begun on this connection */
-    struct text from;      /* C string */
-    bool smtputf8;         /* MAIL had the parameter */
-    char **recipients;     /* accepted ones, each an allocated C string */
+    uint64_t transactions;    /* begun on this connection */
+    uint64_t chunks;          /* BDATs of the transaction */
+    uint64_t commands;        /* lines taken */
+    uint64_t secure_commands; /* of them inside TLS */
+    bool secure;              /* inside TLS */
+    const char *user;         /* authenticated by AUTH; NULL: nobody is */
+    struct sasl sasl;         /* the AUTH exchange that goes on */
+    bool sasl_over;           /* it has come to its end; only a script keeps the client in it */
+    struct text decoded;      /* a response of AUTH */
+    struct text from;         /* C string */
+    bool smtputf8;            /* MAIL had the parameter */
+    char **recipients;        /* accepted ones, each an allocated C string */
     size_t recipient_count;
     size_t recipient_capacity;
     struct content content;
@@ -85,7 +96,10 @@ const struct action *session_consult(struct session *session, const char *comman
 /* Says `answer`, or what `action` has in its place. Sets `said`. */
 struct told session_tell(struct session *session, const struct action *action, const struct answer *answer);
 
-/* The same with an answer that stands ready in session->reply. */
+/* Makes the answer in session->reply. */
+void session_put_answer(struct session *session, const struct answer *answer);
+
+/* The same as session_tell() with an answer that stands ready in session->reply. */
 struct told session_tell_ready(struct session *session, const struct action *action, int code);
 
 /* Says `answer` and notes the refusal. */
@@ -98,9 +112,24 @@ bool session_settle(struct session *session, const char *stage, const char *to, 
 void session_note(struct session *session, enum note_kind kind, const char *stage, const char *to);
 void session_violation(struct session *session, const char *stage, const char *what);
 void session_end_transaction(struct session *session);
+/* True if the client may use it: offered, and the client said EHLO. */
 bool session_offers(const struct session *session, unsigned extension);
 
+/* What has been offered or would be, as the connection stands: inside TLS or not, HELO or EHLO. */
+unsigned session_offered(const struct session *session);
+
+/* --- session_auth.c --- */
+
+void session_starttls(struct session *session, const struct command *command);
+void session_auth(struct session *session, const struct command *command);
+
+/* Takes the client's response to a challenge; `line` is without its line end. */
+void session_auth_response(struct session *session, const char *line, size_t length);
+
 /* --- session_verbs.c --- */
+
+/* A verb that has no row: the script may still know an answer, so that a test can play a server that knows more. */
+void session_unknown(struct session *session, const struct command *command);
 
 void session_command(struct session *session, const char *line, size_t length);
 

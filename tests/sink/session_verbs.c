@@ -15,6 +15,16 @@ static const struct answer answer_sequence = {503, "5.5.1", "Bad sequence of com
 static const struct answer answer_parameter = {555, "5.5.4", "Parameter not recognised"};
 static const struct answer answer_not_utf8 = {553, "5.6.7", "Address needs SMTPUTF8"};
 
+static void add_mechanisms(struct text *reply, unsigned mechanisms)
+{
+    for (unsigned bit = 1; bit <= SASL_ALL; bit <<= 1) {
+        if ((mechanisms & bit) == 0)
+            continue;
+        text_add(reply, " ", 1);
+        text_add_string(reply, sasl_mechanism_name((enum sasl_mechanism)bit));
+    }
+}
+
 static void greet(struct session *session, const struct command *command, bool extended)
 {
     static const struct {
@@ -27,6 +37,7 @@ static void greet(struct session *session, const struct command *command, bool e
     };
     const struct session_settings *settings = session->settings;
     const struct action *action = session_consult(session, command->verb, NULL);
+    unsigned offered = session_offered(session);
     struct text *reply = &session->reply;
     size_t last = 0; /* where the last line begins */
 
@@ -35,7 +46,7 @@ static void greet(struct session *session, const struct command *command, bool e
     text_add_string(reply, settings->hostname);
     text_add_string(reply, "\r\n");
     for (size_t i = 0; extended && i < sizeof(lines) / sizeof(lines[0]); i++) {
-        if ((settings->extensions & lines[i].bit) == 0 || lines[i].bit == EXTENSION_EHLO)
+        if ((offered & lines[i].bit) == 0 || lines[i].bit == EXTENSION_EHLO)
             continue;
         last = text_length(reply);
         text_add_string(reply, "250-");
@@ -44,6 +55,8 @@ static void greet(struct session *session, const struct command *command, bool e
             text_add(reply, " ", 1);
             text_add_number(reply, settings->size_limit_bytes);
         }
+        if (lines[i].bit == EXTENSION_AUTH)
+            add_mechanisms(reply, settings->mechanisms);
         text_add_string(reply, "\r\n");
     }
     reply->data[reply->start + last + 3] = ' ';
@@ -58,7 +71,7 @@ static void do_ehlo(struct session *session, const struct command *command)
 {
     static const struct answer unknown = {502, "5.5.1", "Command not implemented"};
 
-    if ((session->settings->extensions & EXTENSION_EHLO) == 0)
+    if ((session_offered(session) & EXTENSION_EHLO) == 0)
         session_refuse(session, "EHLO", NULL, &unknown);
     else if (command->rest.length == 0)
         session_refuse(session, "EHLO", NULL, &answer_syntax);
@@ -93,6 +106,8 @@ static const struct answer *check_mail_parameter(struct session *session, const 
         session->smtputf8 = true;
         return value->at == NULL ? NULL : &answer_syntax;
     }
+    if (slice_is(key, "AUTH") && session_offers(session, EXTENSION_AUTH))
+        return value->length > 0 && value->length <= 500 ? NULL : &answer_syntax;
     if (slice_is(key, "RET") && session_offers(session, EXTENSION_DSN))
         return slice_is(value, "FULL") || slice_is(value, "HDRS") ? NULL : &answer_syntax;
     if (slice_is(key, "ENVID") && session_offers(session, EXTENSION_DSN))
@@ -264,8 +279,7 @@ static void do_quit(struct session *session, const struct command *command)
     }
 }
 
-/* A verb that has no row: the script may still know an answer, so that a test can play a server that knows more. */
-static void do_unknown(struct session *session, const struct command *command)
+void session_unknown(struct session *session, const struct command *command)
 {
     static const struct answer unknown = {500, "5.5.2", "Command not recognised"};
     const char *stage = command->verb[0] == '\0' ? "COMMAND" : command->verb;
@@ -278,9 +292,18 @@ static const struct verb {
     void (*run)(struct session *session, const struct command *command);
     bool last_in_group; /* RFC 2920 3.1: nothing may be sent behind it before its reply is there */
 } verbs[] = {
-    {"MAIL", do_mail, false}, {"RCPT", do_rcpt, false}, {"DATA", session_data, true}, {"BDAT", session_bdat, false},
-    {"RSET", do_rset, false}, {"EHLO", do_ehlo, true},  {"HELO", do_helo, true},      {"QUIT", do_quit, true},
-    {"NOOP", do_noop, true},  {"VRFY", do_vrfy, true},
+    {"MAIL", do_mail, false},
+    {"RCPT", do_rcpt, false},
+    {"DATA", session_data, true},
+    {"BDAT", session_bdat, false},
+    {"RSET", do_rset, false},
+    {"EHLO", do_ehlo, true},
+    {"HELO", do_helo, true},
+    {"QUIT", do_quit, true},
+    {"NOOP", do_noop, true},
+    {"VRFY", do_vrfy, true},
+    {"STARTTLS", session_starttls, true},
+    {"AUTH", session_auth, true},
 };
 
 /* Behind BDAT stands its chunk; session_take_chunk() looks at what comes behind that. */
@@ -312,5 +335,5 @@ void session_command(struct session *session, const char *line, size_t length)
             return;
         }
     }
-    do_unknown(session, &command);
+    session_unknown(session, &command);
 }
