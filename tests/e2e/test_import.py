@@ -203,7 +203,7 @@ def test_memory_does_not_grow_with_the_file(place, tmp_path):
         return usage.ru_maxrss
 
     small = peak_kib(400_000)
-    large = peak_kib(1_600_000)
+    large = peak_kib(1_200_000)
     assert large < small * 1.35 + 20_000, (small, large)
 
 

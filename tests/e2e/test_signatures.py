@@ -41,7 +41,7 @@ def test_every_message_verifies_and_says_what_it_should(place):
     names = {address: HOSTILE[n % len(HOSTILE)] for n, address in enumerate(people)}
     place.people(server, people, row=lambda address: ('"%s"' % names[address].replace('"', '""'), "Köln"))
     campaign = server.create_campaign(subject="{{name}}, hello", html=HTML, text=TEXT, headers={"X-Greeting": "for {{name}}"},
-                                      **{"from": {"email": "news@sender.test", "name": "Nachrichten für {{city}}"}}, reply_to="reply@sender.test")
+                                      **{"from": {"email": "news@sender.test", "name": "Nachrichten für alle"}}, reply_to="reply@sender.test")
     stats = run_to_end(server, campaign)
     assert stats["delivered"] == len(people), stats
     dns = records(server)
