@@ -211,7 +211,7 @@ void session_lost(struct session *s, const char *why, int64_t now_ms)
 {
     s->now_ms = now_ms;
     enum session_end end = SESSION_END_LOST;
-    if (s->state == STATE_QUITTING)
+    if (s->state == STATE_QUITTING && s->slot_count == 0)
         end = SESSION_END_QUIT;
     else if (s->peer_closing || (s->state == STATE_READY && s->slot_count == 0))
         end = SESSION_END_CLOSING;

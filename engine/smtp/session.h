@@ -77,7 +77,7 @@ bool session_withdraw(struct session *session, void **tag);
 size_t session_output(const struct session *session, struct iovec *iov, size_t max);
 void session_wrote(struct session *session, size_t bytes, int64_t now_ms);
 
-/* Says QUIT as soon as nothing is outstanding, or ends at once before EHLO was answered. */
+/* Takes no more messages and says QUIT behind the last one, or ends at once before EHLO was answered. */
 void session_quit(struct session *session, int64_t now_ms);
 /* The connection ended: `why` is NULL for an orderly close by the peer. */
 void session_lost(struct session *session, const char *why, int64_t now_ms);

@@ -24,13 +24,16 @@ struct tool {
     struct mx_address own[OWN_MAX];
     uv_poll_t input;
     struct loop_timer leave;
+    struct list asks;
     char line[1024];
     size_t line_len, asked;
     bool reading, leaving;
 };
 
 struct ask {
+    struct list node;
     struct tool *tool;
+    struct mx_query *query;
     int64_t since_ms;
     char domain[1024];
 };
@@ -48,7 +51,15 @@ static void print(json_t *object)
 static void leave(struct loop_timer *timer)
 {
     struct tool *tool = container_of(timer, struct tool, leave);
+    struct list *node;
     loop_timer_remove(&tool->loop, timer);
+    /* Every other is taken back, the rest is left to the closing. */
+    for (bool cancel = true; (node = list_take_first(&tool->asks)) != NULL; cancel = !cancel) {
+        struct ask *ask = list_entry(node, struct ask, node);
+        if (cancel)
+            mx_cancel(ask->query);
+        free(ask);
+    }
     mx_lookup_close(tool->lookup);
     dns_close(tool->dns);
     loop_stop(&tool->loop);
@@ -90,6 +101,7 @@ static void on_answer(void *context, struct mx_set *set, int64_t lifetime_ms)
                     outcome.enhanced, "code", (int)outcome.code, "site", set->site_key, "implicit", (int)set->implicit, "secure",
                     (int)set->secure, "partial", (int)set->partial, "ttl", (json_int_t)set->ttl_s, "lifetime_ms", (json_int_t)lifetime_ms,
                     "took_ms", (json_int_t)(tool->loop.now_ms - ask->since_ms), "hosts", (int)set->host_count, "order", order_json(set)));
+    list_remove(&ask->node);
     free(ask);
     tool->asked--;
     may_leave(tool, false);
@@ -103,7 +115,9 @@ static void ask_domain(struct tool *tool, const char *domain)
     ask->since_ms = tool->loop.now_ms;
     (void)str_copy(ask->domain, sizeof ask->domain, domain);
     tool->asked++;
-    assure(mx_ask(tool->lookup, domain, on_answer, ask) != NULL);
+    list_append(&tool->asks, &ask->node);
+    ask->query = mx_ask(tool->lookup, domain, on_answer, ask);
+    assure(ask->query != NULL);
 }
 
 static void on_line(struct tool *tool)
@@ -199,6 +213,7 @@ int main(int argc, char **argv)
     struct mx_lookup_options lookup = MX_LOOKUP_OPTIONS_DEFAULT;
     struct loop_events events = {.on_wake = on_event, .on_turn = on_event};
     struct error err = {0};
+    list_init(&tool->asks);
     lookup.policy.own = tool->own;
     read_options(tool, argc, argv, &dns, &lookup);
     int r = loop_init(&tool->loop, &events, &err);

@@ -25,6 +25,7 @@ struct server {
     uint32_t taken[4096];
     int64_t taken_us[4096];
     uint32_t connections, connections_most;
+    struct sockaddr_in peer;     /* of the last connection */
     const char *violation;
     /* read at any time */
     atomic_uint begun;           /* transactions: RCPT accepted */
@@ -49,7 +50,8 @@ static inline void server_answer(struct server *server, struct receiver *r, int 
 
 static inline void server_accept(struct server *server, struct pollfd *fds, struct receiver *models)
 {
-    int fd = accept(server->listener, NULL, NULL);
+    socklen_t len = sizeof server->peer;
+    int fd = accept(server->listener, (struct sockaddr *)&server->peer, &len);
     if (fd < 0)
         return;
     for (size_t i = 1; i <= SERVER_CONNECTIONS_MAX; i++) {

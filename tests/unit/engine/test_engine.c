@@ -601,6 +601,56 @@ static void connection_quota_starves_nobody(void **state)
     free(server);
 }
 
+static void idle_sites_are_forgotten(void **state)
+{
+    (void)state;
+    struct server *server = calloc(1, sizeof *server);
+    assert_non_null(server);
+    server_start(server);
+    struct trial *trial = trial_create(server->port);
+    trial->tuning.site_idle_ms = 30;
+    trial->test.profile.idle_timeout_ms = 10;
+    trial_start(trial);
+    trial_submit(trial, 60, 6, 1);
+    assert_true(trial_wait(trial, &trial->ended, 60));
+    struct engine_totals totals = {.sites = 6};
+    int64_t until_us = clock_monotonic_us() + INT64_C(10000000);
+    while (totals.sites > 0 && clock_monotonic_us() < until_us)
+        assert_int_equal(engine_sites(trial->engine, NULL, NULL, &totals), 0);
+    assert_int_equal(totals.sites, 0);
+    assert_int_equal(totals.delivered, 60); /* what they did is not forgotten */
+    trial_submit(trial, 6, 6, 1);
+    all_end_as(trial, OUTCOME_DELIVERED, STAGE_CONTENT, "taken");
+    trial_free(trial);
+    server_stop(server);
+    free(server);
+}
+
+static void connections_come_from_the_source(void **state)
+{
+    (void)state;
+    static char name[] = "default", source[] = "ip1", address[] = "127.0.0.9", hostname[] = "mta9.example";
+    char *sources[] = {source};
+    struct config_pool pool = {.name = name, .sources = sources, .source_count = 1};
+    struct config_source one = {.name = source, .address = address, .hostname = hostname};
+    struct server *server = calloc(1, sizeof *server);
+    assert_non_null(server);
+    server_start(server);
+    struct trial *trial = trial_create(server->port);
+    trial->test.config.pools = &pool;
+    trial->test.config.pool_count = 1;
+    trial->test.config.sources = &one;
+    trial->test.config.source_count = 1;
+    trial_start(trial);
+    trial_submit(trial, 2, 1, 1);
+    all_end_as(trial, OUTCOME_DELIVERED, STAGE_CONTENT, "taken");
+    assert_string_equal(trial->jobs[0].outcome.source, "ip1");
+    trial_free(trial);
+    server_stop(server);
+    assert_int_equal(ntohl(server->peer.sin_addr.s_addr), 0x7f000009);
+    free(server);
+}
+
 static void bad_source_is_refused_at_start(void **state)
 {
     (void)state;
@@ -641,6 +691,8 @@ int main(void)
         cmocka_unit_test(stop_at_any_moment),
         cmocka_unit_test(sites_are_shown),
         cmocka_unit_test(connection_quota_starves_nobody),
+        cmocka_unit_test(idle_sites_are_forgotten),
+        cmocka_unit_test(connections_come_from_the_source),
         cmocka_unit_test(bad_source_is_refused_at_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

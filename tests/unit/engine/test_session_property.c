@@ -157,7 +157,7 @@ static void one_connection(struct world *w, const struct session_options *option
         /* A server that says 421 without closing and then dies in silence is beyond what can be known. */
         if (!w->over && ((w->turn == cut_at && !r->said_421) || r->closed))
             cut(w, !r->said_421);
-        if (!w->over && w->outcomes == MESSAGES)
+        if (!w->over && (w->outcomes == MESSAGES || random_below(w->seed, 300) == 0))
             session_quit(w->session, (int64_t)w->turn);
     }
     if (!w->over) {

@@ -106,6 +106,7 @@ void server_init(struct server *server, SSL_CTX *ctx)
 
 void server_finish(struct server *server)
 {
+    SSL_set_shutdown(server->ssl, SSL_SENT_SHUTDOWN); /* else OpenSSL forgets the session that it may have to resume */
     SSL_free(server->ssl);
     buffer_finish(&server->received);
 }
