@@ -1,5 +1,6 @@
 /*
- * access.c - makes what lets somebody in (tokens) and what lets mail out (sending domains). The rooms below do the work; here it becomes JSON.
+ * access.c - makes what lets somebody in (tokens) and what lets mail out (sending domains). The rooms below do the
+ * work; here it becomes JSON.
  */
 #include "api/access.h"
 
@@ -13,7 +14,8 @@
 #include "base/clock.h"
 #include "base/str.h"
 
-int access_token_create(struct storage *storage, const char *name, enum token_scope scope, json_t **out, struct error *err)
+int access_token_create(struct storage *storage, const char *name, enum token_scope scope, json_t **out,
+                        struct error *err)
 {
     char text[TOKEN_TEXT_BYTES];
     uint8_t sha256[32];
@@ -23,8 +25,8 @@ int access_token_create(struct storage *storage, const char *name, enum token_sc
         rc = storage_token_add(storage, name, scope, sha256, clock_wall_ms(), &id, err);
     if (rc != 0)
         return rc;
-    *out = json_pack("{s:I, s:o, s:s, s:s}", "id", (json_int_t)id, "name", json_line(name), "scope", token_scope_name(scope), "token",
-                     text);
+    *out = json_pack("{s:I, s:o, s:s, s:s}", "id", (json_int_t)id, "name", json_line(name), "scope",
+                     token_scope_name(scope), "token", text);
     return *out != NULL ? 0 : error_memory(err);
 }
 
@@ -48,8 +50,8 @@ int access_domain_get(struct storage_reader *reader, const char *name, json_t **
     return rc;
 }
 
-int access_domain_add(struct storage *storage, const struct config *config, const char *domain, const char *selector, json_t **out,
-                      struct problem *problem, struct error *err)
+int access_domain_add(struct storage *storage, const struct config *config, const char *domain, const char *selector,
+                      json_t **out, struct problem *problem, struct error *err)
 {
     int rc = sending_domain_add(storage, config, domain, selector, problem, err);
     if (rc != 0)

@@ -12,10 +12,11 @@
 #define TOKEN_NAME_MAX_BYTES 100
 
 /* {"id","name","scope","token"}: the only time that the token itself is seen. */
-int access_token_create(struct storage *storage, const char *name, enum token_scope scope, json_t **out, struct error *err) ATTR_MUSTCHECK;
+int access_token_create(struct storage *storage, const char *name, enum token_scope scope, json_t **out,
+                        struct error *err) ATTR_MUSTCHECK;
 /* view_domain() of the new one; STORAGE_EXISTS; -EINVAL with a problem. `selector` NULL = the default. */
-int access_domain_add(struct storage *storage, const struct config *config, const char *domain, const char *selector, json_t **out,
-                      struct problem *problem, struct error *err) ATTR_MUSTCHECK;
+int access_domain_add(struct storage *storage, const struct config *config, const char *domain, const char *selector,
+                      json_t **out, struct problem *problem, struct error *err) ATTR_MUSTCHECK;
 /* view_domain(); STORAGE_NOT_FOUND. `name` is brought into normal form. */
 int access_domain_get(struct storage_reader *reader, const char *name, json_t **out, struct error *err) ATTR_MUSTCHECK;
 

@@ -1,8 +1,8 @@
 /*
  * app.h - what a running server consists of, as the HTTP side sees it.
  *
- * main wires it once in `serve` before the first request and takes it apart after the last one, so the pointers need no lock. The counters
- * are atomic; everything else is immutable or guards itself.
+ * main wires it once in `serve` before the first request and takes it apart after the last one, so the pointers need no
+ * lock. The counters are atomic; everything else is immutable or guards itself.
  */
 #ifndef POSTHASTE_API_APP_H
 #define POSTHASTE_API_APP_H
@@ -25,7 +25,7 @@ struct app {
     uint8_t local_token_sha256[32]; /* of data_dir/local.token, scope admin, this process only */
     int64_t started_mono_ms;
     int64_t started_wall_ms;
-    atomic_bool stopping;           /* readiness says no from here on */
+    atomic_bool stopping;                  /* readiness says no from here on */
     atomic_uint_fast64_t http_requests[6]; /* by status class; [0] unused */
 };
 

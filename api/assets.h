@@ -6,7 +6,8 @@
 
 #include <stddef.h>
 
-extern const unsigned char dashboard_html_data[], dashboard_js_data[], dashboard_css_data[], chart_js_data[], openapi_json_data[];
+extern const unsigned char dashboard_html_data[], dashboard_js_data[], dashboard_css_data[], chart_js_data[],
+    openapi_json_data[];
 extern const size_t dashboard_html_size, dashboard_js_size, dashboard_css_size, chart_js_size, openapi_json_size;
 
 #endif

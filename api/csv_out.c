@@ -1,5 +1,6 @@
 /*
- * csv_out.c - quotes and neutralises. A cell that was neutralised reads back with the apostrophe in it; that is the price, and why there is `raw`.
+ * csv_out.c - quotes and neutralises. A cell that was neutralised reads back with the apostrophe in it; that is the
+ * price, and why there is `raw`.
  */
 #include "api/csv_out.h"
 
@@ -8,7 +9,8 @@ void csv_cell(struct buffer *out, const char *text, size_t len, bool raw)
     bool formula = len > 0 && memchr("=+-@\t\r\n\0|%", text[0], 10) != NULL;
     bool quote = len > 0 && (text[0] == ' ' || text[len - 1] == ' ');
     for (size_t i = 0; i < len && !quote; i++)
-        quote = text[i] == '"' || text[i] == ',' || text[i] == ';' || text[i] == '\n' || text[i] == '\r' || text[i] == '\t';
+        quote =
+            text[i] == '"' || text[i] == ',' || text[i] == ';' || text[i] == '\n' || text[i] == '\r' || text[i] == '\t';
     if (quote)
         buffer_append_char(out, '"');
     if (formula && !raw)

@@ -1,6 +1,7 @@
 /*
- * csv_out.h - CSV that we write (RFC 4180). People open it with a spreadsheet, and a spreadsheet runs a cell that begins with = + - @ TAB or CR as a formula
- * (OWASP ASVS 1.2.10), so such a cell gets an apostrophe in front unless `raw` is asked for.
+ * csv_out.h - CSV that we write (RFC 4180). People open it with a spreadsheet, and a spreadsheet runs a cell that
+ * begins with = + - @ TAB or CR as a formula (OWASP ASVS 1.2.10), so such a cell gets an apostrophe in front unless
+ * `raw` is asked for.
  */
 #ifndef POSTHASTE_API_CSV_OUT_H
 #define POSTHASTE_API_CSV_OUT_H

@@ -1,5 +1,6 @@
 /*
- * imports.c - the import worker. The worker alone touches the importer; what others may read of a job is copied under the lock after each piece.
+ * imports.c - the import worker. The worker alone touches the importer; what others may read of a job is copied under
+ * the lock after each piece.
  *
  * Ids start at the wall clock's milliseconds, so that an id from before a restart is never another job's.
  */
@@ -123,8 +124,11 @@ static int feed_all(struct run *run, struct import *import, char *piece, struct 
 
 static int run_import(struct run *run, struct import_counts *counts, struct error *err)
 {
-    struct import_options options = {.format = run->job->format, .list_id = run->job->list_id, .mode = run->job->mode,
-                                     .reject = note_reject, .context = run};
+    struct import_options options = {.format = run->job->format,
+                                     .list_id = run->job->list_id,
+                                     .mode = run->job->mode,
+                                     .reject = note_reject,
+                                     .context = run};
     char *piece = malloc(PIECE_BYTES);
     if (piece == NULL)
         return error_memory(err);
@@ -158,8 +162,9 @@ static void run_job(struct import_jobs *jobs, struct job *job)
     (void)close(job->fd);
     job->fd = -1;
     (void)pthread_mutex_unlock(&jobs->lock);
-    log_info("import", "%lld %s list=%lld read=%lld new=%lld rejected=%lld error=%s", (long long)job->id, STATE_NAMES[job->state],
-             (long long)job->list_id, (long long)counts.read, (long long)counts.created, (long long)counts.rejected, LOG_QUOTE(err.text));
+    log_info("import", "%lld %s list=%lld read=%lld new=%lld rejected=%lld error=%s", (long long)job->id,
+             STATE_NAMES[job->state], (long long)job->list_id, (long long)counts.read, (long long)counts.created,
+             (long long)counts.rejected, LOG_QUOTE(err.text));
 }
 
 static struct job *first_queued(struct import_jobs *jobs)
@@ -244,8 +249,8 @@ static void forget_one(struct import_jobs *jobs)
     }
 }
 
-int import_jobs_add(struct import_jobs *jobs, int64_t list_id, enum import_format format, enum upsert_mode mode, int fd, int64_t *id,
-                    struct error *err)
+int import_jobs_add(struct import_jobs *jobs, int64_t list_id, enum import_format format, enum upsert_mode mode, int fd,
+                    int64_t *id, struct error *err)
 {
     struct job *job = calloc(1, sizeof(*job));
     struct reject *rejects = calloc(IMPORT_REJECTS_SHOWN, sizeof(*rejects));
@@ -255,7 +260,12 @@ int import_jobs_add(struct import_jobs *jobs, int64_t list_id, enum import_forma
         free(rejects);
         return error_memory(err);
     }
-    *job = (struct job){.list_id = list_id, .format = format, .mode = mode, .fd = fd, .rejects = rejects, .size_bytes = status.st_size,
+    *job = (struct job){.list_id = list_id,
+                        .format = format,
+                        .mode = mode,
+                        .fd = fd,
+                        .rejects = rejects,
+                        .size_bytes = status.st_size,
                         .created_ms = clock_wall_ms()};
     (void)pthread_mutex_lock(&jobs->lock);
     if (jobs->waiting >= IMPORTS_WAITING_MAX) {
@@ -280,13 +290,13 @@ static json_t *view_job(const struct job *job)
     for (size_t i = 0; i < job->reject_count; i++)
         (void)json_array_append_new(rejects, json_pack("{s:I, s:s}", "line", (json_int_t)job->rejects[i].line, "reason",
                                                        job->rejects[i].reason));
-    return json_pack("{s:I, s:I, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "id", (json_int_t)job->id, "list_id",
-                     (json_int_t)job->list_id, "state", STATE_NAMES[job->state], "format",
-                     job->format == IMPORT_CSV ? "csv" : "jsonl", "mode", job->mode == UPSERT_UPDATE ? "update" : "skip", "bytes",
-                     (json_int_t)job->size_bytes, "bytes_done", (json_int_t)job->counts.bytes, "counts",
-                     view_import_counts(&job->counts), "rejects", rejects, "error",
-                     job->error.text[0] != '\0' ? json_line(job->error.text) : json_null(), "created_at", json_time(job->created_ms),
-                     "ended_at", json_time(job->ended_ms));
+    return json_pack("{s:I, s:I, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "id", (json_int_t)job->id,
+                     "list_id", (json_int_t)job->list_id, "state", STATE_NAMES[job->state], "format",
+                     job->format == IMPORT_CSV ? "csv" : "jsonl", "mode",
+                     job->mode == UPSERT_UPDATE ? "update" : "skip", "bytes", (json_int_t)job->size_bytes, "bytes_done",
+                     (json_int_t)job->counts.bytes, "counts", view_import_counts(&job->counts), "rejects", rejects,
+                     "error", job->error.text[0] != '\0' ? json_line(job->error.text) : json_null(), "created_at",
+                     json_time(job->created_ms), "ended_at", json_time(job->ended_ms));
 }
 
 json_t *import_jobs_get(struct import_jobs *jobs, int64_t id)

@@ -1,8 +1,9 @@
 /*
  * imports.h - uploads on their way into lists: one worker thread, one import at a time, the others wait in order.
  *
- * An upload is complete on disk (in a file without a name) before its import begins, so one that breaks off imports nothing. Jobs live as long as the process; a job
- * that a shutdown interrupts keeps what it had written. The last IMPORTS_KEPT of them can be asked for.
+ * An upload is complete on disk (in a file without a name) before its import begins, so one that breaks off imports
+ * nothing. Jobs live as long as the process; a job that a shutdown interrupts keeps what it had written. The last
+ * IMPORTS_KEPT of them can be asked for.
  */
 #ifndef POSTHASTE_API_IMPORTS_H
 #define POSTHASTE_API_IMPORTS_H
@@ -21,8 +22,8 @@ int import_jobs_start(struct storage *storage, struct import_jobs **out, struct 
 void import_jobs_stop(struct import_jobs *jobs); /* ends the running import, drops the waiting ones; NULL is allowed */
 
 /* Takes over `fd` on success. 0, or -EBUSY when too many wait. */
-int import_jobs_add(struct import_jobs *jobs, int64_t list_id, enum import_format format, enum upsert_mode mode, int fd, int64_t *id,
-                    struct error *err) ATTR_MUSTCHECK;
+int import_jobs_add(struct import_jobs *jobs, int64_t list_id, enum import_format format, enum upsert_mode mode, int fd,
+                    int64_t *id, struct error *err) ATTR_MUSTCHECK;
 /* The job as JSON; NULL = no such job. */
 json_t *import_jobs_get(struct import_jobs *jobs, int64_t id);
 

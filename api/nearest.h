@@ -1,5 +1,6 @@
 /*
- * nearest.h - "did you mean …?": the known word that is at most two typing errors (a third of the length for short words) away.
+ * nearest.h - "did you mean …?": the known word that is at most two typing errors (a third of the length for short
+ * words) away.
  */
 #ifndef POSTHASTE_API_NEAREST_H
 #define POSTHASTE_API_NEAREST_H

@@ -63,7 +63,8 @@ static int add_deliveries(struct storage_reader *reader, struct profile *profile
             break;
         json_t *attempts = json_array();
         (void)json_object_set_new(delivery, "history", attempts);
-        rc = storage_delivery_attempts(reader, json_integer_value(json_object_get(delivery, "id")), append_attempt, attempts, err);
+        rc = storage_delivery_attempts(reader, json_integer_value(json_object_get(delivery, "id")), append_attempt,
+                                       attempts, err);
     }
     return MIN_OF(rc, 0);
 }

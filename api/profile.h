@@ -1,5 +1,6 @@
 /*
- * profile.h - everything that is known about one recipient, as JSON: attributes, lists, suppression, deliveries with each attempt.
+ * profile.h - everything that is known about one recipient, as JSON: attributes, lists, suppression, deliveries with
+ * each attempt.
  */
 #ifndef POSTHASTE_API_PROFILE_H
 #define POSTHASTE_API_PROFILE_H

@@ -1,5 +1,6 @@
 /*
- * readers.c - keeps as many open readers as were ever in use at one time, which is bounded by the number of HTTP threads.
+ * readers.c - keeps as many open readers as were ever in use at one time, which is bounded by the number of HTTP
+ * threads.
  *
  * Last given, first taken: the one whose page cache is warm. It does not know what a reader is used for.
  */

@@ -1,5 +1,6 @@
 /*
- * readers.h - a pool of database readers for the HTTP threads: a request holds one from its first query to its last, nobody else meanwhile.
+ * readers.h - a pool of database readers for the HTTP threads: a request holds one from its first query to its last,
+ * nobody else meanwhile.
  */
 #ifndef POSTHASTE_API_READERS_H
 #define POSTHASTE_API_READERS_H

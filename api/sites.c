@@ -1,5 +1,6 @@
 /*
- * sites.c - keeps the best `limit` of a stream of sites: a small array, its weakest entry replaced. Memory does not depend on the number of sites.
+ * sites.c - keeps the best `limit` of a stream of sites: a small array, its weakest entry replaced. Memory does not
+ * depend on the number of sites.
  */
 #include "api/sites.h"
 
@@ -59,7 +60,8 @@ static void offer(void *context, const struct engine_site_stats *site)
         find_weakest(ranking);
 }
 
-int sites_busiest(struct engine *engine, const char *only, int limit, json_t **out, struct engine_totals *totals, struct error *err)
+int sites_busiest(struct engine *engine, const char *only, int limit, json_t **out, struct engine_totals *totals,
+                  struct error *err)
 {
     assure(limit >= 1 && limit <= SITES_MAX);
     struct ranking ranking = {.limit = (size_t)limit, .only = only};

@@ -11,10 +11,12 @@
 #define SITES_MAX 1000
 
 /*
- * Up to `limit` (1..SITES_MAX) sites as view_site(), busiest first (most waiting and in flight, then most delivered), and the totals. `only` (may be NULL) asks for
- * one site by name. 0, or what engine_sites() gave; *out is an array, to be released by the caller.
+ * Up to `limit` (1..SITES_MAX) sites as view_site(), busiest first (most waiting and in flight, then most delivered),
+ * and the totals. `only` (may be NULL) asks for one site by name. 0, or what engine_sites() gave; *out is an array, to
+ * be released by the caller.
  */
-int sites_busiest(struct engine *engine, const char *only, int limit, json_t **out, struct engine_totals *totals, struct error *err) ATTR_MUSTCHECK;
+int sites_busiest(struct engine *engine, const char *only, int limit, json_t **out, struct engine_totals *totals,
+                  struct error *err) ATTR_MUSTCHECK;
 
 /* The totals alone. */
 int sites_totals(struct engine *engine, struct engine_totals *totals) ATTR_MUSTCHECK;

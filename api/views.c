@@ -1,5 +1,6 @@
 /*
- * views.c - shapes rows into JSON. Names and units of the public contract (api/openapi.json) are decided here and nowhere else.
+ * views.c - shapes rows into JSON. Names and units of the public contract (api/openapi.json) are decided here and
+ * nowhere else.
  *
  * Text that came from outside (replies, names, addresses) is made one line of valid UTF-8 on the way.
  */
@@ -13,9 +14,9 @@
 
 json_t *view_list(const struct storage_list *list)
 {
-    return json_pack("{s:I, s:o, s:o, s:I, s:o}", "id", (json_int_t)list->id, "name", json_line(list->name), "description",
-                     json_line(list->description), "active", (json_int_t)list->active_count, "created_at",
-                     json_time(list->created_ms));
+    return json_pack("{s:I, s:o, s:o, s:I, s:o}", "id", (json_int_t)list->id, "name", json_line(list->name),
+                     "description", json_line(list->description), "active", (json_int_t)list->active_count,
+                     "created_at", json_time(list->created_ms));
 }
 
 static const char *member_status_name(enum member_status status)
@@ -26,43 +27,46 @@ static const char *member_status_name(enum member_status status)
 
 json_t *view_member(const struct storage_member *member)
 {
-    return json_pack("{s:I, s:o, s:o, s:s, s:o}", "id", (json_int_t)member->recipient_id, "email", json_line(member->email),
-                     "attributes", json_attributes(member->attributes), "status", member_status_name(member->status), "joined_at",
-                     json_time(member->joined_ms));
+    return json_pack("{s:I, s:o, s:o, s:s, s:o}", "id", (json_int_t)member->recipient_id, "email",
+                     json_line(member->email), "attributes", json_attributes(member->attributes), "status",
+                     member_status_name(member->status), "joined_at", json_time(member->joined_ms));
 }
 
 json_t *view_membership(const struct storage_member *member)
 {
-    return json_pack("{s:I, s:o, s:s, s:o}", "list_id", (json_int_t)member->list_id, "list", json_line(member->list_name), "status",
-                     member_status_name(member->status), "joined_at", json_time(member->joined_ms));
+    return json_pack("{s:I, s:o, s:s, s:o}", "list_id", (json_int_t)member->list_id, "list",
+                     json_line(member->list_name), "status", member_status_name(member->status), "joined_at",
+                     json_time(member->joined_ms));
 }
 
 json_t *view_recipient(const struct storage_recipient *recipient)
 {
-    return json_pack("{s:I, s:o, s:o, s:o, s:o}", "id", (json_int_t)recipient->id, "email", json_line(recipient->email), "attributes",
-                     json_attributes(recipient->attributes), "created_at", json_time(recipient->created_ms), "updated_at",
-                     json_time(recipient->updated_ms));
+    return json_pack("{s:I, s:o, s:o, s:o, s:o}", "id", (json_int_t)recipient->id, "email", json_line(recipient->email),
+                     "attributes", json_attributes(recipient->attributes), "created_at",
+                     json_time(recipient->created_ms), "updated_at", json_time(recipient->updated_ms));
 }
 
 json_t *view_suppression(const struct storage_suppression *suppression)
 {
-    return json_pack("{s:o, s:o, s:o, s:o}", "email", json_line(suppression->email), "reason", json_line(suppression->reason), "origin",
-                     json_line(suppression->origin), "created_at", json_time(suppression->created_ms));
+    return json_pack("{s:o, s:o, s:o, s:o}", "email", json_line(suppression->email), "reason",
+                     json_line(suppression->reason), "origin", json_line(suppression->origin), "created_at",
+                     json_time(suppression->created_ms));
 }
 
 json_t *view_token(const struct storage_token *token)
 {
-    return json_pack("{s:I, s:o, s:s, s:o, s:o, s:o}", "id", (json_int_t)token->id, "name", json_line(token->name), "scope",
-                     token_scope_name(token->scope), "created_at", json_time(token->created_ms), "last_used_at",
-                     json_time(token->last_used_ms), "revoked_at", json_time(token->revoked_ms));
+    return json_pack("{s:I, s:o, s:s, s:o, s:o, s:o}", "id", (json_int_t)token->id, "name", json_line(token->name),
+                     "scope", token_scope_name(token->scope), "created_at", json_time(token->created_ms),
+                     "last_used_at", json_time(token->last_used_ms), "revoked_at", json_time(token->revoked_ms));
 }
 
 json_t *view_domain(const struct storage_domain *domain)
 {
     json_t *name = json_sprintf("%s._domainkey.%s", domain->selector, domain->name);
     json_t *record = json_pack("{s:o, s:s, s:o}", "name", name, "type", "TXT", "value", json_line(domain->dkim_record));
-    return json_pack("{s:o, s:o, s:o, s:o, s:[o]}", "domain", json_line(domain->name), "selector", json_line(domain->selector),
-                     "key_file", json_line(domain->key_file), "created_at", json_time(domain->created_ms), "dns", record);
+    return json_pack("{s:o, s:o, s:o, s:o, s:[o]}", "domain", json_line(domain->name), "selector",
+                     json_line(domain->selector), "key_file", json_line(domain->key_file), "created_at",
+                     json_time(domain->created_ms), "dns", record);
 }
 
 static json_t *reply_code(int code)
@@ -87,27 +91,28 @@ json_t *view_delivery(const struct storage_delivery *delivery)
     json_t *object = json_pack(
         "{s:I, s:I, s:o, s:I, s:o, s:o, s:s, s:b, s:i, s:o, s:o, s:o}", "id", (json_int_t)delivery->id, "campaign_id",
         (json_int_t)delivery->campaign_id, "campaign", json_line(delivery->campaign_name), "recipient_id",
-        (json_int_t)delivery->recipient_id, "email", json_line(delivery->email), "domain", json_line(delivery->domain), "state",
-        delivery_state_name(delivery->state), "uncertain", delivery->uncertain ? 1 : 0, "attempts", delivery->attempts,
-        "next_attempt_at", json_time(delivery->next_attempt_ms), "updated_at", json_time(delivery->updated_ms), "unsubscribed_at",
-        json_time(delivery->unsubscribed_ms));
+        (json_int_t)delivery->recipient_id, "email", json_line(delivery->email), "domain", json_line(delivery->domain),
+        "state", delivery_state_name(delivery->state), "uncertain", delivery->uncertain ? 1 : 0, "attempts",
+        delivery->attempts, "next_attempt_at", json_time(delivery->next_attempt_ms), "updated_at",
+        json_time(delivery->updated_ms), "unsubscribed_at", json_time(delivery->unsubscribed_ms));
     add_attempt_fields(object, delivery);
     return object;
 }
 
 json_t *view_attempt(const struct storage_delivery *attempt)
 {
-    json_t *object = json_pack("{s:i, s:s, s:b, s:o}", "attempt", attempt->attempts, "state", delivery_state_name(attempt->state),
-                               "uncertain", attempt->uncertain ? 1 : 0, "at", json_time(attempt->updated_ms));
+    json_t *object =
+        json_pack("{s:i, s:s, s:b, s:o}", "attempt", attempt->attempts, "state", delivery_state_name(attempt->state),
+                  "uncertain", attempt->uncertain ? 1 : 0, "at", json_time(attempt->updated_ms));
     add_attempt_fields(object, attempt);
     return object;
 }
 
 json_t *view_minute(const struct storage_minute *minute)
 {
-    return json_pack("{s:o, s:I, s:I, s:I, s:I}", "time", json_time(minute->minute_ms), "delivered", (json_int_t)minute->delivered,
-                     "deferred", (json_int_t)minute->deferred, "bounced", (json_int_t)minute->bounced, "failed",
-                     (json_int_t)minute->failed);
+    return json_pack("{s:o, s:I, s:I, s:I, s:I}", "time", json_time(minute->minute_ms), "delivered",
+                     (json_int_t)minute->delivered, "deferred", (json_int_t)minute->deferred, "bounced",
+                     (json_int_t)minute->bounced, "failed", (json_int_t)minute->failed);
 }
 
 /* Two decimals are enough for people, and JSON has no NaN. */
@@ -119,19 +124,21 @@ static json_t *rate_json(double per_second)
 json_t *view_site(const struct engine_site_stats *site)
 {
     char rate[RATE_TEXT_BYTES];
-    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "site", json_line(site->site),
-                     "next_hop", json_line(site->next_hop), "profile", json_line(site->profile), "queued", (json_int_t)site->queued,
-                     "in_flight", (json_int_t)site->in_flight, "connections", (json_int_t)site->connections, "connections_max",
-                     (json_int_t)site->connections_max, "rate", rate_format(site->rate, rate), "rate_now", rate_json(site->rate_now),
-                     "delivered", (json_int_t)site->delivered, "temporary", (json_int_t)site->temporary, "permanent",
-                     (json_int_t)site->permanent, "transport", (json_int_t)site->transport, "limited_by", json_line(site->limited_by),
-                     "backoff_until", json_time(site->backoff_until_wall_ms), "last_reply", json_line(site->last_reply));
+    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "site",
+                     json_line(site->site), "next_hop", json_line(site->next_hop), "profile", json_line(site->profile),
+                     "queued", (json_int_t)site->queued, "in_flight", (json_int_t)site->in_flight, "connections",
+                     (json_int_t)site->connections, "connections_max", (json_int_t)site->connections_max, "rate",
+                     rate_format(site->rate, rate), "rate_now", rate_json(site->rate_now), "delivered",
+                     (json_int_t)site->delivered, "temporary", (json_int_t)site->temporary, "permanent",
+                     (json_int_t)site->permanent, "transport", (json_int_t)site->transport, "limited_by",
+                     json_line(site->limited_by), "backoff_until", json_time(site->backoff_until_wall_ms), "last_reply",
+                     json_line(site->last_reply));
 }
 
 json_t *view_import_counts(const struct import_counts *counts)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "read", (json_int_t)counts->read, "new", (json_int_t)counts->created, "updated",
-                     (json_int_t)counts->updated, "unchanged", (json_int_t)counts->unchanged, "rejected",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "read", (json_int_t)counts->read, "new", (json_int_t)counts->created,
+                     "updated", (json_int_t)counts->updated, "unchanged", (json_int_t)counts->unchanged, "rejected",
                      (json_int_t)counts->rejected);
 }
 
@@ -145,7 +152,8 @@ json_t *view_states(const int64_t states[DELIVERY_STATE_COUNT])
 
 static json_t *time_left(const struct storage_campaign *campaign, double rate_now)
 {
-    int64_t left = campaign->states[DELIVERY_PENDING] + campaign->states[DELIVERY_SENDING] + campaign->states[DELIVERY_DEFERRED];
+    int64_t left =
+        campaign->states[DELIVERY_PENDING] + campaign->states[DELIVERY_SENDING] + campaign->states[DELIVERY_DEFERRED];
     bool ended = campaign->status == CAMPAIGN_FINISHED || campaign->status == CAMPAIGN_CANCELLED;
     if (ended || (left == 0 && campaign->status == CAMPAIGN_RUNNING))
         return json_integer(0);
@@ -183,9 +191,9 @@ json_t *view_campaign_stats(const struct storage_campaign *campaign, struct mail
     (void)json_object_update(stats, states);
     json_decref(states);
     json_t *rest = json_pack("{s:I, s:I, s:I, s:I, s:o, s:s, s:o}", "opened", (json_int_t)campaign->opened, "clicked",
-                             (json_int_t)campaign->clicked, "unsubscribed", (json_int_t)campaign->unsubscribed, "complained",
-                             (json_int_t)campaign->complained, "rate_now", rate_json(rate_now), "limited_by", limited_by, "eta_s",
-                             time_left(campaign, rate_now));
+                             (json_int_t)campaign->clicked, "unsubscribed", (json_int_t)campaign->unsubscribed,
+                             "complained", (json_int_t)campaign->complained, "rate_now", rate_json(rate_now),
+                             "limited_by", limited_by, "eta_s", time_left(campaign, rate_now));
     (void)json_object_update(stats, rest);
     json_decref(rest);
     return stats;
@@ -201,15 +209,16 @@ static json_t *id_array(const int64_t *ids, int count)
 
 json_t *view_campaign(const struct storage_campaign *campaign, struct mailer *mailer)
 {
-    return json_pack("{s:I, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o}", "id", (json_int_t)campaign->id, "name",
-                     json_line(campaign->name), "status", campaign_status_name(campaign->status), "lists",
-                     id_array(campaign->lists, campaign->list_count), "exclude_lists",
-                     id_array(campaign->excluded, campaign->excluded_count), "created_at", json_time(campaign->created_ms),
-                     "scheduled_at", json_time(campaign->scheduled_ms), "launched_at", json_time(campaign->launched_ms), "finished_at",
-                     json_time(campaign->finished_ms), "expires_after_s", (json_int_t)(campaign->expires_after_ms / 1000),
-                     "missing_attributes", (json_int_t)campaign->missing_attributes, "first_delivery_at",
-                     json_time(campaign->first_delivery_ms), "last_delivery_at", json_time(campaign->last_delivery_ms), "stats",
-                     view_campaign_stats(campaign, mailer));
+    return json_pack("{s:I, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o}", "id",
+                     (json_int_t)campaign->id, "name", json_line(campaign->name), "status",
+                     campaign_status_name(campaign->status), "lists", id_array(campaign->lists, campaign->list_count),
+                     "exclude_lists", id_array(campaign->excluded, campaign->excluded_count), "created_at",
+                     json_time(campaign->created_ms), "scheduled_at", json_time(campaign->scheduled_ms), "launched_at",
+                     json_time(campaign->launched_ms), "finished_at", json_time(campaign->finished_ms),
+                     "expires_after_s", (json_int_t)(campaign->expires_after_ms / 1000), "missing_attributes",
+                     (json_int_t)campaign->missing_attributes, "first_delivery_at",
+                     json_time(campaign->first_delivery_ms), "last_delivery_at", json_time(campaign->last_delivery_ms),
+                     "stats", view_campaign_stats(campaign, mailer));
 }
 
 json_t *view_campaign_detail(const struct storage_campaign *campaign, struct mailer *mailer)

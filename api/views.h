@@ -1,7 +1,8 @@
 /*
  * views.h - the things of the database and of the engine as JSON, the same in the HTTP API and in `--json` of the CLI.
  *
- * Each function gives a new reference, or NULL when there is no memory (which jansson's setters and response_json() take in stride).
+ * Each function gives a new reference, or NULL when there is no memory (which jansson's setters and response_json()
+ * take in stride).
  */
 #ifndef POSTHASTE_API_VIEWS_H
 #define POSTHASTE_API_VIEWS_H
@@ -13,8 +14,8 @@
 #include "storage/storage.h"
 
 json_t *view_list(const struct storage_list *list);
-json_t *view_member(const struct storage_member *member);         /* a recipient of a list */
-json_t *view_membership(const struct storage_member *member);     /* a list of a recipient */
+json_t *view_member(const struct storage_member *member);     /* a recipient of a list */
+json_t *view_membership(const struct storage_member *member); /* a list of a recipient */
 json_t *view_recipient(const struct storage_recipient *recipient);
 json_t *view_suppression(const struct storage_suppression *suppression);
 json_t *view_token(const struct storage_token *token);

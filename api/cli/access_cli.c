@@ -1,5 +1,6 @@
 /*
- * access_cli.c - `posthaste domain …` and `posthaste token …`: on the database directly, with or without a running server.
+ * access_cli.c - `posthaste domain …` and `posthaste token …`: on the database directly, with or without a running
+ * server.
  */
 #include <errno.h>
 #include <string.h>
@@ -26,7 +27,8 @@ static void print_domain(const json_t *domain)
     const json_t *record = json_array_get(json_object_get(domain, "dns"), 0);
     struct buffer zone = BUFFER_INIT(16384);
     const char *value = text_of(record, "value");
-    out_line("Publish this record, then %s's mail will be signed with a key that receivers can check:", text_of(domain, "domain"));
+    out_line("Publish this record, then %s's mail will be signed with a key that receivers can check:",
+             text_of(domain, "domain"));
     out_line("%s", "");
     out_line("  name   %s", text_of(record, "name"));
     out_line("  type   %s", text_of(record, "type"));
@@ -56,7 +58,8 @@ int cli_domain_add(struct cli *cli)
     json_t *domain = NULL;
     if (cli_open_storage(cli) != CLI_DONE)
         return CLI_FAILED;
-    int rc = access_domain_add(cli->storage, cli->config, cli->arguments[0], cli_value(cli, "selector"), &domain, &problem, &err);
+    int rc = access_domain_add(cli->storage, cli->config, cli->arguments[0], cli_value(cli, "selector"), &domain,
+                               &problem, &err);
     if (rc == STORAGE_EXISTS)
         return out_fail("%s has a key already; see: posthaste domain show %s", cli->arguments[0], cli->arguments[0]);
     if (rc == -EINVAL && problem.count > 0)
@@ -72,7 +75,8 @@ int cli_domain_show(struct cli *cli)
         return CLI_FAILED;
     int rc = access_domain_get(cli->reader, cli->arguments[0], &domain, &err);
     if (rc == STORAGE_NOT_FOUND)
-        return out_fail("there is no sending domain \"%s\"; make one with: posthaste domain add %s", cli->arguments[0], cli->arguments[0]);
+        return out_fail("there is no sending domain \"%s\"; make one with: posthaste domain add %s", cli->arguments[0],
+                        cli->arguments[0]);
     return rc == 0 ? answer_domain(cli, domain) : out_condition(rc, "domain", &err);
 }
 

@@ -1,5 +1,6 @@
 /*
- * args.c - reads argv by the table of commands. It prints nothing and opens nothing; what is wrong is one sentence in the error.
+ * args.c - reads argv by the table of commands. It prints nothing and opens nothing; what is wrong is one sentence in
+ * the error.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -10,7 +11,8 @@
 
 const struct cli_option CLI_COMMON_OPTIONS[] = {
     {"json", 0, NULL, false, "print JSON, for programs"},
-    {"config", 'c', "FILE", false, "read this configuration (else ./posthaste.conf, /etc/posthaste/posthaste.conf, defaults)"},
+    {"config", 'c', "FILE", false,
+     "read this configuration (else ./posthaste.conf, /etc/posthaste/posthaste.conf, defaults)"},
     {"help", 'h', NULL, false, "show this help"},
     {NULL, 0, NULL, false, NULL},
 };
@@ -21,7 +23,8 @@ static size_t first_word(const char *words)
 }
 
 /* The command that argv[0] (and argv[1]) names; *used = how many words. */
-static const struct cli_command *find_command(const struct cli_command *commands, size_t count, int argc, char *const *argv, int *used)
+static const struct cli_command *find_command(const struct cli_command *commands, size_t count, int argc,
+                                              char *const *argv, int *used)
 {
     char both[128];
     for (*used = argc > 1 ? 2 : 1; *used > 0; (*used)--) {
@@ -38,7 +41,8 @@ static const struct cli_command *find_command(const struct cli_command *commands
 }
 
 /* "campaign" alone, or with a wrong second word: says which words go with it. */
-static int unknown_in_group(const struct cli_command *commands, size_t count, int argc, char *const *argv, struct error *err)
+static int unknown_in_group(const struct cli_command *commands, size_t count, int argc, char *const *argv,
+                            struct error *err)
 {
     char known[256] = "";
     size_t len = strlen(argv[0]);
@@ -54,13 +58,15 @@ static int unknown_in_group(const struct cli_command *commands, size_t count, in
     if (known[0] == '\0')
         return 0;
     if (argc > 1 && argv[1][0] != '-' && nearest.best != NULL)
-        return error_set(err, -EINVAL, "there is no command \"%s %s\"; did you mean \"%s %s\"?", argv[0], argv[1], argv[0], nearest.best);
+        return error_set(err, -EINVAL, "there is no command \"%s %s\"; did you mean \"%s %s\"?", argv[0], argv[1],
+                         argv[0], nearest.best);
     if (argc > 1 && argv[1][0] != '-')
         return error_set(err, -EINVAL, "there is no command \"%s %s\"; there are: %s", argv[0], argv[1], known);
     return error_set(err, -EINVAL, "\"%s\" needs a second word: %s", argv[0], known);
 }
 
-static int unknown_command(const struct cli_command *commands, size_t count, int argc, char *const *argv, struct error *err)
+static int unknown_command(const struct cli_command *commands, size_t count, int argc, char *const *argv,
+                           struct error *err)
 {
     int rc = unknown_in_group(commands, count, argc, argv, err);
     if (rc != 0)
@@ -79,7 +85,8 @@ static int unknown_command(const struct cli_command *commands, size_t count, int
 static const struct cli_option *find_option(const struct cli_option *options, const char *name, size_t len, char letter)
 {
     for (; options != NULL && options->name != NULL; options++) {
-        if (letter != 0 ? options->letter == letter : strlen(options->name) == len && memcmp(options->name, name, len) == 0)
+        if (letter != 0 ? options->letter == letter
+                        : strlen(options->name) == len && memcmp(options->name, name, len) == 0)
             return options;
     }
     return NULL;
@@ -88,7 +95,8 @@ static const struct cli_option *find_option(const struct cli_option *options, co
 static int unknown_option(const struct cli *cli, const char *given, struct error *err)
 {
     char name[64];
-    (void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(given + strspn(given, "-"), "="), given + strspn(given, "-"));
+    (void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(given + strspn(given, "-"), "="),
+                   given + strspn(given, "-"));
     struct nearest nearest = nearest_begin(name);
     const struct cli_option *tables[] = {cli->command != NULL ? cli->command->options : NULL, CLI_COMMON_OPTIONS};
     for (size_t t = 0; t < countof(tables); t++) {
@@ -128,7 +136,8 @@ static int parse_option(struct cli *cli, int argc, char *const *argv, int *at, s
     const char *name = text + (is_long ? 2 : 1);
     size_t len = is_long ? strcspn(name, "=") : 1;
     const char *value = is_long ? (name[len] == '=' ? name + len + 1 : NULL) : (name[1] != '\0' ? name + 1 : NULL);
-    const struct cli_option *option = find_option(cli->command != NULL ? cli->command->options : NULL, name, len, is_long ? 0 : name[0]);
+    const struct cli_option *option =
+        find_option(cli->command != NULL ? cli->command->options : NULL, name, len, is_long ? 0 : name[0]);
     if (option == NULL)
         option = find_option(CLI_COMMON_OPTIONS, name, len, is_long ? 0 : name[0]);
     if (option == NULL)
@@ -175,7 +184,8 @@ static int parse_version(struct cli *cli, const struct cli_command *commands, si
     return cli->command != NULL ? 0 : unknown_command(commands, count, 1, argv, err);
 }
 
-int cli_parse(struct cli *cli, const struct cli_command *commands, size_t count, int argc, char *const *argv, struct error *err)
+int cli_parse(struct cli *cli, const struct cli_command *commands, size_t count, int argc, char *const *argv,
+              struct error *err)
 {
     *cli = (struct cli){.command = NULL};
     int at = 1;
@@ -190,7 +200,8 @@ int cli_parse(struct cli *cli, const struct cli_command *commands, size_t count,
         return 0;
     int used = 0;
     cli->command = find_command(commands, count, argc - at, argv + at, &used);
-    if (cli->command == NULL && at + 1 < argc && (strcmp(argv[at + 1], "--help") == 0 || strcmp(argv[at + 1], "-h") == 0)) {
+    if (cli->command == NULL && at + 1 < argc &&
+        (strcmp(argv[at + 1], "--help") == 0 || strcmp(argv[at + 1], "-h") == 0)) {
         struct error known = {""};
         cli->help = unknown_in_group(commands, count, 1, argv + at, &known) != 0;
         cli->group = cli->help ? argv[at] : NULL;

@@ -57,7 +57,8 @@ static int move(struct cli *cli, const char *action)
         return rc;
     if (cli->json)
         return out_json(campaign);
-    out_line("campaign %lld \"%s\" is %s", (long long)number_of(campaign, "id"), text_of(campaign, "name"), text_of(campaign, "status"));
+    out_line("campaign %lld \"%s\" is %s", (long long)number_of(campaign, "id"), text_of(campaign, "name"),
+             text_of(campaign, "status"));
     json_decref(campaign);
     return CLI_DONE;
 }
@@ -96,7 +97,8 @@ static void state_row(struct table *table, const char *name, int64_t count, int6
 
 void campaign_print_stats(const json_t *stats)
 {
-    static const char *const states[] = {"pending", "sending", "deferred", "delivered", "bounced", "failed", "suppressed", "cancelled", "uncertain"};
+    static const char *const states[] = {"pending", "sending",    "deferred",  "delivered", "bounced",
+                                         "failed",  "suppressed", "cancelled", "uncertain"};
     static const char *const flags[] = {"opened", "clicked", "unsubscribed", "complained"};
     char left[OUT_NUMBER_BYTES];
     struct table table;
@@ -113,15 +115,20 @@ void campaign_print_stats(const json_t *stats)
     table_print(&table, stdout, NULL, 0);
     if (strcmp(text_of(stats, "status"), "running") == 0)
         out_line("%.1f messages/s, limited by %s, left: %s", json_number_value(json_object_get(stats, "rate_now")),
-                 text_of(stats, "limited_by"), json_is_integer(eta) ? out_duration(json_integer_value(eta), left) : "not known");
+                 text_of(stats, "limited_by"),
+                 json_is_integer(eta) ? out_duration(json_integer_value(eta), left) : "not known");
 }
 
 static void print_head(const json_t *campaign)
 {
     static const struct {
         const char *label, *field;
-    } times[] = {{"made at", "created_at"}, {"scheduled at", "scheduled_at"}, {"launched at", "launched_at"}, {"finished at", "finished_at"}};
-    out_line("campaign %lld \"%s\": %s", (long long)number_of(campaign, "id"), text_of(campaign, "name"), text_of(campaign, "status"));
+    } times[] = {{"made at", "created_at"},
+                 {"scheduled at", "scheduled_at"},
+                 {"launched at", "launched_at"},
+                 {"finished at", "finished_at"}};
+    out_line("campaign %lld \"%s\": %s", (long long)number_of(campaign, "id"), text_of(campaign, "name"),
+             text_of(campaign, "status"));
     for (size_t i = 0; i < countof(times); i++) {
         const char *when = text_of(campaign, times[i].field);
         if (when[0] != '\0')
@@ -182,7 +189,8 @@ static void print_campaigns(const json_t *rows)
     struct table table;
     size_t i;
     json_t *row;
-    table_begin(&table, "rllrrrrrl", "ID", "NAME", "STATUS", "AUDIENCE", "DELIVERED", "DEFERRED", "BOUNCED", "LEFT", "LAUNCHED", NULL);
+    table_begin(&table, "rllrrrrrl", "ID", "NAME", "STATUS", "AUDIENCE", "DELIVERED", "DEFERRED", "BOUNCED", "LEFT",
+                "LAUNCHED", NULL);
     json_array_foreach(rows, i, row)
     {
         const json_t *stats = json_object_get(row, "stats");
@@ -208,14 +216,15 @@ int cli_campaign_list(struct cli *cli)
     uint64_t number;
     if ((limit != NULL && str_parse_u64(limit, 1000, &number) != 0) ||
         (status != NULL && strspn(status, "abcdefghijklmnopqrstuvwxyz,") != strlen(status))) {
-        (void)out_fail("--limit must be a number up to 1000, --status one or several of draft, scheduled, running, paused, finished, cancelled");
+        (void)out_fail("--limit must be a number up to 1000, --status one or several of draft, scheduled, running, "
+                       "paused, finished, cancelled");
         return CLI_USAGE;
     }
     struct client *client = client_open(cli);
     if (client == NULL)
         return CLI_FAILED;
-    (void)snprintf(path, sizeof(path), "/v1/campaigns?limit=%s%s%.100s", limit != NULL ? limit : "50", status != NULL ? "&status=" : "",
-                   status != NULL ? status : "");
+    (void)snprintf(path, sizeof(path), "/v1/campaigns?limit=%s%s%.100s", limit != NULL ? limit : "50",
+                   status != NULL ? "&status=" : "", status != NULL ? status : "");
     int rc = client_get(client, path, &page);
     client_close(client);
     if (rc != CLI_DONE)
@@ -233,7 +242,8 @@ static void append_query_value(struct buffer *out, const char *text)
 {
     for (; *text != '\0'; text++) {
         unsigned char c = (unsigned char)*text;
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || ascii_is_digit((char)c) || strchr("-._~", c) != NULL;
+        bool plain =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || ascii_is_digit((char)c) || strchr("-._~", c) != NULL;
         buffer_printf(out, plain ? "%c" : "%%%02X", c);
     }
 }
@@ -265,7 +275,8 @@ int cli_campaign_preview(struct cli *cli)
         buffer_append_str(&suffix, "?recipient=");
         append_query_value(&suffix, recipient);
     }
-    int rc = suffix.failed || suffix.len > 400 ? out_fail("--recipient is too long") : call(cli, "GET", buffer_text(&suffix), &preview);
+    int rc = suffix.failed || suffix.len > 400 ? out_fail("--recipient is too long")
+                                               : call(cli, "GET", buffer_text(&suffix), &preview);
     buffer_finish(&suffix);
     if (rc != CLI_DONE)
         return rc;

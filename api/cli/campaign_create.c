@@ -1,6 +1,6 @@
 /*
- * campaign_create.c - `posthaste campaign create`: builds the JSON of POST /v1/campaigns out of a file, of options, or of both. What the fields
- * mean is checked by the server, which names the ones at fault.
+ * campaign_create.c - `posthaste campaign create`: builds the JSON of POST /v1/campaigns out of a file, of options, or
+ * of both. What the fields mean is checked by the server, which names the ones at fault.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -154,7 +154,8 @@ int cli_campaign_create(struct cli *cli)
 {
     json_t *spec;
     if (cli->argument_count == 0 && cli->value_count == 0) {
-        (void)out_fail("campaign create needs a JSON file, or options such as --name, --list, --from, --subject and --html; see --help");
+        (void)out_fail("campaign create needs a JSON file, or options such as --name, --list, --from, --subject and "
+                       "--html; see --help");
         return CLI_USAGE;
     }
     int rc = load_spec(cli, &spec);

@@ -1,5 +1,6 @@
 /*
- * campaign_watch.c - `posthaste campaign watch`: asks the server once a second until the campaign has ended. On a terminal a bar; else a line whenever something changed.
+ * campaign_watch.c - `posthaste campaign watch`: asks the server once a second until the campaign has ended. On a
+ * terminal a bar; else a line whenever something changed.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,12 +27,14 @@ static void describe(const json_t *stats, char *out, size_t out_bytes)
     const json_t *eta = json_object_get(stats, "eta_s");
     const char *status = json_string_value(json_object_get(stats, "status"));
     const char *limited_by = json_string_value(json_object_get(stats, "limited_by"));
-    (void)snprintf(out, out_bytes, "%s: %s of %s delivered, %lld deferred, %lld bounced, %lld failed, %.0f/s, limited by %s%s%s",
+    (void)snprintf(out, out_bytes,
+                   "%s: %s of %s delivered, %lld deferred, %lld bounced, %lld failed, %.0f/s, limited by %s%s%s",
                    status != NULL ? status : "?", out_number(number_of(stats, "delivered"), delivered),
                    out_number(number_of(stats, "audience"), audience), (long long)number_of(stats, "deferred"),
                    (long long)number_of(stats, "bounced"), (long long)number_of(stats, "failed"),
                    json_number_value(json_object_get(stats, "rate_now")), limited_by != NULL ? limited_by : "?",
-                   json_is_integer(eta) ? ", left: " : "", json_is_integer(eta) ? out_duration(json_integer_value(eta), left) : "");
+                   json_is_integer(eta) ? ", left: " : "",
+                   json_is_integer(eta) ? out_duration(json_integer_value(eta), left) : "");
 }
 
 static void show(struct cli *cli, struct progress *progress, const json_t *stats, char *last, size_t last_bytes)
@@ -57,14 +60,16 @@ static void show(struct cli *cli, struct progress *progress, const json_t *stats
 static bool has_ended(const json_t *stats)
 {
     const char *status = json_string_value(json_object_get(stats, "status"));
-    return status == NULL || strcmp(status, "finished") == 0 || strcmp(status, "cancelled") == 0 || strcmp(status, "draft") == 0;
+    return status == NULL || strcmp(status, "finished") == 0 || strcmp(status, "cancelled") == 0 ||
+           strcmp(status, "draft") == 0;
 }
 
 static int finish(struct cli *cli, const json_t *stats)
 {
     const char *status = json_string_value(json_object_get(stats, "status"));
     if (status != NULL && strcmp(status, "draft") == 0)
-        return out_fail("campaign %s is a draft; start it with: posthaste campaign launch %s", cli->arguments[0], cli->arguments[0]);
+        return out_fail("campaign %s is a draft; start it with: posthaste campaign launch %s", cli->arguments[0],
+                        cli->arguments[0]);
     if (!cli->json)
         campaign_print_stats(stats);
     return status != NULL && strcmp(status, "finished") == 0 ? CLI_DONE : CLI_FAILED;

@@ -1,8 +1,10 @@
 /*
- * cli.h - the command line: one table of commands, one parser for all of them, help and manual made from the same table.
+ * cli.h - the command line: one table of commands, one parser for all of them, help and manual made from the same
+ * table.
  *
- * Grammar: `posthaste [-c FILE] COMMAND [options] [arguments]`. A command is one or two words. Options may stand anywhere behind the command; "--" ends them, "-" alone is an argument
- * (standard input). Every command knows --help, --json and --config. Exit codes: 0 done, 1 refused or failed, 2 usage.
+ * Grammar: `posthaste [-c FILE] COMMAND [options] [arguments]`. A command is one or two words. Options may stand
+ * anywhere behind the command; "--" ends them, "-" alone is an argument (standard input). Every command knows --help,
+ * --json and --config. Exit codes: 0 done, 1 refused or failed, 2 usage.
  */
 #ifndef POSTHASTE_API_CLI_CLI_H
 #define POSTHASTE_API_CLI_CLI_H
@@ -17,9 +19,9 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 struct cli;
 
 struct cli_option {
-    const char *name;   /* without dashes; NULL ends the table */
-    char letter;        /* 0 = none */
-    const char *value;  /* what stands for the value in the help, "FILE"; NULL = a flag */
+    const char *name;  /* without dashes; NULL ends the table */
+    char letter;       /* 0 = none */
+    const char *value; /* what stands for the value in the help, "FILE"; NULL = a flag */
     bool repeatable;
     const char *help;
 };
@@ -28,8 +30,8 @@ struct cli_command {
     const char *words;     /* "campaign create" */
     const char *arguments; /* "[FILE.json]", "" */
     int min_arguments, max_arguments;
-    const char *summary;   /* one line, no full stop */
-    const char *details;   /* a few lines for --help; NULL = none */
+    const char *summary;              /* one line, no full stop */
+    const char *details;              /* a few lines for --help; NULL = none */
     const struct cli_option *options; /* NULL = only the common ones */
     int (*run)(struct cli *cli);      /* an exit code */
 };
@@ -57,14 +59,15 @@ struct cli {
 };
 
 /*
- * Parses argv against the table. 0, or -EINVAL with the sentence for the user. `command` NULL after 0: nothing but the program's name or --help was given.
- * argv outlives the struct.
+ * Parses argv against the table. 0, or -EINVAL with the sentence for the user. `command` NULL after 0: nothing but the
+ * program's name or --help was given. argv outlives the struct.
  */
-int cli_parse(struct cli *cli, const struct cli_command *commands, size_t count, int argc, char *const *argv, struct error *err) ATTR_MUSTCHECK;
+int cli_parse(struct cli *cli, const struct cli_command *commands, size_t count, int argc, char *const *argv,
+              struct error *err) ATTR_MUSTCHECK;
 void cli_finish(struct cli *cli);
 
 bool cli_flag(const struct cli *cli, const char *name);
-const char *cli_value(const struct cli *cli, const char *name); /* the last one given, or NULL */
+const char *cli_value(const struct cli *cli, const char *name);            /* the last one given, or NULL */
 const char *cli_value_nth(const struct cli *cli, const char *name, int n); /* n-th of a repeatable option, or NULL */
 
 /* Each prints its own failure and returns CLI_DONE or CLI_FAILED. */
@@ -73,14 +76,17 @@ int cli_open_storage(struct cli *cli); /* config, database and a reader */
 
 /* The table and what is made of it (commands.c, help.c). */
 const struct cli_command *cli_commands(size_t *count);
-void cli_print_help(const struct cli_command *commands, size_t count, const struct cli_command *command); /* NULL = of the program */
-int cli_print_group_help(const struct cli_command *commands, size_t count, const char *group); /* the number of commands in it */
+void cli_print_help(const struct cli_command *commands, size_t count,
+                    const struct cli_command *command); /* NULL = of the program */
+int cli_print_group_help(const struct cli_command *commands, size_t count,
+                         const char *group);                           /* the number of commands in it */
 void cli_print_mdoc(const struct cli_command *commands, size_t count); /* the manual page in mdoc(7) */
 extern const struct cli_option CLI_COMMON_OPTIONS[];
 
 /* Commands. */
 int cli_serve(struct cli *cli), cli_import(struct cli *cli);
-int cli_list_list(struct cli *cli), cli_list_create(struct cli *cli), cli_list_show(struct cli *cli), cli_list_delete(struct cli *cli);
+int cli_list_list(struct cli *cli), cli_list_create(struct cli *cli), cli_list_show(struct cli *cli),
+    cli_list_delete(struct cli *cli);
 int cli_recipient_show(struct cli *cli);
 int cli_campaign_create(struct cli *cli), cli_campaign_launch(struct cli *cli), cli_campaign_pause(struct cli *cli);
 int cli_campaign_resume(struct cli *cli), cli_campaign_cancel(struct cli *cli), cli_campaign_show(struct cli *cli);
@@ -91,6 +97,7 @@ int cli_suppress_add(struct cli *cli), cli_suppress_remove(struct cli *cli), cli
 int cli_suppress_import(struct cli *cli), cli_suppress_export(struct cli *cli);
 int cli_token_create(struct cli *cli), cli_token_list(struct cli *cli), cli_token_revoke(struct cli *cli);
 int cli_status(struct cli *cli), cli_top(struct cli *cli), cli_site_show(struct cli *cli);
-int cli_config_check(struct cli *cli), cli_config_show(struct cli *cli), cli_version(struct cli *cli), cli_help(struct cli *cli);
+int cli_config_check(struct cli *cli), cli_config_show(struct cli *cli), cli_version(struct cli *cli),
+    cli_help(struct cli *cli);
 
 #endif

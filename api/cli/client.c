@@ -1,5 +1,6 @@
 /*
- * client.c - talks to the server and turns its problem documents into sentences. Bounded: answers up to 64 MiB, five seconds to connect, a minute in all, no redirects.
+ * client.c - talks to the server and turns its problem documents into sentences. Bounded: answers up to 64 MiB, five
+ * seconds to connect, a minute in all, no redirects.
  */
 #include "api/cli/client.h"
 
@@ -69,8 +70,8 @@ static void find_url(const struct config *config, char *url, size_t url_bytes)
         url[0] = '\0';
     }
     if (url[0] == '\0')
-        (void)snprintf(url, url_bytes, strchr(config->listen_host, ':') != NULL ? "http://[%s]:%u" : "http://%s:%u", config->listen_host,
-                       (unsigned)config->listen_port);
+        (void)snprintf(url, url_bytes, strchr(config->listen_host, ':') != NULL ? "http://[%s]:%u" : "http://%s:%u",
+                       config->listen_host, (unsigned)config->listen_port);
     size_t len = strlen(url);
     while (len > 0 && url[len - 1] == '/')
         url[--len] = '\0';
@@ -102,7 +103,8 @@ struct client *client_open(struct cli *cli)
     if (cli_open_config(cli) != CLI_DONE)
         return NULL;
     struct client *client = calloc(1, sizeof(*client));
-    if (client == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || (client->curl = curl_easy_init()) == NULL) {
+    if (client == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK ||
+        (client->curl = curl_easy_init()) == NULL) {
         free(client);
         (void)out_fail("libcurl cannot be used");
         return NULL;
@@ -154,7 +156,8 @@ static int print_problem(const struct client *client, long status, const json_t 
     return CLI_FAILED;
 }
 
-static int perform(struct client *client, const char *method, const char *url, const char *body, struct curl_slist *headers, long *status)
+static int perform(struct client *client, const char *method, const char *url, const char *body,
+                   struct curl_slist *headers, long *status)
 {
     CURL *curl = client->curl;
     char reason[CURL_ERROR_SIZE] = "";
@@ -205,8 +208,11 @@ int client_call(struct client *client, const char *method, const char *path, con
     char *url = str_printf("%s%s", client->url, path);
     char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
     struct curl_slist *headers = curl_slist_append(NULL, "Accept: application/json");
-    struct curl_slist *more = headers != NULL && client->authorization[0] != '\0' ? curl_slist_append(headers, client->authorization) : headers;
-    struct curl_slist *all = more != NULL && text != NULL ? curl_slist_append(more, "Content-Type: application/json") : more;
+    struct curl_slist *more = headers != NULL && client->authorization[0] != '\0'
+                                  ? curl_slist_append(headers, client->authorization)
+                                  : headers;
+    struct curl_slist *all =
+        more != NULL && text != NULL ? curl_slist_append(more, "Content-Type: application/json") : more;
     int rc;
     long status = 0;
     *out = NULL;

@@ -3,7 +3,10 @@
  */
 #include "api/cli/cli.h"
 
-#define END {NULL, 0, NULL, false, NULL}
+#define END                                                                                                            \
+    {                                                                                                                  \
+        NULL, 0, NULL, false, NULL                                                                                     \
+    }
 
 static const struct cli_option IMPORT_OPTIONS[] = {
     {"list", 'l', "NAME", false, "the list to put the recipients on; made when it is not there yet"},
@@ -41,11 +44,13 @@ static const struct cli_option PREVIEW_OPTIONS[] = {
 static const struct cli_option DOMAIN_OPTIONS[] = {{"selector", 0, "NAME", false, "DKIM selector (default ph1)"}, END};
 static const struct cli_option SUPPRESS_ADD_OPTIONS[] = {
     {"reason", 0, "REASON", false, "manual (default), unsubscribe, complaint, hard-bounce or invalid"}, END};
-static const struct cli_option SUPPRESS_LIST_OPTIONS[] = {{"limit", 0, "N", false, "how many at most (default 100)"}, END};
+static const struct cli_option SUPPRESS_LIST_OPTIONS[] = {{"limit", 0, "N", false, "how many at most (default 100)"},
+                                                          END};
 static const struct cli_option SUPPRESS_EXPORT_OPTIONS[] = {
     {"raw", 0, NULL, false, "write cells as they are, also those that a spreadsheet would run as a formula"}, END};
-static const struct cli_option TOKEN_OPTIONS[] = {
-    {"name", 'n', "NAME", false, "what the token is for"}, {"scope", 's', "SCOPE", false, "read, send (default) or admin"}, END};
+static const struct cli_option TOKEN_OPTIONS[] = {{"name", 'n', "NAME", false, "what the token is for"},
+                                                  {"scope", 's', "SCOPE", false, "read, send (default) or admin"},
+                                                  END};
 static const struct cli_option TOP_OPTIONS[] = {
     {"once", 0, NULL, false, "print one picture and end"},
     {"lines", 'n', "N", false, "how many sites to show (default: what fits)"},
@@ -55,19 +60,23 @@ static const struct cli_option HELP_OPTIONS[] = {{"mdoc", 0, NULL, false, "print
 
 static const struct cli_command COMMANDS[] = {
     {"serve", "", 0, 0, "run the server: sending, HTTP API and dashboard",
-     "Runs in the foreground until SIGTERM or Ctrl-C, finishes what is in the air, records it and ends; a second signal ends it at once.", NULL,
-     cli_serve},
+     "Runs in the foreground until SIGTERM or Ctrl-C, finishes what is in the air, records it and ends; a second "
+     "signal ends it at once.",
+     NULL, cli_serve},
     {"import", "FILE.csv|FILE.jsonl|-", 1, 1, "put recipients from a file on a list",
-     "CSV needs a header row with a column `email`; every other column becomes an attribute. JSONL has one object a line. Nobody who\n"
+     "CSV needs a header row with a column `email`; every other column becomes an attribute. JSONL has one object a "
+     "line. Nobody who\n"
      "unsubscribed is subscribed again.",
      IMPORT_OPTIONS, cli_import},
     {"list", "", 0, 0, "show all lists", NULL, NULL, cli_list_list},
     {"list create", "NAME", 1, 1, "make an empty list", NULL, LIST_CREATE_OPTIONS, cli_list_create},
     {"list show", "NAME", 1, 1, "show one list (name or number)", NULL, NULL, cli_list_show},
     {"list delete", "NAME", 1, 1, "delete a list; its recipients stay known", NULL, NULL, cli_list_delete},
-    {"recipient show", "EMAIL", 1, 1, "show a recipient: attributes, lists, every delivery and attempt", NULL, NULL, cli_recipient_show},
+    {"recipient show", "EMAIL", 1, 1, "show a recipient: attributes, lists, every delivery and attempt", NULL, NULL,
+     cli_recipient_show},
     {"campaign create", "[FILE.json|-]", 0, 1, "make a campaign from options, from JSON, or from both",
-     "The file is what POST /v1/campaigns takes; options win over its fields.", CAMPAIGN_CREATE_OPTIONS, cli_campaign_create},
+     "The file is what POST /v1/campaigns takes; options win over its fields.", CAMPAIGN_CREATE_OPTIONS,
+     cli_campaign_create},
     {"campaign launch", "ID", 1, 1, "start sending (or schedule, when it has a time)", NULL, NULL, cli_campaign_launch},
     {"campaign pause", "ID", 1, 1, "stop sending for now", NULL, NULL, cli_campaign_pause},
     {"campaign resume", "ID", 1, 1, "go on sending", NULL, NULL, cli_campaign_resume},
@@ -75,18 +84,21 @@ static const struct cli_command COMMANDS[] = {
     {"campaign list", "", 0, 0, "show campaigns, newest first", NULL, CAMPAIGN_LIST_OPTIONS, cli_campaign_list},
     {"campaign show", "ID", 1, 1, "show a campaign with its content", NULL, NULL, cli_campaign_show},
     {"campaign stats", "ID", 1, 1, "show what became of its deliveries", NULL, NULL, cli_campaign_stats},
-    {"campaign watch", "ID", 1, 1, "follow a campaign until it ends", "Ends with 0 when the campaign finished, with 1 when it was cancelled.", NULL,
-     cli_campaign_watch},
-    {"campaign preview", "ID", 1, 1, "print the whole message as one recipient would get it", NULL, PREVIEW_OPTIONS, cli_campaign_preview},
-    {"domain add", "DOMAIN", 1, 1, "make a DKIM key for a sending domain and print the DNS record to publish", NULL, DOMAIN_OPTIONS,
-     cli_domain_add},
+    {"campaign watch", "ID", 1, 1, "follow a campaign until it ends",
+     "Ends with 0 when the campaign finished, with 1 when it was cancelled.", NULL, cli_campaign_watch},
+    {"campaign preview", "ID", 1, 1, "print the whole message as one recipient would get it", NULL, PREVIEW_OPTIONS,
+     cli_campaign_preview},
+    {"domain add", "DOMAIN", 1, 1, "make a DKIM key for a sending domain and print the DNS record to publish", NULL,
+     DOMAIN_OPTIONS, cli_domain_add},
     {"domain show", "DOMAIN", 1, 1, "print the DNS record of a sending domain", NULL, NULL, cli_domain_show},
     {"domain list", "", 0, 0, "show all sending domains", NULL, NULL, cli_domain_list},
-    {"suppress add", "EMAIL...", 1, CLI_ARGUMENTS_MAX, "never mail these addresses", NULL, SUPPRESS_ADD_OPTIONS, cli_suppress_add},
+    {"suppress add", "EMAIL...", 1, CLI_ARGUMENTS_MAX, "never mail these addresses", NULL, SUPPRESS_ADD_OPTIONS,
+     cli_suppress_add},
     {"suppress remove", "EMAIL", 1, 1, "allow an address again", NULL, NULL, cli_suppress_remove},
     {"suppress list", "", 0, 0, "show suppressed addresses", NULL, SUPPRESS_LIST_OPTIONS, cli_suppress_list},
     {"suppress import", "FILE.csv|-", 1, 1, "suppress every address of a file",
-     "One address a line, or CSV whose first column is the address and whose second, if any, is the reason; a header row is recognised.",
+     "One address a line, or CSV whose first column is the address and whose second, if any, is the reason; a header "
+     "row is recognised.",
      SUPPRESS_ADD_OPTIONS, cli_suppress_import},
     {"suppress export", "[FILE.csv]", 0, 1, "write all suppressed addresses as CSV (default: to standard output)", NULL,
      SUPPRESS_EXPORT_OPTIONS, cli_suppress_export},
@@ -95,7 +107,8 @@ static const struct cli_command COMMANDS[] = {
     {"token revoke", "ID", 1, 1, "make a token worthless", NULL, NULL, cli_token_revoke},
     {"status", "", 0, 0, "show how the server is doing", NULL, NULL, cli_status},
     {"top", "", 0, 0, "watch campaigns and sites live", NULL, TOP_OPTIONS, cli_top},
-    {"site show", "[DOMAIN]", 0, 1, "show destinations: queue, connections, rate, and what limits them", NULL, NULL, cli_site_show},
+    {"site show", "[DOMAIN]", 0, 1, "show destinations: queue, connections, rate, and what limits them", NULL, NULL,
+     cli_site_show},
     {"config check", "", 0, 0, "read the configuration and tell what is wrong with it", NULL, NULL, cli_config_check},
     {"config show", "", 0, 0, "print the configuration in effect, defaults included", NULL, NULL, cli_config_show},
     {"version", "", 0, 0, "print the version", NULL, NULL, cli_version},

@@ -1,5 +1,6 @@
 /*
- * help.c - help texts and the manual page, both out of the table of commands, so that neither can say what the program does not do.
+ * help.c - help texts and the manual page, both out of the table of commands, so that neither can say what the program
+ * does not do.
  */
 #include <stdio.h>
 #include <string.h>
@@ -8,9 +9,9 @@
 
 static int option_width(const struct cli_option *option, char *out, size_t out_bytes)
 {
-    return snprintf(out, out_bytes, "%s%c%s--%s%s%s", option->letter != 0 ? "-" : "  ", option->letter != 0 ? option->letter : ' ',
-                    option->letter != 0 ? ", " : " ", option->name, option->value != NULL ? " " : "",
-                    option->value != NULL ? option->value : "");
+    return snprintf(out, out_bytes, "%s%c%s--%s%s%s", option->letter != 0 ? "-" : "  ",
+                    option->letter != 0 ? option->letter : ' ', option->letter != 0 ? ", " : " ", option->name,
+                    option->value != NULL ? " " : "", option->value != NULL ? option->value : "");
 }
 
 static void print_options(const struct cli_option *options)
@@ -40,14 +41,15 @@ static void print_program_help(const struct cli_command *commands, size_t count)
            POSTHASTE_VERSION);
     for (size_t i = 0; i < count; i++)
         printf("  %-18s %s\n", commands[i].words, commands[i].summary);
-    printf("\n`posthaste COMMAND --help` tells more about one of them.\n\n"
-           "First steps:\n"
-           "  posthaste domain add example.com               a DKIM key and the DNS record to publish\n"
-           "  posthaste import --list news people.csv        recipients\n"
-           "  posthaste serve                                the server; its page is at http://127.0.0.1:8025/dashboard\n"
-           "  posthaste campaign create --name Hello --list news --from 'News <news@example.com>' \\\n"
-           "      --subject 'Hello {{name}}' --html hello.html --launch\n"
-           "  posthaste campaign watch 1\n");
+    printf(
+        "\n`posthaste COMMAND --help` tells more about one of them.\n\n"
+        "First steps:\n"
+        "  posthaste domain add example.com               a DKIM key and the DNS record to publish\n"
+        "  posthaste import --list news people.csv        recipients\n"
+        "  posthaste serve                                the server; its page is at http://127.0.0.1:8025/dashboard\n"
+        "  posthaste campaign create --name Hello --list news --from 'News <news@example.com>' \\\n"
+        "      --subject 'Hello {{name}}' --html hello.html --launch\n"
+        "  posthaste campaign watch 1\n");
 }
 
 int cli_print_group_help(const struct cli_command *commands, size_t count, const char *group)
@@ -55,7 +57,8 @@ int cli_print_group_help(const struct cli_command *commands, size_t count, const
     size_t len = strlen(group);
     int found = 0;
     for (size_t i = 0; i < count; i++) {
-        if (strncmp(commands[i].words, group, len) != 0 || (commands[i].words[len] != ' ' && commands[i].words[len] != '\0'))
+        if (strncmp(commands[i].words, group, len) != 0 ||
+            (commands[i].words[len] != ' ' && commands[i].words[len] != '\0'))
             continue;
         if (found++ == 0)
             printf("posthaste %s - commands:\n\n", group);
@@ -111,7 +114,8 @@ static void mdoc_options(const struct cli_option *options)
 static void mdoc_command(const struct cli_command *command)
 {
     printf(".Ss posthaste %s%s%s\n", command->words, command->arguments[0] != '\0' ? " " : "", command->arguments);
-    printf("%c", command->summary[0] >= 'a' && command->summary[0] <= 'z' ? command->summary[0] - 'a' + 'A' : command->summary[0]);
+    printf("%c", command->summary[0] >= 'a' && command->summary[0] <= 'z' ? command->summary[0] - 'a' + 'A'
+                                                                          : command->summary[0]);
     mdoc_text(command->summary + 1);
     if (command->details != NULL) {
         printf(".Pp\n");
@@ -130,7 +134,8 @@ void cli_print_mdoc(const struct cli_command *commands, size_t count)
            ".Dd November 23, 2026\n.Dt POSTHASTE 1\n.Os\n.Sh NAME\n.Nm posthaste\n.Nd bulk e-mail engine\n"
            ".Sh SYNOPSIS\n.Nm posthaste\n.Op Fl c Ar FILE\n.Ar COMMAND\n.Op Ar options\n.Op Ar arguments\n"
            ".Sh DESCRIPTION\n"
-           ".Nm\nholds recipient lists, schedules campaigns, renders and DKIM\\-signs each message, delivers it straight to the\n"
+           ".Nm\nholds recipient lists, schedules campaigns, renders and DKIM\\-signs each message, delivers it "
+           "straight to the\n"
            "recipients' mail servers and shows what became of every single one.\n.Pp\n"
            "The commands\n.Cm import , list , recipient , domain , suppress\nand\n.Cm token\n"
            "work on the database in the data directory, with or without a running server. The commands\n"
@@ -141,11 +146,14 @@ void cli_print_mdoc(const struct cli_command *commands, size_t count)
     for (size_t i = 0; i < count; i++)
         mdoc_command(&commands[i]);
     printf(".Sh ENVIRONMENT\n.Bl -tag -width Ds\n"
-           ".It Ev POSTHASTE_URL\nWhere the server is, for the commands that talk to it. Without it: what the running server wrote to\n"
+           ".It Ev POSTHASTE_URL\nWhere the server is, for the commands that talk to it. Without it: what the running "
+           "server wrote to\n"
            ".Pa serve.json\nin the data directory, else the configuration's\n.Cm listen .\n"
-           ".It Ev POSTHASTE_TOKEN\nThe token to use. Without it, for a server on this machine: the one in\n.Pa local.token\nin the data directory.\n.El\n"
+           ".It Ev POSTHASTE_TOKEN\nThe token to use. Without it, for a server on this machine: the one in\n.Pa "
+           "local.token\nin the data directory.\n.El\n"
            ".Sh FILES\n.Bl -tag -width Ds\n"
-           ".It Pa ./posthaste.conf , /etc/posthaste/posthaste.conf\nThe configuration, in this order; see\n.Xr posthaste.conf 5 .\n.El\n"
+           ".It Pa ./posthaste.conf , /etc/posthaste/posthaste.conf\nThe configuration, in this order; see\n.Xr "
+           "posthaste.conf 5 .\n.El\n"
            ".Sh EXIT STATUS\n0 done, 1 refused or failed, 2 wrong usage.\n"
            ".Sh SEE ALSO\n.Xr posthaste.conf 5\n");
 }

@@ -1,8 +1,10 @@
 /*
- * import.c - `posthaste import`: a file's bytes into the importer, its rejects into a CSV file, its progress onto the terminal.
+ * import.c - `posthaste import`: a file's bytes into the importer, its rejects into a CSV file, its progress onto the
+ * terminal.
  *
- * Success means that every row of the input is counted as new, updated, unchanged or rejected, and that what is counted is stored. An input that is refused as a whole (no header, no
- * e-mail column, not UTF-8) stores nothing, and a list that was made for it is taken back.
+ * Success means that every row of the input is counted as new, updated, unchanged or rejected, and that what is counted
+ * is stored. An input that is refused as a whole (no header, no e-mail column, not UTF-8) stores nothing, and a list
+ * that was made for it is taken back.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -168,8 +170,9 @@ static void show_progress(struct load *load, struct progress *progress, const st
     double per_second = seconds > 0 ? (double)load->counts.read / seconds : 0;
     if (load->size_bytes > 0 && read_bytes > 0 && seconds > 1)
         (void)out_duration((int64_t)(seconds * (double)(load->size_bytes - read_bytes) / (double)read_bytes), left);
-    (void)snprintf(note, sizeof(note), "%s rows, %s/s, %s%s%s", out_number(load->counts.read, rows), out_number((int64_t)per_second, rate),
-                   out_bytes(read_bytes, bytes), left[0] != '\0' ? ", left: " : "", left);
+    (void)snprintf(note, sizeof(note), "%s rows, %s/s, %s%s%s", out_number(load->counts.read, rows),
+                   out_number((int64_t)per_second, rate), out_bytes(read_bytes, bytes),
+                   left[0] != '\0' ? ", left: " : "", left);
     progress_step(progress, read_bytes, load->size_bytes, note);
 }
 
@@ -237,8 +240,9 @@ static int report(struct load *load)
         out_line("rejected rows are in %s", load->rejects.path);
     else if (counts->rejected > 0)
         out_line("to see which rows were rejected and why, add --reject-file FILE");
-    out_line("read %lld, new %lld, updated %lld, unchanged %lld, rejected %lld", (long long)counts->read, (long long)counts->created,
-             (long long)counts->updated, (long long)counts->unchanged, (long long)counts->rejected);
+    out_line("read %lld, new %lld, updated %lld, unchanged %lld, rejected %lld", (long long)counts->read,
+             (long long)counts->created, (long long)counts->updated, (long long)counts->unchanged,
+             (long long)counts->rejected);
     return CLI_DONE;
 }
 

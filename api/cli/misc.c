@@ -15,8 +15,8 @@ int cli_config_check(struct cli *cli)
     if (cli->json)
         return out_json(json_pack("{s:b, s:s}", "valid", 1, "file", config->file));
     if (config->file[0] != '\0')
-        out_line("%s is right: %zu routes, %zu sources, %zu profiles, %zu domains", config->file, config->route_count, config->source_count,
-                 config->profile_count, config->domain_count);
+        out_line("%s is right: %zu routes, %zu sources, %zu profiles, %zu domains", config->file, config->route_count,
+                 config->source_count, config->profile_count, config->domain_count);
     else
         out_line("there is no configuration file; every setting has its default (see: posthaste config show)");
     return CLI_DONE;

@@ -11,7 +11,8 @@
 #include "base/clock.h"
 #include "base/str.h"
 
-static void print_line(FILE *file, const char *before, const char *format, va_list args) __attribute__((format(printf, 3, 0)));
+static void print_line(FILE *file, const char *before, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0)));
 static void print_line(FILE *file, const char *before, const char *format, va_list args)
 {
     char *text = NULL;
@@ -180,7 +181,8 @@ static size_t print_cut(FILE *file, const char *text, size_t room)
     return width;
 }
 
-static void print_row(const struct table *table, FILE *file, const char **cell, const size_t *widths, size_t max_columns)
+static void print_row(const struct table *table, FILE *file, const char **cell, const size_t *widths,
+                      size_t max_columns)
 {
     size_t used = 0;
     for (int column = 0; column < table->columns; column++) {

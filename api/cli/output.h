@@ -1,6 +1,7 @@
 /*
- * output.h - how the CLI talks: aligned tables, numbers that can be read, one sentence for a failure. Whatever is printed was made one line of
- * valid UTF-8 without control characters, so that no reply of a mail server can drive somebody's terminal.
+ * output.h - how the CLI talks: aligned tables, numbers that can be read, one sentence for a failure. Whatever is
+ * printed was made one line of valid UTF-8 without control characters, so that no reply of a mail server can drive
+ * somebody's terminal.
  */
 #ifndef POSTHASTE_API_CLI_OUTPUT_H
 #define POSTHASTE_API_CLI_OUTPUT_H
@@ -21,19 +22,19 @@ int out_json(json_t *value);
 void out_line(const char *format, ...) ATTR_PRINTF(1, 2);
 
 #define OUT_NUMBER_BYTES 32
-const char *out_number(int64_t value, char text[OUT_NUMBER_BYTES]); /* "1,234,567" */
+const char *out_number(int64_t value, char text[OUT_NUMBER_BYTES]);     /* "1,234,567" */
 const char *out_duration(int64_t seconds, char text[OUT_NUMBER_BYTES]); /* "3d 4h", "12min 5s", "0s" */
-const char *out_bytes(int64_t bytes, char text[OUT_NUMBER_BYTES]);  /* "12.3 MB" */
+const char *out_bytes(int64_t bytes, char text[OUT_NUMBER_BYTES]);      /* "12.3 MB" */
 
 /* ---- tables: a header and rows of cells; columns as wide as they need; numbers to the right ---- */
 struct table {
     int columns;
-    const char *align; /* one letter a column: 'l' or 'r' */
+    const char *align;   /* one letter a column: 'l' or 'r' */
     struct buffer cells; /* NUL-terminated, one after the other */
     size_t cell_count;
 };
 void table_begin(struct table *table, const char *align, ...) __attribute__((sentinel)); /* header texts, NULL */
-void table_cell(struct table *table, const char *text); /* NULL = "" */
+void table_cell(struct table *table, const char *text);                                  /* NULL = "" */
 void table_number(struct table *table, int64_t value);
 void table_format(struct table *table, const char *format, ...) ATTR_PRINTF(2, 3);
 /* Prints and frees. `empty` is printed in place of a table without rows. `max_columns` 0 = not cut. */

@@ -1,5 +1,6 @@
 /*
- * recipient.c - `posthaste recipient show`: the whole story of one address, for the person who answers "did you get our mail?".
+ * recipient.c - `posthaste recipient show`: the whole story of one address, for the person who answers "did you get our
+ * mail?".
  */
 #include <stdlib.h>
 
@@ -89,8 +90,8 @@ int cli_recipient_show(struct cli *cli)
     if (cli->json)
         return out_json(profile);
     const json_t *suppression = json_object_get(profile, "suppression");
-    out_line("%s, number %lld, known since %s", text_of(profile, "email"), (long long)json_integer_value(json_object_get(profile, "id")),
-             text_of(profile, "created_at"));
+    out_line("%s, number %lld, known since %s", text_of(profile, "email"),
+             (long long)json_integer_value(json_object_get(profile, "id")), text_of(profile, "created_at"));
     if (json_is_object(suppression))
         out_line("SUPPRESSED since %s: %s (%s)", text_of(suppression, "created_at"), text_of(suppression, "reason"),
                  text_of(suppression, "origin"));

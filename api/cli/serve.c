@@ -1,11 +1,12 @@
 /*
  * serve.c - `posthaste serve`: the one place that wires the rooms, and takes them apart again in the opposite order.
  *
- * The order matters. The port is bound first (the commonest reason not to start), then the database is locked, then the mailer recovers what a crash left and
- * begins to send, then requests are taken. At the end requests stop first, so that no handler can meet a mailer that is gone.
+ * The order matters. The port is bound first (the commonest reason not to start), then the database is locked, then the
+ * mailer recovers what a crash left and begins to send, then requests are taken. At the end requests stop first, so
+ * that no handler can meet a mailer that is gone.
  *
- * Signals: SIGTERM and SIGINT are blocked in every thread and waited for here; the first ends the server in order (exit 0), a second one at once: the database and
- * the flight journal are made for that.
+ * Signals: SIGTERM and SIGINT are blocked in every thread and waited for here; the first ends the server in order (exit
+ * 0), a second one at once: the database and the flight journal are made for that.
  */
 #include <errno.h>
 #include <signal.h>

@@ -39,18 +39,22 @@ static void print_summary(FILE *file, const json_t *stats, const char *url)
     const json_t *storage = json_object_get(stats, "storage");
     const json_t *states = json_object_get(stats, "deliveries");
     char a[OUT_NUMBER_BYTES], b[OUT_NUMBER_BYTES], c[OUT_NUMBER_BYTES], d[OUT_NUMBER_BYTES], e[OUT_NUMBER_BYTES];
-    fprintf(file, "posthaste %s at %s, up %s\n", text_of(stats, "version"), url, out_duration(number_of(stats, "uptime_s"), a));
+    fprintf(file, "posthaste %s at %s, up %s\n", text_of(stats, "version"), url,
+            out_duration(number_of(stats, "uptime_s"), a));
     print_health(file, stats);
     fprintf(file, "now        %.1f messages/s, %s connections to %s sites, %s queued, %s in flight\n",
             json_number_value(json_object_get(engine, "rate_now")), out_number(number_of(engine, "connections"), a),
             out_number(number_of(engine, "sites"), b), out_number(number_of(engine, "queued"), c),
             out_number(number_of(engine, "in_flight"), d));
-    fprintf(file, "deliveries %s delivered, %s deferred, %s bounced, %s failed, %s pending\n", out_number(number_of(states, "delivered"), a),
-            out_number(number_of(states, "deferred"), b), out_number(number_of(states, "bounced"), c),
-            out_number(number_of(states, "failed"), d), out_number(number_of(states, "pending"), e));
-    fprintf(file, "contacts   %s recipients on %s lists, %s suppressed\n", out_number(number_of(stats, "recipients"), a),
-            out_number(number_of(stats, "lists"), b), out_number(number_of(stats, "suppressions"), c));
-    fprintf(file, "database   %s, log %s\n", out_bytes(number_of(storage, "database_bytes"), a), out_bytes(number_of(storage, "wal_bytes"), b));
+    fprintf(file, "deliveries %s delivered, %s deferred, %s bounced, %s failed, %s pending\n",
+            out_number(number_of(states, "delivered"), a), out_number(number_of(states, "deferred"), b),
+            out_number(number_of(states, "bounced"), c), out_number(number_of(states, "failed"), d),
+            out_number(number_of(states, "pending"), e));
+    fprintf(file, "contacts   %s recipients on %s lists, %s suppressed\n",
+            out_number(number_of(stats, "recipients"), a), out_number(number_of(stats, "lists"), b),
+            out_number(number_of(stats, "suppressions"), c));
+    fprintf(file, "database   %s, log %s\n", out_bytes(number_of(storage, "database_bytes"), a),
+            out_bytes(number_of(storage, "wal_bytes"), b));
 }
 
 static void print_campaigns(FILE *file, const json_t *stats, size_t most, int width)
@@ -59,7 +63,8 @@ static void print_campaigns(FILE *file, const json_t *stats, size_t most, int wi
     size_t i;
     json_t *row;
     char left[OUT_NUMBER_BYTES];
-    table_begin(&table, "rllrrrrrrl", "ID", "CAMPAIGN", "STATUS", "AUDIENCE", "LEFT", "DELIVERED", "DEFERRED", "BOUNCED", "MSG/S", "ETA", NULL);
+    table_begin(&table, "rllrrrrrrl", "ID", "CAMPAIGN", "STATUS", "AUDIENCE", "LEFT", "DELIVERED", "DEFERRED",
+                "BOUNCED", "MSG/S", "ETA", NULL);
     json_array_foreach(json_object_get(stats, "campaigns"), i, row)
     {
         const json_t *counts = json_object_get(row, "stats");
@@ -75,7 +80,9 @@ static void print_campaigns(FILE *file, const json_t *stats, size_t most, int wi
         table_number(&table, number_of(counts, "deferred"));
         table_number(&table, number_of(counts, "bounced"));
         table_format(&table, "%.1f", json_number_value(json_object_get(counts, "rate_now")));
-        table_cell(&table, json_is_integer(eta) && json_integer_value(eta) > 0 ? out_duration(json_integer_value(eta), left) : "");
+        table_cell(&table, json_is_integer(eta) && json_integer_value(eta) > 0
+                               ? out_duration(json_integer_value(eta), left)
+                               : "");
     }
     table_print(&table, file, "no campaigns yet", width);
 }
@@ -85,8 +92,8 @@ static void print_sites(FILE *file, const json_t *sites, size_t most, int width)
     struct table table;
     size_t i;
     json_t *row;
-    table_begin(&table, "lrrrrlrrrl", "SITE", "QUEUED", "FLIGHT", "CONN", "MSG/S", "LIMITED BY", "DELIVERED", "TEMP", "PERM", "LAST REPLY",
-                NULL);
+    table_begin(&table, "lrrrrlrrrl", "SITE", "QUEUED", "FLIGHT", "CONN", "MSG/S", "LIMITED BY", "DELIVERED", "TEMP",
+                "PERM", "LAST REPLY", NULL);
     json_array_foreach(sites, i, row)
     {
         if (i >= most)
@@ -94,7 +101,8 @@ static void print_sites(FILE *file, const json_t *sites, size_t most, int width)
         table_cell(&table, text_of(row, "site"));
         table_number(&table, number_of(row, "queued"));
         table_number(&table, number_of(row, "in_flight"));
-        table_format(&table, "%lld/%lld", (long long)number_of(row, "connections"), (long long)number_of(row, "connections_max"));
+        table_format(&table, "%lld/%lld", (long long)number_of(row, "connections"),
+                     (long long)number_of(row, "connections_max"));
         table_format(&table, "%.1f", json_number_value(json_object_get(row, "rate_now")));
         table_cell(&table, text_of(row, "limited_by"));
         table_number(&table, number_of(row, "delivered"));
@@ -200,8 +208,10 @@ static void print_site(const json_t *site)
     out_line("site         %s", text_of(site, "site"));
     out_line("next hop     %s", text_of(site, "next_hop")[0] != '\0' ? text_of(site, "next_hop") : "-");
     out_line("profile      %s", text_of(site, "profile"));
-    out_line("connections  %lld of %lld", (long long)number_of(site, "connections"), (long long)number_of(site, "connections_max"));
-    out_line("rate         %.1f/s now, limit %s", json_number_value(json_object_get(site, "rate_now")), text_of(site, "rate"));
+    out_line("connections  %lld of %lld", (long long)number_of(site, "connections"),
+             (long long)number_of(site, "connections_max"));
+    out_line("rate         %.1f/s now, limit %s", json_number_value(json_object_get(site, "rate_now")),
+             text_of(site, "rate"));
     out_line("limited by   %s", text_of(site, "limited_by"));
     if (text_of(site, "backoff_until")[0] != '\0')
         out_line("back-off     until %s", text_of(site, "backoff_until"));
@@ -232,7 +242,8 @@ int cli_site_show(struct cli *cli)
     if (cli->argument_count > 0) {
         const char *site = cli->arguments[0];
         for (const char *at = site; *at != '\0'; at++) {
-            if (!ascii_is_digit(*at) && !(ascii_lower(*at) >= 'a' && ascii_lower(*at) <= 'z') && strchr("-._", *at) == NULL)
+            if (!ascii_is_digit(*at) && !(ascii_lower(*at) >= 'a' && ascii_lower(*at) <= 'z') &&
+                strchr("-._", *at) == NULL)
                 return out_fail("\"%s\" is not the name of a site", site);
         }
         (void)snprintf(path, sizeof(path), "/v1/stats/sites?limit=1&site=%.253s", site);

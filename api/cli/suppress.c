@@ -1,7 +1,9 @@
 /*
- * suppress.c - `posthaste suppress …`: on the database directly; a running server honours an entry from its next claim on.
+ * suppress.c - `posthaste suppress …`: on the database directly; a running server honours an entry from its next claim
+ * on.
  *
- * Import takes whatever other senders export: one address a line, or CSV with the address in the first column. Rows that are no addresses are told and counted, never guessed at.
+ * Import takes whatever other senders export: one address a line, or CSV with the address in the first column. Rows
+ * that are no addresses are told and counted, never guessed at.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -55,7 +57,8 @@ int cli_suppress_add(struct cli *cli)
     for (int i = 0; i < cli->argument_count; i++) {
         if (address_parse(cli->arguments[i], strlen(cli->arguments[i]), &addresses[i], &err) != 0)
             return out_fail("\"%s\": %s", cli->arguments[i], err.text);
-        items[i] = (struct storage_suppression){.email = addresses[i].text, .reason = reason, .origin = "cli", .created_ms = clock_wall_ms()};
+        items[i] = (struct storage_suppression){
+            .email = addresses[i].text, .reason = reason, .origin = "cli", .created_ms = clock_wall_ms()};
     }
     if (cli_open_storage(cli) != CLI_DONE)
         return CLI_FAILED;
@@ -63,7 +66,8 @@ int cli_suppress_add(struct cli *cli)
     if (rc != 0)
         return out_condition(rc, "suppression", &err);
     if (cli->json)
-        return out_json(json_pack("{s:I, s:I}", "added", (json_int_t)added, "known", (json_int_t)(cli->argument_count - added)));
+        return out_json(
+            json_pack("{s:I, s:I}", "added", (json_int_t)added, "known", (json_int_t)(cli->argument_count - added)));
     out_line("added %lld, known before %lld", (long long)added, (long long)(cli->argument_count - added));
     return CLI_DONE;
 }
@@ -133,7 +137,8 @@ int cli_suppress_list(struct cli *cli)
     return CLI_DONE;
 }
 
-struct export {
+struct export
+{
     FILE *file;
     struct buffer row;
     bool raw;
@@ -262,7 +267,8 @@ static int take_line(struct intake *intake, char *line, struct error *err)
         rest += 3;
     const char *email = next_cell(&rest);
     const char *reason = next_cell(&rest);
-    if (intake->line == 1 && (str_eq_nocase(email, "email") || str_eq_nocase(email, "address") || str_eq_nocase(email, "e-mail")))
+    if (intake->line == 1 &&
+        (str_eq_nocase(email, "email") || str_eq_nocase(email, "address") || str_eq_nocase(email, "e-mail")))
         return 0;
     if (email[0] == '\0')
         return 0;
@@ -273,8 +279,10 @@ static int take_line(struct intake *intake, char *line, struct error *err)
         return 0;
     }
     (void)str_copy(intake->reasons[intake->count], REASON_BYTES, reason_known(reason) ? reason : intake->reason);
-    intake->items[intake->count] = (struct storage_suppression){
-        .email = address->text, .reason = intake->reasons[intake->count], .origin = "cli import", .created_ms = clock_wall_ms()};
+    intake->items[intake->count] = (struct storage_suppression){.email = address->text,
+                                                                .reason = intake->reasons[intake->count],
+                                                                .origin = "cli import",
+                                                                .created_ms = clock_wall_ms()};
     return ++intake->count == BATCH_ROWS ? flush_batch(intake, err) : 0;
 }
 
@@ -309,12 +317,14 @@ static int report(const struct intake *intake)
 {
     int64_t known = intake->read - intake->added - intake->rejected;
     if (intake->cli->json)
-        return out_json(json_pack("{s:I, s:I, s:I, s:I}", "read", (json_int_t)intake->read, "added", (json_int_t)intake->added, "known",
-                                  (json_int_t)known, "rejected", (json_int_t)intake->rejected));
+        return out_json(json_pack("{s:I, s:I, s:I, s:I}", "read", (json_int_t)intake->read, "added",
+                                  (json_int_t)intake->added, "known", (json_int_t)known, "rejected",
+                                  (json_int_t)intake->rejected));
     if (intake->rejected > REJECTS_TOLD)
-        fprintf(stderr, "posthaste: … and %lld more lines that were not taken\n", (long long)(intake->rejected - REJECTS_TOLD));
-    out_line("read %lld, added %lld, known %lld, rejected %lld", (long long)intake->read, (long long)intake->added, (long long)known,
-             (long long)intake->rejected);
+        fprintf(stderr, "posthaste: … and %lld more lines that were not taken\n",
+                (long long)(intake->rejected - REJECTS_TOLD));
+    out_line("read %lld, added %lld, known %lld, rejected %lld", (long long)intake->read, (long long)intake->added,
+             (long long)known, (long long)intake->rejected);
     return CLI_DONE;
 }
 

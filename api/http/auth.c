@@ -1,6 +1,6 @@
 /*
- * auth.c - says whether a request may go on. Success means that an unrevoked token with a sufficient scope came with it; a missing token, an unknown one
- * and a revoked one are not told apart.
+ * auth.c - says whether a request may go on. Success means that an unrevoked token with a sufficient scope came with
+ * it; a missing token, an unknown one and a revoked one are not told apart.
  */
 #include "api/http/auth.h"
 
@@ -112,11 +112,13 @@ bool auth_check(struct app *app, struct storage_reader *reader, enum route_acces
         }
         note_use(app, &token);
     }
-    static const enum token_scope needed[] = {
-        [ACCESS_OPEN] = TOKEN_READ, [ACCESS_READ] = TOKEN_READ, [ACCESS_SEND] = TOKEN_SEND, [ACCESS_ADMIN] = TOKEN_ADMIN};
+    static const enum token_scope needed[] = {[ACCESS_OPEN] = TOKEN_READ,
+                                              [ACCESS_READ] = TOKEN_READ,
+                                              [ACCESS_SEND] = TOKEN_SEND,
+                                              [ACCESS_ADMIN] = TOKEN_ADMIN};
     if (token.scope < needed[access]) {
-        response_problem(response, 403, "this needs a token with scope %s; yours has %s", token_scope_name(needed[access]),
-                         token_scope_name(token.scope));
+        response_problem(response, 403, "this needs a token with scope %s; yours has %s",
+                         token_scope_name(needed[access]), token_scope_name(token.scope));
         return false;
     }
     return true;

@@ -1,12 +1,15 @@
 /*
  * exchange.c - the life of one request: head, body, handler, answer.
  *
- * libmicrohttpd calls exchange_step() once when the head is complete, then for each piece of the body, then once more at its end. All that the head alone can
- * decide (route, token, length, type) is decided in the first call; a refusal is remembered and sent after the body was read and thrown away, because
- * a client that still writes when the connection closes would lose the answer to a TCP reset. Where reading on is pointless (a declared length over the limit, framing that cannot be
- * trusted, a client that waits for "100 Continue") the answer goes at once and the connection ends.
+ * libmicrohttpd calls exchange_step() once when the head is complete, then for each piece of the body, then once more
+ * at its end. All that the head alone can decide (route, token, length, type) is decided in the first call; a refusal
+ * is remembered and sent after the body was read and thrown away, because a client that still writes when the
+ * connection closes would lose the answer to a TCP reset. Where reading on is pointless (a declared length over the
+ * limit, framing that cannot be trusted, a client that waits for "100 Continue") the answer goes at once and the
+ * connection ends.
  *
- * What this file does not do: faults in the request line or in the header syntax are answered by libmicrohttpd itself (400, 431), before we see anything.
+ * What this file does not do: faults in the request line or in the header syntax are answered by libmicrohttpd itself
+ * (400, 431), before we see anything.
  */
 #include "api/http/exchange.h"
 
@@ -49,7 +52,8 @@ static struct watch_entry *watch_of(struct MHD_Connection *connection)
     return info != NULL ? info->socket_context : NULL;
 }
 
-void exchange_connection(void *context, struct MHD_Connection *connection, void **socket_context, enum MHD_ConnectionNotificationCode code)
+void exchange_connection(void *context, struct MHD_Connection *connection, void **socket_context,
+                         enum MHD_ConnectionNotificationCode code)
 {
     struct http_server *server = context;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
@@ -153,7 +157,12 @@ static bool find_route(struct exchange *exchange)
     struct error err = {""};
     int rc = exchange->target != NULL ? request_parse_target(request, exchange->target, &err) : error_memory(&err);
     if (rc != 0) {
-        REFUSE(exchange, rc == REQUEST_BAD_PATH ? 404 : rc == REQUEST_BAD_QUERY ? 422 : rc == -ENOMEM ? 503 : 400, "%s", err.text);
+        REFUSE(exchange,
+               rc == REQUEST_BAD_PATH    ? 404
+               : rc == REQUEST_BAD_QUERY ? 422
+               : rc == -ENOMEM           ? 503
+                                         : 400,
+               "%s", err.text);
         return false;
     }
     char allow[ROUTE_ALLOW_BYTES];
@@ -370,7 +379,8 @@ static struct MHD_Response *make_answer(struct exchange *exchange)
 {
     struct response *response = &exchange->response;
     if (response->fixed != NULL) /* libmicrohttpd does not write to persistent memory; its signature predates const */
-        return MHD_create_response_from_buffer(response->fixed_bytes, (void *)(uintptr_t)response->fixed, MHD_RESPMEM_PERSISTENT);
+        return MHD_create_response_from_buffer(response->fixed_bytes, (void *)(uintptr_t)response->fixed,
+                                               MHD_RESPMEM_PERSISTENT);
     if (response->body.len == 0)
         return MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
     size_t len;
@@ -386,8 +396,8 @@ static struct MHD_Response *make_answer(struct exchange *exchange)
 static void add_headers(struct exchange *exchange, struct MHD_Response *answer)
 {
     const struct response *response = &exchange->response;
-    const char *policy = response->security_policy != NULL ? response->security_policy
-                                                           : "default-src 'none'; frame-ancestors 'none'";
+    const char *policy =
+        response->security_policy != NULL ? response->security_policy : "default-src 'none'; frame-ancestors 'none'";
     if (response->content_type != NULL)
         (void)MHD_add_response_header(answer, "Content-Type", response->content_type);
     (void)MHD_add_response_header(answer, "X-Content-Type-Options", "nosniff");
@@ -417,8 +427,8 @@ static enum MHD_Result send_answer(struct exchange *exchange, struct MHD_Connect
     return queued;
 }
 
-enum MHD_Result exchange_step(void *context, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
-                              const char *bytes, size_t *len, void **slot)
+enum MHD_Result exchange_step(void *context, struct MHD_Connection *connection, const char *url, const char *method,
+                              const char *version, const char *bytes, size_t *len, void **slot)
 {
     struct exchange *exchange = *slot;
     (void)context;

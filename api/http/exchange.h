@@ -18,10 +18,12 @@ struct http_server {
 };
 
 /* libmicrohttpd's callbacks; `context` is the http_server. */
-void exchange_connection(void *context, struct MHD_Connection *connection, void **socket_context, enum MHD_ConnectionNotificationCode code);
+void exchange_connection(void *context, struct MHD_Connection *connection, void **socket_context,
+                         enum MHD_ConnectionNotificationCode code);
 void *exchange_create(void *context, const char *target, struct MHD_Connection *connection);
-enum MHD_Result exchange_step(void *context, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
-                              const char *bytes, size_t *len, void **exchange);
-void exchange_end(void *context, struct MHD_Connection *connection, void **exchange, enum MHD_RequestTerminationCode code);
+enum MHD_Result exchange_step(void *context, struct MHD_Connection *connection, const char *url, const char *method,
+                              const char *version, const char *bytes, size_t *len, void **exchange);
+void exchange_end(void *context, struct MHD_Connection *connection, void **exchange,
+                  enum MHD_RequestTerminationCode code);
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * json.c - reads JSON that strangers wrote and shapes the JSON that we answer with.
  *
- * Success of json_parse() says only that the text is well-formed and shallow; what the fields mean is for fields_read() and the room that
- * takes them. Depth is checked before jansson sees the text, because its own bound (2,048 levels) is for its stack, not for ours.
+ * Success of json_parse() says only that the text is well-formed and shallow; what the fields mean is for fields_read()
+ * and the room that takes them. Depth is checked before jansson sees the text, because its own bound (2,048 levels) is
+ * for its stack, not for ours.
  */
 #include "api/http/json.h"
 
@@ -29,7 +30,8 @@ static int check_depth(const char *bytes, size_t len, struct error *err)
             in_string = true;
         } else if (c == '{' || c == '[') {
             if (++depth > JSON_DEPTH_MAX)
-                return error_set(err, -EINVAL, "JSON is nested more than %d levels deep, at byte %zu", JSON_DEPTH_MAX, i + 1);
+                return error_set(err, -EINVAL, "JSON is nested more than %d levels deep, at byte %zu", JSON_DEPTH_MAX,
+                                 i + 1);
         } else if (c == '}' || c == ']') {
             depth--;
         }
@@ -46,7 +48,8 @@ int json_parse(const char *bytes, size_t len, json_t **out, struct error *err)
     json_error_t where;
     json_t *value = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &where);
     if (value == NULL)
-        return error_set(err, -EINVAL, "malformed JSON at line %d, column %d: %s", where.line, where.column, where.text);
+        return error_set(err, -EINVAL, "malformed JSON at line %d, column %d: %s", where.line, where.column,
+                         where.text);
     *out = value;
     return 0;
 }
@@ -144,7 +147,8 @@ static const struct field *find_field(const char *name, const struct field *fiel
     return NULL;
 }
 
-static void unknown_field(const char *full_name, const char *name, const struct field *fields, size_t count, struct problem *problem)
+static void unknown_field(const char *full_name, const char *name, const struct field *fields, size_t count,
+                          struct problem *problem)
 {
     struct nearest nearest = nearest_begin(name);
     for (size_t i = 0; i < count; i++)
@@ -155,7 +159,8 @@ static void unknown_field(const char *full_name, const char *name, const struct 
         problem_add(problem, full_name, "unknown field");
 }
 
-bool fields_read(const json_t *object, const char *prefix, const struct field *fields, size_t count, struct problem *problem)
+bool fields_read(const json_t *object, const char *prefix, const struct field *fields, size_t count,
+                 struct problem *problem)
 {
     size_t before = problem->count;
     if (!json_is_object(object)) {

@@ -1,8 +1,9 @@
 /*
- * request.c - takes the request target apart. Success means that every segment and parameter is well-formed UTF-8 without control characters.
+ * request.c - takes the request target apart. Success means that every segment and parameter is well-formed UTF-8
+ * without control characters.
  *
- * The target is decoded here and not by the HTTP library, because that decodes before it splits: "%2F" inside an e-mail address would become
- * a path separator.
+ * The target is decoded here and not by the HTTP library, because that decodes before it splits: "%2F" inside an e-mail
+ * address would become a path separator.
  */
 #include "api/http/request.h"
 

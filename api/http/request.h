@@ -1,8 +1,9 @@
 /*
  * request.h - one HTTP request as a handler sees it: parsed, authorised, bounded. Knows nothing of the HTTP library.
  *
- * All pointers belong to the request and live until the response was sent. A handler may read the body (`json`), the path parameters in the order of the
- * route's pattern (`text[]` decoded, `id[]` for `{id}`), the query parameters that its route names, and use `reader`.
+ * All pointers belong to the request and live until the response was sent. A handler may read the body (`json`), the
+ * path parameters in the order of the route's pattern (`text[]` decoded, `id[]` for `{id}`), the query parameters that
+ * its route names, and use `reader`.
  */
 #ifndef POSTHASTE_API_HTTP_REQUEST_H
 #define POSTHASTE_API_HTTP_REQUEST_H
@@ -39,15 +40,16 @@ struct request {
     struct request_pair query[REQUEST_QUERY_MAX];
     size_t query_count;
 
-    int64_t id[REQUEST_PARAMS_MAX];      /* value of {id} parameters, else 0 */
-    const char *text[REQUEST_PARAMS_MAX];/* every parameter as text */
+    int64_t id[REQUEST_PARAMS_MAX];       /* value of {id} parameters, else 0 */
+    const char *text[REQUEST_PARAMS_MAX]; /* every parameter as text */
 
     const char *content_type;  /* "" when there is none */
     const char *if_none_match; /* "" when there is none */
     bool wants_html;           /* Accept names text/html: a person looks at it */
 
     struct buffer body;
-    int spool_fd;   /* BODY_UPLOAD: the body in a file without a name, at its end; -1 = none. A handler that keeps it sets -1 */
+    int spool_fd; /* BODY_UPLOAD: the body in a file without a name, at its end; -1 = none. A handler that keeps it sets
+                     -1 */
     json_t *json; /* the parsed body of a JSON route; NULL when the route allows none and none came */
 
     struct storage_reader *reader; /* for routes that read the database */
@@ -57,8 +59,9 @@ struct request {
 enum { REQUEST_BAD_PATH = 1, REQUEST_BAD_QUERY = 2 };
 
 /*
- * Splits and decodes the request target ("/v1/lists/7?limit=3"). 0; REQUEST_BAD_PATH or REQUEST_BAD_QUERY with the reason in `err`: bad percent escape, NUL or
- * a control character, not UTF-8, too many segments or parameters, a parameter given twice; -EINVAL: not an absolute path, or too long; -ENOMEM. An empty segment
+ * Splits and decodes the request target ("/v1/lists/7?limit=3"). 0; REQUEST_BAD_PATH or REQUEST_BAD_QUERY with the
+ * reason in `err`: bad percent escape, NUL or a control character, not UTF-8, too many segments or parameters, a
+ * parameter given twice; -EINVAL: not an absolute path, or too long; -ENOMEM. An empty segment
  * ("//", trailing "/") counts as a segment.
  */
 int request_parse_target(struct request *request, const char *target, struct error *err) ATTR_MUSTCHECK;

@@ -1,8 +1,9 @@
 /*
  * response.c - builds answers; the one place that writes problem documents.
  *
- * Success of any function means that the response can be sent: when memory runs out while a body is built, the answer becomes a 500 with
- * fixed text. What a negative code means to the outside is decided in response_condition() and nowhere else.
+ * Success of any function means that the response can be sent: when memory runs out while a body is built, the answer
+ * becomes a 500 with fixed text. What a negative code means to the outside is decided in response_condition() and
+ * nowhere else.
  */
 #include "api/http/response.h"
 
@@ -25,13 +26,20 @@ const char *http_status_title(int status)
         int status;
         const char *title;
     } titles[] = {
-        {400, "Bad Request"},          {401, "Unauthorized"},
-        {403, "Forbidden"},            {404, "Not Found"},
-        {405, "Method Not Allowed"},   {408, "Request Timeout"},
-        {409, "Conflict"},             {413, "Content Too Large"},
-        {415, "Unsupported Media Type"}, {422, "Unprocessable Content"},
-        {500, "Internal Server Error"}, {501, "Not Implemented"},
-        {503, "Service Unavailable"},  {507, "Insufficient Storage"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {413, "Content Too Large"},
+        {415, "Unsupported Media Type"},
+        {422, "Unprocessable Content"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {503, "Service Unavailable"},
+        {507, "Insufficient Storage"},
     };
     for (size_t i = 0; i < countof(titles); i++) {
         if (titles[i].status == status)
@@ -129,8 +137,8 @@ void response_fixed(struct response *response, const char *content_type, const v
 
 static json_t *problem_json(int status, const char *detail)
 {
-    return json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title", http_status_title(status), "status", status,
-                     "detail", detail);
+    return json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title", http_status_title(status), "status",
+                     status, "detail", detail);
 }
 
 void response_problem(struct response *response, int status, const char *format, ...)

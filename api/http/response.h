@@ -1,5 +1,6 @@
 /*
- * response.h - the answer to a request: a status, a few headers, bytes. Every error is application/problem+json (RFC 9457), made only here.
+ * response.h - the answer to a request: a status, a few headers, bytes. Every error is application/problem+json (RFC
+ * 9457), made only here.
  */
 #ifndef POSTHASTE_API_HTTP_RESPONSE_H
 #define POSTHASTE_API_HTTP_RESPONSE_H
@@ -16,7 +17,7 @@ struct response {
     int status;
     const char *content_type; /* static text; NULL when there is no body */
     struct buffer body;
-    const void *fixed;        /* bytes that outlive the server, in place of `body` */
+    const void *fixed; /* bytes that outlive the server, in place of `body` */
     size_t fixed_bytes;
     const char *security_policy; /* static text of Content-Security-Policy; NULL = nothing may be loaded */
     bool cacheable;              /* else Cache-Control: no-store */
@@ -45,7 +46,8 @@ void response_fixed(struct response *response, const char *content_type, const v
 void response_problem(struct response *response, int status, const char *format, ...) ATTR_PRINTF(3, 4);
 /* 422 with errors:[{field,message}]. */
 void response_invalid(struct response *response, const struct problem *problem);
-/* What a room's call gave: STORAGE_NOT_FOUND -> 404, STORAGE_EXISTS and STORAGE_WRONG_STATE -> 409, -EINVAL -> 422, a database that cannot be written -> 503, else 500 (logged). */
+/* What a room's call gave: STORAGE_NOT_FOUND -> 404, STORAGE_EXISTS and STORAGE_WRONG_STATE -> 409, -EINVAL -> 422, a
+ * database that cannot be written -> 503, else 500 (logged). */
 void response_condition(struct response *response, int code, const char *what, const struct error *err);
 
 #endif

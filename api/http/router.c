@@ -1,5 +1,6 @@
 /*
- * router.c - matches paths against the table, first fit. The table is small and a request costs a database query anyway, so a walk is enough.
+ * router.c - matches paths against the table, first fit. The table is small and a request costs a database query
+ * anyway, so a walk is enough.
  */
 #include "api/http/router.h"
 
@@ -51,7 +52,8 @@ static void allow_add(char allow[ROUTE_ALLOW_BYTES], const char *method)
     (void)snprintf(allow + len, ROUTE_ALLOW_BYTES - len, "%s%s", len > 0 ? ", " : "", method);
 }
 
-const struct route *route_find(const struct route *routes, size_t count, struct request *request, char allow[ROUTE_ALLOW_BYTES])
+const struct route *route_find(const struct route *routes, size_t count, struct request *request,
+                               char allow[ROUTE_ALLOW_BYTES])
 {
     allow[0] = '\0';
     enum http_method method = request->method == METHOD_HEAD ? METHOD_GET : request->method;

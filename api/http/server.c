@@ -1,8 +1,8 @@
 /*
  * server.c - opens the socket and runs libmicrohttpd on it.
  *
- * The socket is made here and not by the library, so that "address in use" is told before anything else of the program has started, and so that port 0
- * can be told apart from the port that the system chose.
+ * The socket is made here and not by the library, so that "address in use" is told before anything else of the program
+ * has started, and so that port 0 can be told apart from the port that the system chose.
  */
 #include "api/http/server.h"
 
@@ -27,8 +27,8 @@ static int bind_address(const struct addrinfo *address, int *fd)
     int made = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (made < 0)
         return -errno;
-    if (setsockopt(made, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 || bind(made, address->ai_addr, address->ai_addrlen) != 0 ||
-        listen(made, 256) != 0) {
+    if (setsockopt(made, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
+        bind(made, address->ai_addr, address->ai_addrlen) != 0 || listen(made, 256) != 0) {
         int rc = -errno;
         (void)close(made);
         return rc;
@@ -52,7 +52,8 @@ int http_listen(const struct config *config, int *fd, char url[HTTP_URL_BYTES], 
 {
     char port[8];
     (void)snprintf(port, sizeof(port), "%u", (unsigned)config->listen_port);
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *addresses = NULL;
     int rc = getaddrinfo(config->listen_host, port, &hints, &addresses);
     if (rc != 0)
@@ -62,8 +63,10 @@ int http_listen(const struct config *config, int *fd, char url[HTTP_URL_BYTES], 
         rc = bind_address(at, fd);
     freeaddrinfo(addresses);
     if (rc == -EADDRINUSE)
-        return error_set(err, rc, "cannot listen on %s:%s: the port is in use by another program (see `listen` in the configuration)",
-                         config->listen_host, port);
+        return error_set(
+            err, rc,
+            "cannot listen on %s:%s: the port is in use by another program (see `listen` in the configuration)",
+            config->listen_host, port);
     if (rc != 0)
         return error_errno(err, rc, "cannot listen on %s:%s", config->listen_host, port);
     int chosen = real_port(*fd);
@@ -104,12 +107,12 @@ static struct MHD_Daemon *start_daemon(struct http_server *server, int listen_fd
         {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)exchange_end, server},
         {MHD_OPTION_END, 0, NULL},
     };
-    return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG, 0, NULL, NULL, exchange_step, server, MHD_OPTION_ARRAY,
-                            options, MHD_OPTION_END);
+    return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG, 0, NULL, NULL, exchange_step, server,
+                            MHD_OPTION_ARRAY, options, MHD_OPTION_END);
 }
 
-int http_server_start(struct app *app, int listen_fd, const struct route *routes, size_t route_count, struct http_server **out,
-                      struct error *err)
+int http_server_start(struct app *app, int listen_fd, const struct route *routes, size_t route_count,
+                      struct http_server **out, struct error *err)
 {
     struct http_server *server = calloc(1, sizeof(*server));
     if (server == NULL) {

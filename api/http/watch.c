@@ -1,8 +1,9 @@
 /*
  * watch.c - walks all connections once a second and shuts down those that are past their deadline.
  *
- * shutdown(2) and not close(2): the descriptor stays the HTTP library's, which sees the end of the stream and clears up in its own
- * thread. The lock makes sure that the number was not given to another socket meanwhile, because watch_remove() comes before the close.
+ * shutdown(2) and not close(2): the descriptor stays the HTTP library's, which sees the end of the stream and clears up
+ * in its own thread. The lock makes sure that the number was not given to another socket meanwhile, because
+ * watch_remove() comes before the close.
  */
 #include "api/http/watch.h"
 

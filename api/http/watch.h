@@ -1,6 +1,6 @@
 /*
- * watch.h - a deadline for every connection. The HTTP library closes a connection on which nothing moves; one that sends a byte now and then
- * would stay for ever. The watch ends whatever has not got as far as it should have.
+ * watch.h - a deadline for every connection. The HTTP library closes a connection on which nothing moves; one that
+ * sends a byte now and then would stay for ever. The watch ends whatever has not got as far as it should have.
  */
 #ifndef POSTHASTE_API_HTTP_WATCH_H
 #define POSTHASTE_API_HTTP_WATCH_H
@@ -12,7 +12,7 @@ struct watch;
 struct watch_entry;
 
 int watch_start(struct watch **out, struct error *err) ATTR_MUSTCHECK; /* with a thread of its own */
-void watch_stop(struct watch *watch); /* after all entries are gone; NULL is allowed */
+void watch_stop(struct watch *watch);                                  /* after all entries are gone; NULL is allowed */
 
 /* A new connection; `fd` stays open until watch_remove(). NULL when no memory. Any thread, like all that follow. */
 struct watch_entry *watch_add(struct watch *watch, int fd, int64_t deadline_ms);

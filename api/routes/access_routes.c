@@ -47,7 +47,8 @@ void domains_page(struct request *request, struct response *response)
         response_invalid(response, &problem);
         return;
     }
-    int rc = page_init(&cut.page, limit) ? storage_domain_list(request->reader, take_domain, &cut, &err) : error_memory(&err);
+    int rc = page_init(&cut.page, limit) ? storage_domain_list(request->reader, take_domain, &cut, &err)
+                                         : error_memory(&err);
     answer_cut(response, rc, &cut, "domains", &err);
 }
 
@@ -105,7 +106,8 @@ void tokens_page(struct request *request, struct response *response)
         response_invalid(response, &problem);
         return;
     }
-    int rc = page_init(&cut.page, limit) ? storage_token_list(request->reader, take_token, &cut, &err) : error_memory(&err);
+    int rc =
+        page_init(&cut.page, limit) ? storage_token_list(request->reader, take_token, &cut, &err) : error_memory(&err);
     answer_cut(response, rc, &cut, "tokens", &err);
 }
 

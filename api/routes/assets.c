@@ -1,7 +1,8 @@
 /*
  * assets.c - the dashboard's files and the API's description, out of the program's own memory.
  *
- * An ETag (of the bytes) makes a reload cost nothing. The policy lets the page load what came from this server and nothing else; there is no inline script and no inline style.
+ * An ETag (of the bytes) makes a reload cost nothing. The policy lets the page load what came from this server and
+ * nothing else; there is no inline script and no inline style.
  */
 #include <stdio.h>
 #include <string.h>
@@ -10,16 +11,18 @@
 #include "api/routes/routes.h"
 #include "dkim/dkim.h"
 
-static const char PAGE_POLICY[] = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-                                  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+static const char PAGE_POLICY[] =
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-static void answer_asset(struct request *request, struct response *response, const char *content_type, const unsigned char *bytes, size_t size)
+static void answer_asset(struct request *request, struct response *response, const char *content_type,
+                         const unsigned char *bytes, size_t size)
 {
     uint8_t sha256[32];
     char tag[20] = "";
     if (digest_sha256(bytes, size, sha256) == 0)
-        (void)snprintf(tag, sizeof(tag), "\"%02x%02x%02x%02x%02x%02x%02x%02x\"", sha256[0], sha256[1], sha256[2], sha256[3], sha256[4],
-                       sha256[5], sha256[6], sha256[7]);
+        (void)snprintf(tag, sizeof(tag), "\"%02x%02x%02x%02x%02x%02x%02x%02x\"", sha256[0], sha256[1], sha256[2],
+                       sha256[3], sha256[4], sha256[5], sha256[6], sha256[7]);
     if (tag[0] != '\0' && strstr(request->if_none_match, tag) != NULL)
         response_empty(response, 304);
     else

@@ -1,5 +1,6 @@
 /*
- * campaign_stats.c - what became of a campaign: its counters, its deliveries one by one, its minutes, its big destinations.
+ * campaign_stats.c - what became of a campaign: its counters, its deliveries one by one, its minutes, its big
+ * destinations.
  */
 #include <string.h>
 
@@ -60,7 +61,8 @@ static int take_delivery(void *context, const struct storage_delivery *delivery)
     return page_take_id(context, view_delivery(delivery), delivery->id) ? 0 : 1;
 }
 
-static bool read_filter(const struct request *request, int *state, char domain[DOMAIN_MAX_BYTES + 1], struct problem *problem)
+static bool read_filter(const struct request *request, int *state, char domain[DOMAIN_MAX_BYTES + 1],
+                        struct problem *problem)
 {
     const char *text = request_query(request, "state");
     enum delivery_state parsed;
@@ -99,8 +101,8 @@ void campaigns_deliveries(struct request *request, struct response *response)
         response_json(response, 200, NULL);
         return;
     }
-    rc = storage_delivery_page(request->reader, request->id[0], totals.state, domain[0] != '\0' ? domain : NULL, after, limit + 1,
-                               take_delivery, &page, &err);
+    rc = storage_delivery_page(request->reader, request->id[0], totals.state, domain[0] != '\0' ? domain : NULL, after,
+                               limit + 1, take_delivery, &page, &err);
     if (rc < 0) {
         page_drop(&page);
         response_condition(response, rc, "campaign", &err);
@@ -150,8 +152,9 @@ static int take_lane(void *context, const struct storage_lane *lane)
         return 0;
     }
     if (lanes->total++ < lanes->limit)
-        (void)json_array_append_new(lanes->data, json_pack("{s:o, s:I, s:b, s:n}", "domain", json_line(lane->domain), "members",
-                                                           (json_int_t)lane->member_count, "claimed", lane->done ? 1 : 0, "site"));
+        (void)json_array_append_new(lanes->data,
+                                    json_pack("{s:o, s:I, s:b, s:n}", "domain", json_line(lane->domain), "members",
+                                              (json_int_t)lane->member_count, "claimed", lane->done ? 1 : 0, "site"));
     return 0;
 }
 
@@ -186,7 +189,8 @@ void campaigns_sites(struct request *request, struct response *response)
     if (!campaign_exists(request, response))
         return;
     lanes.data = json_array();
-    int rc = lanes.data != NULL ? storage_campaign_lanes(request->reader, request->id[0], take_lane, &lanes, &err) : error_memory(&err);
+    int rc = lanes.data != NULL ? storage_campaign_lanes(request->reader, request->id[0], take_lane, &lanes, &err)
+                                : error_memory(&err);
     if (rc == 0)
         rc = sites_busiest(mailer_engine(request->app->mailer), NULL, SITES_MAX, &sites, &totals, &err);
     if (rc != 0) {
@@ -197,6 +201,7 @@ void campaigns_sites(struct request *request, struct response *response)
     join_sites(&lanes, sites);
     json_decref(sites);
     response_json(response, 200,
-                  json_pack("{s:o, s:n, s:I, s:{s:I, s:b}}", "data", lanes.data, "next", "total", (json_int_t)lanes.total, "others",
-                            "members", (json_int_t)lanes.tail_members, "claimed", lanes.tail_done == lanes.tail_lanes ? 1 : 0));
+                  json_pack("{s:o, s:n, s:I, s:{s:I, s:b}}", "data", lanes.data, "next", "total",
+                            (json_int_t)lanes.total, "others", "members", (json_int_t)lanes.tail_members, "claimed",
+                            lanes.tail_done == lanes.tail_lanes ? 1 : 0));
 }

@@ -1,5 +1,6 @@
 /*
- * campaigns.c - /v1/campaigns: create, launch, pause, resume, cancel, clone, preview. The rules are campaign/'s; here they get their HTTP status.
+ * campaigns.c - /v1/campaigns: create, launch, pause, resume, cancel, clone, preview. The rules are campaign/'s; here
+ * they get their HTTP status.
  */
 #include <errno.h>
 #include <string.h>
@@ -31,7 +32,8 @@ static bool read_statuses(const struct request *request, unsigned *statuses, str
                 *statuses |= 1u << i;
         }
         if (*statuses == before) {
-            problem_add(problem, "status", "must be draft, scheduled, running, paused, finished or cancelled, or several with commas");
+            problem_add(problem, "status",
+                        "must be draft, scheduled, running, paused, finished or cancelled, or several with commas");
             return false;
         }
         at = at[len] == ',' ? at + len + 1 : NULL;
@@ -144,7 +146,8 @@ static bool check_no_fields(const struct request *request, struct response *resp
     return false;
 }
 
-static void answer_move(struct request *request, struct response *response, int rc, const struct problem *problem, const struct error *err)
+static void answer_move(struct request *request, struct response *response, int rc, const struct problem *problem,
+                        const struct error *err)
 {
     if (rc != 0)
         answer_refusal(response, rc, problem, err);
@@ -157,7 +160,9 @@ void campaigns_launch(struct request *request, struct response *response)
     struct problem problem = {.count = 0};
     struct error err = {""};
     if (check_no_fields(request, response))
-        answer_move(request, response, campaign_launch(request->app->mailer, request->reader, request->id[0], &problem, &err), &problem, &err);
+        answer_move(request, response,
+                    campaign_launch(request->app->mailer, request->reader, request->id[0], &problem, &err), &problem,
+                    &err);
 }
 
 void campaigns_pause(struct request *request, struct response *response)
@@ -171,7 +176,8 @@ void campaigns_resume(struct request *request, struct response *response)
 {
     struct error err = {""};
     if (check_no_fields(request, response))
-        answer_move(request, response, campaign_resume(request->app->mailer, request->reader, request->id[0], &err), NULL, &err);
+        answer_move(request, response, campaign_resume(request->app->mailer, request->reader, request->id[0], &err),
+                    NULL, &err);
 }
 
 void campaigns_cancel(struct request *request, struct response *response)
@@ -201,8 +207,8 @@ void campaigns_preview(struct request *request, struct response *response)
     struct problem problem = {.count = 0};
     struct error err = {""};
     json_t *preview = NULL;
-    int rc = campaign_preview(request->app->mailer, request->reader, request->id[0], request_query(request, "recipient"), &preview, &problem,
-                              &err);
+    int rc = campaign_preview(request->app->mailer, request->reader, request->id[0],
+                              request_query(request, "recipient"), &preview, &problem, &err);
     if (rc != 0)
         answer_refusal(response, rc, &problem, &err);
     else

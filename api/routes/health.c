@@ -48,12 +48,14 @@ static void storage_metrics(struct app *app, struct storage_reader *reader, stru
     if (storage_totals(reader, states, &recipients, &lists, &suppressions, &err) == 0) {
         metric(out, "deliveries", "gauge", "Deliveries of all campaigns by their present state.");
         for (int i = 0; i < DELIVERY_STATE_COUNT; i++)
-            buffer_printf(out, "posthaste_deliveries{state=\"%s\"} %lld\n", delivery_state_name((enum delivery_state)i), (long long)states[i]);
+            buffer_printf(out, "posthaste_deliveries{state=\"%s\"} %lld\n", delivery_state_name((enum delivery_state)i),
+                          (long long)states[i]);
         metric_value(out, "recipients", "gauge", "Recipients known.", recipients);
         metric_value(out, "lists", "gauge", "Lists.", lists);
         metric_value(out, "suppressions", "gauge", "Suppressed addresses.", suppressions);
     }
-    metric_value(out, "storage_healthy", "gauge", "1 while the database takes writes.", storage_healthy(app->storage, NULL) ? 1 : 0);
+    metric_value(out, "storage_healthy", "gauge", "1 while the database takes writes.",
+                 storage_healthy(app->storage, NULL) ? 1 : 0);
     if (storage_sizes(app->storage, &database_bytes, &wal_bytes) == 0) {
         metric_value(out, "storage_database_bytes", "gauge", "Size of the database file.", database_bytes);
         metric_value(out, "storage_wal_bytes", "gauge", "Size of the write-ahead log.", wal_bytes);
@@ -67,10 +69,14 @@ static void engine_metrics(struct app *app, struct buffer *out)
     mailer_status(app->mailer, &status);
     if (sites_totals(mailer_engine(app->mailer), &totals) == 0) {
         metric(out, "attempts_total", "counter", "Delivery attempts since the start by outcome.");
-        buffer_printf(out, "posthaste_attempts_total{outcome=\"delivered\"} %llu\n", (unsigned long long)totals.delivered);
-        buffer_printf(out, "posthaste_attempts_total{outcome=\"temporary\"} %llu\n", (unsigned long long)totals.temporary);
-        buffer_printf(out, "posthaste_attempts_total{outcome=\"permanent\"} %llu\n", (unsigned long long)totals.permanent);
-        buffer_printf(out, "posthaste_attempts_total{outcome=\"transport\"} %llu\n", (unsigned long long)totals.transport);
+        buffer_printf(out, "posthaste_attempts_total{outcome=\"delivered\"} %llu\n",
+                      (unsigned long long)totals.delivered);
+        buffer_printf(out, "posthaste_attempts_total{outcome=\"temporary\"} %llu\n",
+                      (unsigned long long)totals.temporary);
+        buffer_printf(out, "posthaste_attempts_total{outcome=\"permanent\"} %llu\n",
+                      (unsigned long long)totals.permanent);
+        buffer_printf(out, "posthaste_attempts_total{outcome=\"transport\"} %llu\n",
+                      (unsigned long long)totals.transport);
         metric_value(out, "sites", "gauge", "Destination sites with work or connections.", totals.sites);
         metric_value(out, "connections", "gauge", "Open SMTP connections.", totals.connections);
         metric_value(out, "queued", "gauge", "Deliveries waiting at sites.", totals.queued);

@@ -10,8 +10,8 @@
 
 static int format_of(const char *type, enum import_format *format)
 {
-    static const char *const jsonl[] = {"application/jsonl", "application/x-ndjson", "application/ndjson", "application/json-lines",
-                                        "application/jsonlines"};
+    static const char *const jsonl[] = {"application/jsonl", "application/x-ndjson", "application/ndjson",
+                                        "application/json-lines", "application/jsonlines"};
     size_t len = strcspn(type, "; \t");
     *format = IMPORT_CSV;
     if (len == 8 && str_starts_nocase(type, "text/csv"))
@@ -50,8 +50,9 @@ void imports_create(struct request *request, struct response *response)
     }
     int rc = storage_list_get(request->reader, request->id[0], ignore_list, NULL, &err);
     if (rc == 0)
-        rc = import_jobs_add(jobs, request->id[0], format, mode != NULL && strcmp(mode, "skip") == 0 ? UPSERT_SKIP : UPSERT_UPDATE,
-                             request->spool_fd, &id, &err);
+        rc = import_jobs_add(jobs, request->id[0], format,
+                             mode != NULL && strcmp(mode, "skip") == 0 ? UPSERT_SKIP : UPSERT_UPDATE, request->spool_fd,
+                             &id, &err);
     if (rc != 0) {
         response_condition(response, rc, "list", &err);
         return;

@@ -1,7 +1,8 @@
 /*
  * members.c - the recipients of a list, and one recipient by its address.
  *
- * An upsert is all or nothing: every row is checked before the first is stored. It never re-subscribes anybody (storage/contacts.h).
+ * An upsert is all or nothing: every row is checked before the first is stored. It never re-subscribes anybody
+ * (storage/contacts.h).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -104,8 +105,8 @@ static void read_rows(const json_t *body, struct row *rows, size_t count, struct
     }
 }
 
-static int store_rows(struct request *request, enum upsert_mode mode, const struct row *rows, size_t count, struct upsert_counts *counts,
-                      struct error *err)
+static int store_rows(struct request *request, enum upsert_mode mode, const struct row *rows, size_t count,
+                      struct upsert_counts *counts, struct error *err)
 {
     struct storage_import *import = NULL;
     int rc = storage_import_begin(request->app->storage, request->id[0], mode, &import, err);
@@ -144,8 +145,9 @@ static void upsert_rows(struct request *request, struct response *response, stru
     if (rc != 0)
         response_condition(response, rc, "list", &err);
     else
-        response_json(response, 200, json_pack("{s:I, s:I, s:I}", "new", (json_int_t)counts.created, "updated",
-                                               (json_int_t)counts.updated, "unchanged", (json_int_t)counts.unchanged));
+        response_json(response, 200,
+                      json_pack("{s:I, s:I, s:I}", "new", (json_int_t)counts.created, "updated",
+                                (json_int_t)counts.updated, "unchanged", (json_int_t)counts.unchanged));
 }
 
 void members_upsert(struct request *request, struct response *response)
@@ -154,8 +156,10 @@ void members_upsert(struct request *request, struct response *response)
     if (!list_exists(request, response))
         return;
     if (count == 0 || count > ROWS_MAX) {
-        response_problem(response, 422, "send one recipient, or an array of 1 to %d of them; for more there is POST /v1/lists/%lld/imports",
-                         ROWS_MAX, (long long)request->id[0]);
+        response_problem(
+            response, 422,
+            "send one recipient, or an array of 1 to %d of them; for more there is POST /v1/lists/%lld/imports",
+            ROWS_MAX, (long long)request->id[0]);
         return;
     }
     struct row *rows = calloc(count, sizeof(*rows));

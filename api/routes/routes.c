@@ -29,7 +29,8 @@ static const struct route ROUTES[] = {
     {METHOD_POST, "/v1/campaigns/{id}/clone", ACCESS_SEND, BODY_JSON_OPTIONAL, NULL, campaigns_clone, false},
     {METHOD_GET, "/v1/campaigns/{id}/preview", ACCESS_READ, BODY_NONE, "recipient", campaigns_preview, false},
     {METHOD_GET, "/v1/campaigns/{id}/stats", ACCESS_READ, BODY_NONE, NULL, campaigns_stats, false},
-    {METHOD_GET, "/v1/campaigns/{id}/deliveries", ACCESS_READ, BODY_NONE, PAGE " state domain", campaigns_deliveries, false},
+    {METHOD_GET, "/v1/campaigns/{id}/deliveries", ACCESS_READ, BODY_NONE, PAGE " state domain", campaigns_deliveries,
+     false},
     {METHOD_GET, "/v1/campaigns/{id}/timeseries", ACCESS_READ, BODY_NONE, "from to", campaigns_timeseries, false},
     {METHOD_GET, "/v1/campaigns/{id}/sites", ACCESS_READ, BODY_NONE, "limit", campaigns_sites, false},
 

@@ -1,5 +1,6 @@
 /*
- * stats.c - /v1/stats: the whole server in one answer (what the dashboard, `status` and `top` show), its sites, its minutes.
+ * stats.c - /v1/stats: the whole server in one answer (what the dashboard, `status` and `top` show), its sites, its
+ * minutes.
  */
 #include <errno.h>
 #include <string.h>
@@ -35,7 +36,8 @@ static int add_campaigns(struct request *request, json_t *object, struct error *
     int64_t active_count = 0;
     int64_t rest_count = 0;
     (void)json_object_set_new(object, "campaigns", rows.array);
-    int rc = storage_campaign_page(request->reader, 0, CAMPAIGNS_SHOWN, active, append_campaign, &rows, &active_count, err);
+    int rc =
+        storage_campaign_page(request->reader, 0, CAMPAIGNS_SHOWN, active, append_campaign, &rows, &active_count, err);
     int room = CAMPAIGNS_SHOWN - (int)json_array_size(rows.array);
     if (rc >= 0)
         rc = storage_campaign_page(request->reader, 0, MAX_OF(room, 1), rest, append_campaign, &rows, &rest_count, err);
@@ -53,10 +55,11 @@ static json_t *engine_json(struct app *app)
     if (sites_totals(mailer_engine(app->mailer), &totals) != 0)
         totals = (struct engine_totals){0};
     return json_pack("{s:f, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "rate_now", status.rate_now, "jobs",
-                     (json_int_t)status.jobs, "held_by", json_line(status.held_by), "sites", (json_int_t)totals.sites, "connections",
-                     (json_int_t)totals.connections, "queued", (json_int_t)totals.queued, "in_flight", (json_int_t)totals.in_flight,
-                     "delivered", (json_int_t)totals.delivered, "temporary", (json_int_t)totals.temporary, "permanent",
-                     (json_int_t)totals.permanent, "transport", (json_int_t)totals.transport);
+                     (json_int_t)status.jobs, "held_by", json_line(status.held_by), "sites", (json_int_t)totals.sites,
+                     "connections", (json_int_t)totals.connections, "queued", (json_int_t)totals.queued, "in_flight",
+                     (json_int_t)totals.in_flight, "delivered", (json_int_t)totals.delivered, "temporary",
+                     (json_int_t)totals.temporary, "permanent", (json_int_t)totals.permanent, "transport",
+                     (json_int_t)totals.transport);
 }
 
 static json_t *storage_json(struct app *app)
@@ -66,8 +69,8 @@ static json_t *storage_json(struct app *app)
     int64_t wal_bytes = 0;
     bool healthy = storage_healthy(app->storage, &why);
     (void)storage_sizes(app->storage, &database_bytes, &wal_bytes);
-    return json_pack("{s:b, s:o, s:I, s:I}", "healthy", healthy ? 1 : 0, "why", json_line(healthy ? "" : why.text), "database_bytes",
-                     (json_int_t)database_bytes, "wal_bytes", (json_int_t)wal_bytes);
+    return json_pack("{s:b, s:o, s:I, s:I}", "healthy", healthy ? 1 : 0, "why", json_line(healthy ? "" : why.text),
+                     "database_bytes", (json_int_t)database_bytes, "wal_bytes", (json_int_t)wal_bytes);
 }
 
 void stats_get(struct request *request, struct response *response)
@@ -83,11 +86,12 @@ void stats_get(struct request *request, struct response *response)
         response_condition(response, rc, "statistics", &err);
         return;
     }
-    json_t *object = json_pack("{s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "time", json_time(clock_wall_ms()), "version",
-                               POSTHASTE_VERSION, "hostname", app->config->hostname, "uptime_s",
-                               (json_int_t)((clock_monotonic_ms() - app->started_mono_ms) / 1000), "recipients", (json_int_t)recipients,
-                               "lists", (json_int_t)lists, "suppressions", (json_int_t)suppressions, "deliveries", view_states(states),
-                               "engine", engine_json(app), "storage", storage_json(app));
+    json_t *object =
+        json_pack("{s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "time", json_time(clock_wall_ms()), "version",
+                  POSTHASTE_VERSION, "hostname", app->config->hostname, "uptime_s",
+                  (json_int_t)((clock_monotonic_ms() - app->started_mono_ms) / 1000), "recipients",
+                  (json_int_t)recipients, "lists", (json_int_t)lists, "suppressions", (json_int_t)suppressions,
+                  "deliveries", view_states(states), "engine", engine_json(app), "storage", storage_json(app));
     if (object != NULL)
         rc = add_campaigns(request, object, &err);
     if (rc < 0) {
@@ -109,12 +113,14 @@ void stats_sites(struct request *request, struct response *response)
         response_invalid(response, &problem);
         return;
     }
-    int rc = sites_busiest(mailer_engine(request->app->mailer), request_query(request, "site"), limit, &sites, &totals, &err);
+    int rc = sites_busiest(mailer_engine(request->app->mailer), request_query(request, "site"), limit, &sites, &totals,
+                           &err);
     if (rc != 0) {
         response_condition(response, rc, "sites", &err);
         return;
     }
-    response_json(response, 200, json_pack("{s:o, s:n, s:I}", "data", sites, "next", "total", (json_int_t)totals.sites));
+    response_json(response, 200,
+                  json_pack("{s:o, s:n, s:I}", "data", sites, "next", "total", (json_int_t)totals.sites));
 }
 
 static bool read_time(const struct request *request, const char *name, int64_t *ms, struct problem *problem)
@@ -149,8 +155,9 @@ void timeseries_answer(struct request *request, struct response *response, int64
         return;
     }
     json_t *minutes = json_array();
-    int rc = minutes != NULL ? storage_timeseries(request->reader, campaign_id, from_ms, to_ms, append_minute, minutes, &err)
-                             : error_memory(&err);
+    int rc = minutes != NULL
+                 ? storage_timeseries(request->reader, campaign_id, from_ms, to_ms, append_minute, minutes, &err)
+                 : error_memory(&err);
     if (rc != 0) {
         json_decref(minutes);
         response_condition(response, rc, "campaign", &err);

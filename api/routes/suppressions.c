@@ -41,7 +41,8 @@ void suppressions_page(struct request *request, struct response *response)
         response_json(response, 200, NULL);
         return;
     }
-    int rc = storage_suppression_page(request->reader, cursor != NULL ? cursor : "", limit + 1, take_suppression, &page, &total, &err);
+    int rc = storage_suppression_page(request->reader, cursor != NULL ? cursor : "", limit + 1, take_suppression, &page,
+                                      &total, &err);
     if (rc < 0) {
         page_drop(&page);
         response_condition(response, rc, "suppression", &err);
@@ -87,8 +88,8 @@ static void read_entry(const json_t *value, const char *prefix, struct entry *en
         (void)snprintf(name, sizeof(name), "%sreason", prefix);
         problem_add(problem, name, "must be manual, unsubscribe, complaint, hard-bounce or invalid");
     }
-    entry->suppression = (struct storage_suppression){.email = entry->address.text, .reason = reason, .origin = origin,
-                                                      .created_ms = clock_wall_ms()};
+    entry->suppression = (struct storage_suppression){
+        .email = entry->address.text, .reason = reason, .origin = origin, .created_ms = clock_wall_ms()};
 }
 
 static void add_one(struct request *request, struct response *response)
@@ -112,7 +113,8 @@ static void add_one(struct request *request, struct response *response)
         response_json(response, known ? 200 : 201, stored);
 }
 
-static void store_many(struct request *request, struct response *response, struct entry *entries, struct storage_suppression *items, size_t count)
+static void store_many(struct request *request, struct response *response, struct entry *entries,
+                       struct storage_suppression *items, size_t count)
 {
     struct problem problem = {.count = 0};
     struct error err = {""};
@@ -131,7 +133,8 @@ static void store_many(struct request *request, struct response *response, struc
     if (rc != 0)
         response_condition(response, rc, "suppression", &err);
     else
-        response_json(response, 200, json_pack("{s:I, s:I}", "added", (json_int_t)added, "known", (json_int_t)count - added));
+        response_json(response, 200,
+                      json_pack("{s:I, s:I}", "added", (json_int_t)added, "known", (json_int_t)count - added));
 }
 
 void suppressions_add(struct request *request, struct response *response)

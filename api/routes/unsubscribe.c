@@ -1,8 +1,10 @@
 /*
- * unsubscribe.c - /u/{token}: GET shows a page and changes nothing, because mail scanners and link previews fetch every link; POST acts.
+ * unsubscribe.c - /u/{token}: GET shows a page and changes nothing, because mail scanners and link previews fetch every
+ * link; POST acts.
  *
- * The POST is what RFC 8058 section 3.1 has mailbox providers send (body "List-Unsubscribe=One-Click", form or multipart encoded, no cookies, no redirect) and
- * what the page's own button sends. A token that is not ours is 404, whatever is wrong with it.
+ * The POST is what RFC 8058 section 3.1 has mailbox providers send (body "List-Unsubscribe=One-Click", form or
+ * multipart encoded, no cookies, no redirect) and what the page's own button sends. A token that is not ours is 404,
+ * whatever is wrong with it.
  */
 #include <string.h>
 
@@ -13,9 +15,10 @@
 
 static const char PAGE_POLICY[] = "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-static const char HEAD[] = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-                           "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
-                           "<meta name=\"color-scheme\" content=\"light dark\"><meta name=\"robots\" content=\"noindex\">";
+static const char HEAD[] =
+    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
+    "<meta name=\"color-scheme\" content=\"light dark\"><meta name=\"robots\" content=\"noindex\">";
 
 static void answer_page(struct response *response, int status, const char *title, const char *rest)
 {
@@ -29,8 +32,9 @@ static void answer_page(struct response *response, int status, const char *title
 static void answer_unknown(struct request *request, struct response *response)
 {
     if (request->wants_html)
-        answer_page(response, 404, "This link is not valid",
-                    "<p>It may have been cut off by the mail program. Please use the link in the message once more.</p>");
+        answer_page(
+            response, 404, "This link is not valid",
+            "<p>It may have been cut off by the mail program. Please use the link in the message once more.</p>");
     else
         response_problem(response, 404, "this is not an unsubscribe link of ours");
 }

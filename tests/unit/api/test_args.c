@@ -113,7 +113,8 @@ static void test_too_much(void **state)
     (void)state;
     enum { MANY = 400 };
     char *argv[MANY];
-    char program[] = "posthaste", first[] = "suppress", second[] = "add", word[] = "a@b.test", option[] = "--list", create[] = "create", campaign[] = "campaign";
+    char program[] = "posthaste", first[] = "suppress", second[] = "add", word[] = "a@b.test", option[] = "--list",
+         create[] = "create", campaign[] = "campaign";
     size_t count;
     const struct cli_command *commands = cli_commands(&count);
     struct cli cli;
@@ -142,14 +143,16 @@ static void test_table(void **state)
     for (size_t i = 0; i < count; i++) {
         assert_non_null(commands[i].run);
         assert_true(commands[i].summary[0] != '\0' && commands[i].summary[strlen(commands[i].summary) - 1] != '.');
-        assert_true(commands[i].min_arguments <= commands[i].max_arguments && commands[i].max_arguments <= CLI_ARGUMENTS_MAX);
+        assert_true(commands[i].min_arguments <= commands[i].max_arguments &&
+                    commands[i].max_arguments <= CLI_ARGUMENTS_MAX);
         assert_int_equal(commands[i].max_arguments == 0, commands[i].arguments[0] == '\0');
         for (size_t k = 0; k < i; k++)
             assert_string_not_equal(commands[i].words, commands[k].words);
         for (const struct cli_option *option = commands[i].options; option != NULL && option->name != NULL; option++) {
             assert_non_null(option->help);
             for (const struct cli_option *common = CLI_COMMON_OPTIONS; common->name != NULL; common++)
-                assert_true(strcmp(common->name, option->name) != 0 && (option->letter == 0 || common->letter != option->letter));
+                assert_true(strcmp(common->name, option->name) != 0 &&
+                            (option->letter == 0 || common->letter != option->letter));
         }
     }
 }
@@ -198,8 +201,13 @@ static void test_senders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_options_and_arguments), cmocka_unit_test(test_words), cmocka_unit_test(test_wrong_use), cmocka_unit_test(test_too_much),
-        cmocka_unit_test(test_table), cmocka_unit_test(test_nearest), cmocka_unit_test(test_senders),
+        cmocka_unit_test(test_options_and_arguments),
+        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_wrong_use),
+        cmocka_unit_test(test_too_much),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_senders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

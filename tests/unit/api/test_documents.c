@@ -1,6 +1,6 @@
 /*
- * test_documents.c - what is written about the program is true: the OpenAPI document has the calls of the route table and no others, the manual
- * page every command and option.
+ * test_documents.c - what is written about the program is true: the OpenAPI document has the calls of the route table
+ * and no others, the manual page every command and option.
  */
 #include "tests/unit/api/unit.h"
 
@@ -100,7 +100,8 @@ static void test_openapi(void **state)
     for (size_t i = 0; i < count; i++)
         check_call(&routes[i], find_call(paths, &routes[i]));
     assert_int_equal(calls, count);
-    assert_string_equal(json_string_value(json_object_get(json_object_get(document, "info"), "version")), POSTHASTE_VERSION);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(document, "info"), "version")),
+                        POSTHASTE_VERSION);
     json_decref(document);
 }
 
@@ -125,12 +126,13 @@ static void test_manual(void **state)
     for (size_t i = 0; i < count; i++) {
         (void)snprintf(line, sizeof(line), ".Ss posthaste %s", commands[i].words);
         if (strstr(text, line) == NULL)
-            fail_msg("docs/posthaste.1 lacks \"%s\"; make it anew: posthaste help --mdoc >docs/posthaste.1", commands[i].words);
+            fail_msg("docs/posthaste.1 lacks \"%s\"; make it anew: posthaste help --mdoc >docs/posthaste.1",
+                     commands[i].words);
         for (const struct cli_option *option = commands[i].options; option != NULL && option->name != NULL; option++) {
             (void)snprintf(line, sizeof(line), "Fl Fl %s", option->name);
             if (strstr(text, line) == NULL)
-                fail_msg("docs/posthaste.1 lacks --%s of %s; make it anew: posthaste help --mdoc >docs/posthaste.1", option->name,
-                         commands[i].words);
+                fail_msg("docs/posthaste.1 lacks --%s of %s; make it anew: posthaste help --mdoc >docs/posthaste.1",
+                         option->name, commands[i].words);
         }
     }
     free(text);
@@ -148,8 +150,10 @@ static void test_page(void **state)
     assert_false(holds(dashboard_html_data, dashboard_html_size, "<style"));
     assert_false(holds(dashboard_html_data, dashboard_html_size, " style="));
     assert_false(holds(dashboard_html_data, dashboard_html_size, " onclick"));
-    assert_false(holds(dashboard_html_data, dashboard_html_size, "http://") || holds(dashboard_html_data, dashboard_html_size, "https://"));
-    static const char *const forbidden[] = {"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "localStorage"};
+    assert_false(holds(dashboard_html_data, dashboard_html_size, "http://") ||
+                 holds(dashboard_html_data, dashboard_html_size, "https://"));
+    static const char *const forbidden[] = {"innerHTML",      "outerHTML", "insertAdjacentHTML",
+                                            "document.write", "eval(",     "localStorage"};
     for (size_t i = 0; i < countof(forbidden); i++)
         assert_false(holds(dashboard_js_data, dashboard_js_size, forbidden[i]));
     assert_true(chart_js_size > 100000);

@@ -67,8 +67,8 @@ struct target {
 static bool read_fields(const char *text, struct target *out, struct problem *problem)
 {
     const struct field fields[] = {
-        {"name", FIELD_TEXT, true, 10, &out->name},         {"launch", FIELD_BOOL, false, 0, &out->launch},
-        {"limit", FIELD_INTEGER, false, 0, &out->limit},    {"object", FIELD_OBJECT, false, 0, &out->object},
+        {"name", FIELD_TEXT, true, 10, &out->name},      {"launch", FIELD_BOOL, false, 0, &out->launch},
+        {"limit", FIELD_INTEGER, false, 0, &out->limit}, {"object", FIELD_OBJECT, false, 0, &out->object},
         {"array", FIELD_ARRAY, false, 2, &out->array},
     };
     json_t *value = json_loads(text, JSON_DECODE_ANY, NULL);
@@ -109,7 +109,8 @@ static void test_fields(void **state)
         bool fit = read_fields(cases[i].text, &target, &problem);
         if (fit != (cases[i].field == NULL) || problem.count != (cases[i].field == NULL ? 0u : 1u))
             fail_msg("%s: %zu problems", cases[i].text, problem.count);
-        if (cases[i].field != NULL && (strcmp(problem.fields[0].field, cases[i].field) != 0 || strstr(problem.fields[0].message, cases[i].says) == NULL))
+        if (cases[i].field != NULL && (strcmp(problem.fields[0].field, cases[i].field) != 0 ||
+                                       strstr(problem.fields[0].message, cases[i].says) == NULL))
             fail_msg("%s: %s: %s", cases[i].text, problem.fields[0].field, problem.fields[0].message);
     }
 }
@@ -165,10 +166,11 @@ static void test_page_parameters(void **state)
         int limit;
         int64_t after;
     } cases[] = {
-        {"/x", true, PAGE_LIMIT_DEFAULT, 0}, {"/x?limit=7&cursor=12", true, 7, 12}, {"/x?limit=1000", true, 1000, 0},
-        {"/x?limit=1001", false, 0, 0},      {"/x?limit=0", false, 0, 0},           {"/x?limit=-1", false, 0, 0},
-        {"/x?limit=", false, 0, 0},          {"/x?limit=many", false, 0, 0},        {"/x?cursor=x", false, 0, 0},
-        {"/x?cursor=99999999999999999999", false, 0, 0},
+        {"/x", true, PAGE_LIMIT_DEFAULT, 0}, {"/x?limit=7&cursor=12", true, 7, 12},
+        {"/x?limit=1000", true, 1000, 0},    {"/x?limit=1001", false, 0, 0},
+        {"/x?limit=0", false, 0, 0},         {"/x?limit=-1", false, 0, 0},
+        {"/x?limit=", false, 0, 0},          {"/x?limit=many", false, 0, 0},
+        {"/x?cursor=x", false, 0, 0},        {"/x?cursor=99999999999999999999", false, 0, 0},
     };
     for (size_t i = 0; i < countof(cases); i++) {
         struct request request = {.spool_fd = -1};
@@ -209,9 +211,10 @@ static void test_values(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_malformed), cmocka_unit_test(test_depth),           cmocka_unit_test(test_fields),
-        cmocka_unit_test(test_many_problems_do_not_overflow),                     cmocka_unit_test(test_pages),
-        cmocka_unit_test(test_page_parameters), cmocka_unit_test(test_values),
+        cmocka_unit_test(test_malformed), cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_fields),    cmocka_unit_test(test_many_problems_do_not_overflow),
+        cmocka_unit_test(test_pages),     cmocka_unit_test(test_page_parameters),
+        cmocka_unit_test(test_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,8 @@ static void test_csv_cells(void **state)
         {"|calc", "'|calc", "|calc"},
         {"%0A", "'%0A", "%0A"},
         {"=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0", "=cmd|' /C calc'!A0"},
-        {"=HYPERLINK(\"http://x\",\"y\")", "\"'=HYPERLINK(\"\"http://x\"\",\"\"y\"\")\"", "\"=HYPERLINK(\"\"http://x\"\",\"\"y\"\")\""},
+        {"=HYPERLINK(\"http://x\",\"y\")", "\"'=HYPERLINK(\"\"http://x\"\",\"\"y\"\")\"",
+         "\"=HYPERLINK(\"\"http://x\"\",\"\"y\"\")\""},
         {"a=1", "a=1", "a=1"},
         {"Köln", "Köln", "Köln"},
     };

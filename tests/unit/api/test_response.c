@@ -1,5 +1,6 @@
 /*
- * test_response.c - every error is a problem document (RFC 9457), whatever is in the text; tokens are what they should be.
+ * test_response.c - every error is a problem document (RFC 9457), whatever is in the text; tokens are what they should
+ * be.
  */
 #include "tests/unit/api/unit.h"
 
@@ -81,8 +82,14 @@ static void test_conditions(void **state)
     static const struct {
         int code, status;
     } cases[] = {
-        {STORAGE_NOT_FOUND, 404}, {STORAGE_EXISTS, 409}, {STORAGE_WRONG_STATE, 409}, {-EINVAL, 422},
-        {-EIO, 503},              {-ENOSPC, 503},        {-EBUSY, 503},              {-ENOMEM, 500},
+        {STORAGE_NOT_FOUND, 404},
+        {STORAGE_EXISTS, 409},
+        {STORAGE_WRONG_STATE, 409},
+        {-EINVAL, 422},
+        {-EIO, 503},
+        {-ENOSPC, 503},
+        {-EBUSY, 503},
+        {-ENOMEM, 500},
         {-EPERM, 500},
     };
     log_set_level(LOG_LEVEL_ERROR);
@@ -161,9 +168,14 @@ static void test_scopes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_problems),   cmocka_unit_test(test_fields_at_fault),         cmocka_unit_test(test_more_fields_than_are_kept),
-        cmocka_unit_test(test_conditions), cmocka_unit_test(test_headers_cannot_be_split), cmocka_unit_test(test_no_memory_is_a_500),
-        cmocka_unit_test(test_tokens),     cmocka_unit_test(test_scopes),
+        cmocka_unit_test(test_problems),
+        cmocka_unit_test(test_fields_at_fault),
+        cmocka_unit_test(test_more_fields_than_are_kept),
+        cmocka_unit_test(test_conditions),
+        cmocka_unit_test(test_headers_cannot_be_split),
+        cmocka_unit_test(test_no_memory_is_a_500),
+        cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_scopes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

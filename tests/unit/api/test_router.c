@@ -234,14 +234,10 @@ static void test_random_targets_never_crash(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_targets),
-        cmocka_unit_test(test_decoding),
-        cmocka_unit_test(test_long_target),
-        cmocka_unit_test(test_matching),
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_everything_under_v1_needs_a_token),
-        cmocka_unit_test(test_unknown_query),
-        cmocka_unit_test(test_random_targets_never_crash),
+        cmocka_unit_test(test_targets),       cmocka_unit_test(test_decoding),
+        cmocka_unit_test(test_long_target),   cmocka_unit_test(test_matching),
+        cmocka_unit_test(test_table),         cmocka_unit_test(test_everything_under_v1_needs_a_token),
+        cmocka_unit_test(test_unknown_query), cmocka_unit_test(test_random_targets_never_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
