@@ -1,9 +1,9 @@
 /*
  * engine.c - the door: spreads jobs over the loops, carries orders to them, and waits for their end.
  *
- * A domain belongs to the loop that its hash names, for as long as the engine lives; so all that is decided about a site is decided
- * on one thread. Orders (release, stop, look) are small allocations that go through the loops' inboxes; an order to stop is made when the engine starts,
- * so that stopping needs no memory.
+ * A domain belongs to the loop that its hash names, for as long as the engine lives; so all that is decided about a
+ * site is decided on one thread. Orders (release, stop, look) are small allocations that go through the loops' inboxes;
+ * an order to stop is made when the engine starts, so that stopping needs no memory.
  */
 #include "engine/engine.h"
 
@@ -112,8 +112,8 @@ fail:
     return r;
 }
 
-int engine_start_tuned(const struct config *config, const struct engine_callbacks *callbacks, const struct engine_tuning *tuning,
-                       struct engine **out, struct error *err)
+int engine_start_tuned(const struct config *config, const struct engine_callbacks *callbacks,
+                       const struct engine_tuning *tuning, struct engine **out, struct error *err)
 {
     struct dispatch_source source;
     *out = NULL;
@@ -144,7 +144,8 @@ int engine_start_tuned(const struct config *config, const struct engine_callback
     return 0;
 }
 
-int engine_start(const struct config *config, const struct engine_callbacks *callbacks, struct engine **out, struct error *err)
+int engine_start(const struct config *config, const struct engine_callbacks *callbacks, struct engine **out,
+                 struct error *err)
 {
     return engine_start_tuned(config, callbacks, &ENGINE_TUNING_DEFAULT, out, err);
 }
@@ -159,7 +160,8 @@ void engine_submit(struct engine *engine, struct list *jobs)
         list_init(&per_loop[i]);
     while ((node = list_take_first(jobs)) != NULL) {
         const char *domain = job_of(node)->domain;
-        unsigned index = engine->loop_count > 1 ? (unsigned)(hash_bytes(domain, strlen(domain)) % engine->loop_count) : 0;
+        unsigned index =
+            engine->loop_count > 1 ? (unsigned)(hash_bytes(domain, strlen(domain)) % engine->loop_count) : 0;
         list_append(&per_loop[index], node);
     }
     for (unsigned i = 0; i < engine->loop_count; i++) {

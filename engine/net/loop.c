@@ -1,9 +1,10 @@
 /*
  * loop.c - the turn of an event loop.
  *
- * One uv_timer follows the first key of our own heap: connections move their deadlines thousands of times a second, mostly later, and an intrusive
- * heap update that touches no other node is the cheapest way to do that. on_turn() runs from the
- * prepare phase, the last moment before the loop waits: by then timers, sockets and inboxes have all had their say.
+ * One uv_timer follows the first key of our own heap: connections move their deadlines thousands of times a second,
+ * mostly later, and an intrusive heap update that touches no other node is the cheapest way to do that. on_turn() runs
+ * from the prepare phase, the last moment before the loop waits: by then timers, sockets and inboxes have all had their
+ * say.
  */
 #include "engine/net/loop.h"
 
@@ -36,7 +37,8 @@ static void arm_clock(struct loop *loop)
 {
     struct heap_node *first = heap_first(&loop->timers);
     int64_t wanted = first != NULL ? first->key : LOOP_TIMER_OFF;
-    /* An alarm that rings too early is harmless (nothing is due, it is set anew); moving it for every deadline that moved is not. */
+    /* An alarm that rings too early is harmless (nothing is due, it is set anew); moving it for every deadline that
+     * moved is not. */
     if (wanted >= loop->armed_ms || loop->stopping)
         return;
     loop->armed_ms = wanted;

@@ -1,7 +1,8 @@
 /*
  * nexthop.c - next hops from routes.
  *
- * A literal is answered through a zero timer, a name through uv_getaddrinfo(); either way later, so that a site need not know which it was.
+ * A literal is answered through a zero timer, a name through uv_getaddrinfo(); either way later, so that a site need
+ * not know which it was.
  */
 #include "engine/net/nexthop.h"
 
@@ -94,8 +95,8 @@ static bool look_up(struct nexthop_query *query, struct loop *loop)
     return r == 0;
 }
 
-struct nexthop_query *nexthop_ask(struct loop *loop, const struct config *config, const char *domain, nexthop_cb *answer,
-                                  void *context)
+struct nexthop_query *nexthop_ask(struct loop *loop, const struct config *config, const char *domain,
+                                  nexthop_cb *answer, void *context)
 {
     struct nexthop_query *query = calloc(1, sizeof *query);
     if (query == NULL)
@@ -110,7 +111,8 @@ struct nexthop_query *nexthop_ask(struct loop *loop, const struct config *config
         fail(query, OUTCOME_TRANSPORT, text);
     } else {
         struct stream_address address;
-        (void)snprintf(query->answer.text, sizeof query->answer.text, "%.255s:%u", query->route->host, query->route->port);
+        (void)snprintf(query->answer.text, sizeof query->answer.text, "%.255s:%u", query->route->host,
+                       query->route->port);
         if (stream_address_parse(query->route->host, query->route->port, &address) == 0) {
             add_host(&query->answer, &address, query->route->host);
             query->answer.lifetime_ms = ROUTE_LIFETIME_MS;

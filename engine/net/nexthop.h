@@ -1,9 +1,9 @@
 /*
  * nexthop.h - where mail for a domain goes: asked once per site, answered later, on the loop's thread.
  *
- * In this stage the answer comes from the configured routes (`route "example.test" { host port }`); a host name in a route is looked up by the system's
- * resolver in libuv's thread pool. The MX look-up (RFC 5321 section 5.1) takes its place behind the same question and answer.
- * Success means only that there are addresses to try, best first.
+ * In this stage the answer comes from the configured routes (`route "example.test" { host port }`); a host name in a
+ * route is looked up by the system's resolver in libuv's thread pool. The MX look-up (RFC 5321 section 5.1) takes its
+ * place behind the same question and answer. Success means only that there are addresses to try, best first.
  */
 #ifndef POSTHASTE_ENGINE_NET_NEXTHOP_H
 #define POSTHASTE_ENGINE_NET_NEXTHOP_H
@@ -21,22 +21,24 @@ struct nexthop_host {
 
 struct nexthop_answer {
     bool found;
-    size_t host_count;                       /* 1..NEXTHOP_HOSTS_MAX when found */
+    size_t host_count; /* 1..NEXTHOP_HOSTS_MAX when found */
     struct nexthop_host hosts[NEXTHOP_HOSTS_MAX];
-    char text[300];                          /* "host:port" as people know it */
-    struct outcome failure;                  /* !found: class, stage and text for the messages that wanted to go there */
-    int64_t lifetime_ms;                     /* ask again after it */
+    char text[300];         /* "host:port" as people know it */
+    struct outcome failure; /* !found: class, stage and text for the messages that wanted to go there */
+    int64_t lifetime_ms;    /* ask again after it */
 };
 
 struct nexthop_query;
 typedef void nexthop_cb(void *context, const struct nexthop_answer *answer); /* `answer` lives during the call */
 
 /*
- * Asks. Exactly one `answer` follows, later, on the loop's thread, unless nexthop_cancel() comes before. `domain` is copied. NULL = no memory.
+ * Asks. Exactly one `answer` follows, later, on the loop's thread, unless nexthop_cancel() comes before. `domain` is
+ * copied. NULL = no memory.
  */
-struct nexthop_query *nexthop_ask(struct loop *loop, const struct config *config, const char *domain, nexthop_cb *answer,
-                                  void *context) ATTR_MUSTCHECK;
-/* The query is dead after it or after its answer. Queries under way are handles of the loop: it ends only when they have ended. */
+struct nexthop_query *nexthop_ask(struct loop *loop, const struct config *config, const char *domain,
+                                  nexthop_cb *answer, void *context) ATTR_MUSTCHECK;
+/* The query is dead after it or after its answer. Queries under way are handles of the loop: it ends only when they
+ * have ended. */
 void nexthop_cancel(struct nexthop_query *query);
 
 #endif

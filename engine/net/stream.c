@@ -1,8 +1,8 @@
 /*
  * stream.c - a non-blocking TCP socket behind uv_poll.
  *
- * uv_poll and not uv_tcp, because a uv_write() that does not finish at once owns the buffers until it does; here a write that the kernel does
- * not take is simply not made, and the session is asked again when the socket is writable.
+ * uv_poll and not uv_tcp, because a uv_write() that does not finish at once owns the buffers until it does; here a
+ * write that the kernel does not take is simply not made, and the session is asked again when the socket is writable.
  */
 #include "engine/net/stream.h"
 
@@ -70,7 +70,8 @@ static void on_readable(struct stream *stream)
         end(stream, (int)got);
 }
 
-/* The peer reset the connection. What it said before is still to be read: it may well be the 421 that explains the reset. */
+/* The peer reset the connection. What it said before is still to be read: it may well be the 421 that explains the
+ * reset. */
 static void on_broken(struct stream *stream)
 {
     ssize_t got;
@@ -111,7 +112,8 @@ static int make_socket(const struct stream_address *peer, const struct stream_ad
     if (fd < 0)
         return -errno;
     int one = 1;
-    /* Groups are written whole, so there is nothing that Nagle's algorithm could gather. A kernel without the option is no failure. */
+    /* Groups are written whole, so there is nothing that Nagle's algorithm could gather. A kernel without the option is
+     * no failure. */
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (local != NULL && local->len > 0 && local->storage.ss_family == peer->storage.ss_family) {
         (void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
@@ -124,8 +126,8 @@ static int make_socket(const struct stream_address *peer, const struct stream_ad
     return fd;
 }
 
-int stream_connect(struct stream *stream, struct loop *loop, const struct stream_address *peer, const struct stream_address *local,
-                   const struct stream_events *events)
+int stream_connect(struct stream *stream, struct loop *loop, const struct stream_address *peer,
+                   const struct stream_address *local, const struct stream_events *events)
 {
     *stream = (struct stream){.events = events, .loop = loop, .connecting = true};
     stream->fd = make_socket(peer, local);

@@ -1,9 +1,9 @@
 /*
  * stream.h - one TCP connection of an event loop: bytes in by callback, bytes out by scatter list.
  *
- * Nothing is buffered here: stream_write() gives the kernel what it takes now and says how much that was; when it was not all,
- * events.writable comes once there is room again. So content can be borrowed up to the moment it has left. TLS slides in
- * between these calls and the socket without a change of this interface.
+ * Nothing is buffered here: stream_write() gives the kernel what it takes now and says how much that was; when it was
+ * not all, events.writable comes once there is room again. So content can be borrowed up to the moment it has left. TLS
+ * slides in between these calls and the socket without a change of this interface.
  *
  * No callback is made inside a call of this interface. After stream_close() none is made but `closed`.
  */
@@ -18,19 +18,19 @@
 struct stream;
 
 struct stream_events {
-    void (*connected)(struct stream *stream, int status);      /* 0, or -errno: close it then */
+    void (*connected)(struct stream *stream, int status);               /* 0, or -errno: close it then */
     void (*data)(struct stream *stream, const char *bytes, size_t len); /* valid during the call */
     void (*writable)(struct stream *stream);
-    void (*ended)(struct stream *stream, int status);          /* the peer closed (0), or -errno; no data follows */
-    void (*closed)(struct stream *stream);                     /* the memory is the caller's again */
+    void (*ended)(struct stream *stream, int status); /* the peer closed (0), or -errno; no data follows */
+    void (*closed)(struct stream *stream);            /* the memory is the caller's again */
 };
 
 struct stream {
     const struct stream_events *events;
     struct loop *loop;
     uv_poll_t poll;
-    int fd;              /* -1 = closed */
-    int early_status;    /* connect() failed at once: told later */
+    int fd;           /* -1 = closed */
+    int early_status; /* connect() failed at once: told later */
     bool connecting, want_write, ended, closing;
 };
 
@@ -40,10 +40,11 @@ struct stream_address {
 };
 
 /*
- * Starts to connect. `local` may be NULL. 0: exactly one `connected` follows. -EMFILE and the like: no socket could be made, no callback follows.
+ * Starts to connect. `local` may be NULL. 0: exactly one `connected` follows. -EMFILE and the like: no socket could be
+ * made, no callback follows.
  */
-int stream_connect(struct stream *stream, struct loop *loop, const struct stream_address *peer, const struct stream_address *local,
-                   const struct stream_events *events) ATTR_MUSTCHECK;
+int stream_connect(struct stream *stream, struct loop *loop, const struct stream_address *peer,
+                   const struct stream_address *local, const struct stream_events *events) ATTR_MUSTCHECK;
 
 /* Bytes taken, 0..total; less than all means that `writable` will come. -errno: the connection is broken; what the peer
  * said before is still delivered, then `ended` comes. */

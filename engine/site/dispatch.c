@@ -1,9 +1,10 @@
 /*
  * dispatch.c - the loop thread's own work: emptying the inboxes, serving what is dirty, and the end.
  *
- * The end: everything not begun is given back, connections say QUIT after what they have in the air, compose answers that are owed are waited for.
- * When the deadline passes, connections are closed where they stand. The thread ends when it holds no job and no connection; the inboxes are closed
- * before the loop is, so a sender that comes too late is told.
+ * The end: everything not begun is given back, connections say QUIT after what they have in the air, compose answers
+ * that are owed are waited for. When the deadline passes, connections are closed where they stand. The thread ends when
+ * it holds no job and no connection; the inboxes are closed before the loop is, so a sender that comes too late is
+ * told.
  */
 #include "engine/site/dispatch.h"
 
@@ -65,7 +66,8 @@ void dispatch_done(struct dispatch *dispatch, struct engine_job *job, struct out
     dispatch->callbacks.done(dispatch->callbacks.context, job, outcome);
 }
 
-static void end_without_site(struct dispatch *dispatch, struct engine_job *job, enum outcome_class class_, const char *text)
+static void end_without_site(struct dispatch *dispatch, struct engine_job *job, enum outcome_class class_,
+                             const char *text)
 {
     struct outcome outcome;
     outcome_set(&outcome, class_, STAGE_NONE, "%s", text);
@@ -227,8 +229,7 @@ static void on_stop_deadline(struct loop_timer *timer)
     dispatch->forced = true;
     dispatch->now_us = clock_monotonic_us();
     while ((site = hashmap_next(&dispatch->sites, &cursor)) != NULL) {
-        list_for_each_safe(node, &site->conns)
-            conn_abort(list_entry(node, struct conn, node));
+        list_for_each_safe(node, &site->conns) conn_abort(list_entry(node, struct conn, node));
     }
 }
 

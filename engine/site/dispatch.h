@@ -1,8 +1,10 @@
 /*
- * dispatch.h - everything of one loop thread: its sites, its connections' quota, and the inboxes through which jobs, compose answers and orders come in.
+ * dispatch.h - everything of one loop thread: its sites, its connections' quota, and the inboxes through which jobs,
+ * compose answers and orders come in.
  *
- * All functions are for the loop's own thread, except where "any thread" is said. Sites and connections that have something to do are marked dirty
- * and served once at the end of the turn (loop.h), so a burst of replies costs one pass and one write per connection.
+ * All functions are for the loop's own thread, except where "any thread" is said. Sites and connections that have
+ * something to do are marked dirty and served once at the end of the turn (loop.h), so a burst of replies costs one
+ * pass and one write per connection.
  */
 #ifndef POSTHASTE_ENGINE_SITE_DISPATCH_H
 #define POSTHASTE_ENGINE_SITE_DISPATCH_H
@@ -26,7 +28,7 @@ static inline struct engine_job *job_of(struct list *node)
 
 struct dispatch_source { /* where connections come from, and how they introduce themselves */
     struct stream_address address;
-    const char *name;      /* "" = the system's choice */
+    const char *name; /* "" = the system's choice */
     const char *ehlo_name;
 };
 
@@ -57,37 +59,38 @@ struct dispatch {
     struct engine_callbacks callbacks;
     struct engine_tuning tuning;
     struct dispatch_source source;
-    unsigned index;             /* 0..loops-1 */
-    struct hashmap sites;       /* by domain */
+    unsigned index;       /* 0..loops-1 */
+    struct hashmap sites; /* by domain */
     struct list dirty_sites, dirty_conns;
-    struct list starved;        /* sites that wait for a connection of the quota */
+    struct list starved; /* sites that wait for a connection of the quota */
     uint32_t conn_count, conn_max;
-    uint32_t jobs;              /* held, in whatever state */
-    int64_t now_us;             /* as of this turn */
+    uint32_t jobs;  /* held, in whatever state */
+    int64_t now_us; /* as of this turn */
     bool flush_due, stopping, forced;
     struct loop_timer stop_timer;
-    struct inbox submitted;     /* engine_job.node */
-    struct inbox composed;      /* engine_job.answer */
-    struct inbox orders;        /* dispatch_order.node */
-    pthread_mutex_t wake_lock;  /* guards `wakeable`: a late sender must not wake a loop that is gone */
+    struct inbox submitted;    /* engine_job.node */
+    struct inbox composed;     /* engine_job.answer */
+    struct inbox orders;       /* dispatch_order.node */
+    pthread_mutex_t wake_lock; /* guards `wakeable`: a late sender must not wake a loop that is gone */
     bool wakeable;
     struct dispatch_counts counts;
     struct meter meter;
     uint64_t random;
 };
 
-int dispatch_init(struct dispatch *dispatch, struct error *err) ATTR_MUSTCHECK; /* the fields config .. index and conn_max are set before */
+int dispatch_init(struct dispatch *dispatch,
+                  struct error *err) ATTR_MUSTCHECK; /* the fields config .. index and conn_max are set before */
 int dispatch_start(struct dispatch *dispatch, struct error *err) ATTR_MUSTCHECK;
 void dispatch_join(struct dispatch *dispatch);   /* waits for the thread's end */
 void dispatch_finish(struct dispatch *dispatch); /* when its thread has ended or was never started */
 
 /* Orders, on the loop thread. */
 void dispatch_release(struct dispatch *dispatch, uint64_t group, int64_t waiting_ms); /* see engine_release() */
-void dispatch_stop(struct dispatch *dispatch, int64_t deadline_ms); /* milliseconds from now */
+void dispatch_stop(struct dispatch *dispatch, int64_t deadline_ms);                   /* milliseconds from now */
 
 /* For sites and connections. */
 void dispatch_done(struct dispatch *dispatch, struct engine_job *job, struct outcome *outcome); /* the job leaves us */
-uint32_t dispatch_random(struct dispatch *dispatch, uint32_t below); /* for jitter only */
-void dispatch_conn_gone(struct dispatch *dispatch);                  /* a place of the quota is free */
+uint32_t dispatch_random(struct dispatch *dispatch, uint32_t below);                            /* for jitter only */
+void dispatch_conn_gone(struct dispatch *dispatch); /* a place of the quota is free */
 
 #endif

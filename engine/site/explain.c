@@ -1,7 +1,8 @@
 /*
  * explain.c - copies the standing of sites.
  *
- * All strings of one loop go into one buffer: a hundred thousand sites must not become three hundred thousand allocations.
+ * All strings of one loop go into one buffer: a hundred thousand sites must not become three hundred thousand
+ * allocations.
  */
 #include "engine/site/explain.h"
 

@@ -1,10 +1,11 @@
 /*
  * limits.c - GCRA and the window over the receiver's clock.
  *
- * The argument for the window rule. Message i starts at s(i), is accepted by the receiver at a(i) and ended for us at e(i); s <= a <= e. The promise is
- * a(i+N) - a(i) >= 1 s. With d = the delay that every message has, a(i+N) >= s(i+N) + (its part before acceptance) and a(i) <= e(i) - (its part after), hence
- * s(i+N) >= e(i) - d + 1 s suffices. So a start is entered as s(i) and moved to e(i) - d when the message ends, or to now - d while it has
- * not ended; by at most WINDOW_PUSH_MAX_US, so that one stuck connection cannot stop the site.
+ * The argument for the window rule. Message i starts at s(i), is accepted by the receiver at a(i) and ended for us at
+ * e(i); s <= a <= e. The promise is a(i+N) - a(i) >= 1 s. With d = the delay that every message has, a(i+N) >= s(i+N) +
+ * (its part before acceptance) and a(i) <= e(i) - (its part after), hence s(i+N) >= e(i) - d + 1 s suffices. So a start
+ * is entered as s(i) and moved to e(i) - d when the message ends, or to now - d while it has not ended; by at most
+ * WINDOW_PUSH_MAX_US, so that one stuck connection cannot stop the site.
  */
 #include "engine/site/limits.h"
 
@@ -15,10 +16,10 @@
 #define SECOND_US ((int64_t)1000000)
 #define TOLERANCE_US ((int64_t)5000) /* timers tick in milliseconds, and ring late on a busy machine */
 #define WINDOW_PUSH_MAX_US ((int64_t)500000)
-#define WINDOW_SLACK_US ((int64_t)500)    /* clock reads and rounding */
+#define WINDOW_SLACK_US ((int64_t)500) /* clock reads and rounding */
 #define LONG_PERIOD_SLACK_US ((int64_t)250000)
-#define DELAY_RUN 256                     /* messages after which the older minimum is forgotten */
-#define DELAY_DOUBT_US ((int64_t)5000)    /* the true minimum is a little below the smallest that was seen */
+#define DELAY_RUN 256                  /* messages after which the older minimum is forgotten */
+#define DELAY_DOUBT_US ((int64_t)5000) /* the true minimum is a little below the smallest that was seen */
 #define TIME_MAX_US (INT64_MAX / 4)
 
 void limit_init(struct limit *limit, struct rate rate)
@@ -45,7 +46,8 @@ void limit_finish(struct limit *limit)
     limit->count = limit->capacity = 0;
 }
 
-/* Until a whole run was seen the smallest delay of a few messages may be far above what the next one has: then none is assumed. */
+/* Until a whole run was seen the smallest delay of a few messages may be far above what the next one has: then none is
+ * assumed. */
 static int64_t delay_us(const struct limit *limit)
 {
     if (limit->delay_min_us[1] == INT64_MAX)

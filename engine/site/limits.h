@@ -1,11 +1,13 @@
 /*
- * limits.h - how often: one rate limit, exact by the receiver's clock. Pure: time is passed in, in microseconds of the monotonic clock.
+ * limits.h - how often: one rate limit, exact by the receiver's clock. Pure: time is passed in, in microseconds of the
+ * monotonic clock.
  *
- * Two rules hold together. GCRA (the leaky bucket as a meter, ITU-T I.371) spaces the starts evenly: one every period / count, with hardly any
- * burst. For limits per second a window rule guards what GCRA cannot see, the jitter between our start and the receiver's acceptance: a message
- * that was held up on its way moves its start, in our books, to when it can last have been accepted, so that the receiver counts no more than `count`
- * in any window of one second. The constant part of the delay (the smallest one seen lately) moves all alike and costs no rate.
- * Not done: fairness, queues, or anything that outlives the process.
+ * Two rules hold together. GCRA (the leaky bucket as a meter, ITU-T I.371) spaces the starts evenly: one every period /
+ * count, with hardly any burst. For limits per second a window rule guards what GCRA cannot see, the jitter between our
+ * start and the receiver's acceptance: a message that was held up on its way moves its start, in our books, to when it
+ * can last have been accepted, so that the receiver counts no more than `count` in any window of one second. The
+ * constant part of the delay (the smallest one seen lately) moves all alike and costs no rate. Not done: fairness,
+ * queues, or anything that outlives the process.
  */
 #ifndef POSTHASTE_ENGINE_SITE_LIMITS_H
 #define POSTHASTE_ENGINE_SITE_LIMITS_H
@@ -16,15 +18,15 @@
 
 struct limit {
     struct rate rate;
-    int64_t interval_us;    /* between starts */
-    int64_t tolerance_us;   /* a start that came late may be made up for by so much */
-    int64_t next_us;        /* GCRA's theoretical arrival time */
+    int64_t interval_us;  /* between starts */
+    int64_t tolerance_us; /* a start that came late may be made up for by so much */
+    int64_t next_us;      /* GCRA's theoretical arrival time */
     bool windowed;
-    int64_t *starts;        /* ring: starts of this window, moved by their delay; allocated as needed */
-    bool *open;             /* ring beside it: not finished yet */
+    int64_t *starts; /* ring: starts of this window, moved by their delay; allocated as needed */
+    bool *open;      /* ring beside it: not finished yet */
     uint32_t capacity, first, count;
-    uint64_t first_ticket;  /* of starts[first] */
-    int64_t delay_min_us[2];/* smallest start-to-end, of this and the last run of messages; INT64_MAX = none */
+    uint64_t first_ticket;   /* of starts[first] */
+    int64_t delay_min_us[2]; /* smallest start-to-end, of this and the last run of messages; INT64_MAX = none */
     uint32_t delay_seen;
 };
 
@@ -34,7 +36,8 @@ void limit_finish(struct limit *limit);
 /* 0 = a message may start at now_us; else the time at which to ask again (> now_us). */
 int64_t limit_wait_until_us(struct limit *limit, int64_t now_us);
 
-/* Counts a start; the ticket goes to limit_done(). -ENOMEM: it must not start. Only after limit_wait_until_us() said 0. */
+/* Counts a start; the ticket goes to limit_done(). -ENOMEM: it must not start. Only after limit_wait_until_us() said 0.
+ */
 int limit_take(struct limit *limit, int64_t now_us, uint64_t *ticket) ATTR_MUSTCHECK;
 /* The message of that ticket ended: it can have been accepted until now_us. */
 void limit_done(struct limit *limit, uint64_t ticket, int64_t now_us);

@@ -1,8 +1,9 @@
 /*
- * pool.c - one connection's life: connecting, open (a session talks), lingering (all is said, the peer has yet to close), closed.
+ * pool.c - one connection's life: connecting, open (a session talks), lingering (all is said, the peer has yet to
+ * close), closed.
  *
- * Session events are taken at once, writes wait for the end of the turn, so that whatever the replies of one read make possible leaves in one system call.
- * Messages that come back are gathered and returned in their order.
+ * Session events are taken at once, writes wait for the end of the turn, so that whatever the replies of one read make
+ * possible leaves in one system call. Messages that come back are gathered and returned in their order.
  */
 #include "engine/site/pool.h"
 
@@ -313,7 +314,8 @@ int conn_open(struct site *site, const struct nexthop_host *host)
     (void)stream_address_text(&host->address, conn->where);
     int r = loop_timer_add(&dispatch->loop, &conn->timer, on_timer);
     if (r == 0) {
-        r = stream_connect(&conn->stream, &dispatch->loop, &host->address, &dispatch->source.address, &conn_stream_events);
+        r = stream_connect(&conn->stream, &dispatch->loop, &host->address, &dispatch->source.address,
+                           &conn_stream_events);
         if (r < 0)
             loop_timer_remove(&dispatch->loop, &conn->timer);
     }

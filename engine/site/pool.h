@@ -1,8 +1,8 @@
 /*
  * pool.h - the connections of a site: a stream, a session on it, its deadlines, and the orderly end.
  *
- * A connection counts against the site's limit until its socket is closed; after QUIT that is when the peer has closed its side too
- * (or quit_ms passed), so that the receiver never sees more connections than allowed either.
+ * A connection counts against the site's limit until its socket is closed; after QUIT that is when the peer has closed
+ * its side too (or quit_ms passed), so that the receiver never sees more connections than allowed either.
  */
 #ifndef POSTHASTE_ENGINE_SITE_POOL_H
 #define POSTHASTE_ENGINE_SITE_POOL_H
@@ -13,22 +13,22 @@
 enum conn_phase { CONN_CONNECTING, CONN_OPEN, CONN_LINGERING, CONN_CLOSED };
 
 struct conn {
-    struct list node;       /* of site->conns */
-    struct list dirty;      /* of dispatch->dirty_conns */
+    struct list node;  /* of site->conns */
+    struct list dirty; /* of dispatch->dirty_conns */
     struct site *site;
     struct dispatch *dispatch;
     struct stream stream;
     struct session *session; /* from connected to closed */
     struct loop_timer timer;
     enum conn_phase phase;
-    bool starting;          /* counted in site->conn_starting: not ready yet */
-    bool ready;             /* counted in site->conn_ready */
-    bool write_broken;      /* a write failed; what the peer said before is still being read */
-    uint32_t given;         /* messages given to it */
-    uint32_t answered;      /* messages that a reply decided */
-    int64_t since_ms;       /* of the phase, or since it is idle */
-    size_t discarded_bytes; /* while lingering */
-    char host[256];         /* name, for outcomes */
+    bool starting;                         /* counted in site->conn_starting: not ready yet */
+    bool ready;                            /* counted in site->conn_ready */
+    bool write_broken;                     /* a write failed; what the peer said before is still being read */
+    uint32_t given;                        /* messages given to it */
+    uint32_t answered;                     /* messages that a reply decided */
+    int64_t since_ms;                      /* of the phase, or since it is idle */
+    size_t discarded_bytes;                /* while lingering */
+    char host[256];                        /* name, for outcomes */
     char where[STREAM_ADDRESS_TEXT_BYTES]; /* address and port */
 };
 
@@ -41,9 +41,9 @@ bool conn_is_empty(const struct conn *conn); /* holds no message */
 void conn_give(struct conn *conn, struct engine_job *job);
 
 void conn_mark_dirty(struct conn *conn);
-void conn_flush(struct conn *conn);             /* writes what is to be written, sets the timer */
-void conn_quit(struct conn *conn);              /* orderly, after what is outstanding */
-void conn_abort(struct conn *conn);             /* at once; its messages end or go back */
-void conn_withdraw(struct conn *conn);          /* messages of which nothing is queued for the wire go back to the site */
+void conn_flush(struct conn *conn);    /* writes what is to be written, sets the timer */
+void conn_quit(struct conn *conn);     /* orderly, after what is outstanding */
+void conn_abort(struct conn *conn);    /* at once; its messages end or go back */
+void conn_withdraw(struct conn *conn); /* messages of which nothing is queued for the wire go back to the site */
 
 #endif

@@ -1,10 +1,11 @@
 /*
  * site.c - a site's pump: what to compose, which connection gets which job, when to open one more.
  *
- * Order of a pump: overdue jobs out, next hop known, compose ahead, give, open. Composing ahead is bounded by what the ready connections can take
- * (depth + 1 each) and by the rate (half a second of it), so a throttled site holds a message or two and an unreachable one none.
- * Connections are opened by demand and never all at once: while none has proved to work one is tried, then as many again as work (the count can
- * double per round trip), and none while a rate or the compose pool is what holds the site up.
+ * Order of a pump: overdue jobs out, next hop known, compose ahead, give, open. Composing ahead is bounded by what the
+ * ready connections can take (depth + 1 each) and by the rate (half a second of it), so a throttled site holds a
+ * message or two and an unreachable one none. Connections are opened by demand and never all at once: while none has
+ * proved to work one is tried, then as many again as work (the count can double per round trip), and none while a rate
+ * or the compose pool is what holds the site up.
  */
 #include "engine/site/site.h"
 
@@ -190,7 +191,8 @@ bool site_job_back(struct site *site, struct engine_job *job, bool charged, bool
 void site_take_back(struct site *site, struct list *jobs)
 {
     struct list all = LIST_INIT(all);
-    list_for_each(node, jobs) {
+    list_for_each(node, jobs)
+    {
         job_of(node)->state = JOB_READY;
         site->ready_count++;
     }
@@ -231,7 +233,8 @@ void site_composed(struct site *site, struct engine_job *job)
         end_released(site, job);
     } else if (job->message == NULL) {
         struct outcome outcome;
-        outcome_set(&outcome, OUTCOME_COMPOSE, STAGE_COMPOSE, "%s", job->why != NULL ? job->why : "the message could not be composed");
+        outcome_set(&outcome, OUTCOME_COMPOSE, STAGE_COMPOSE, "%s",
+                    job->why != NULL ? job->why : "the message could not be composed");
         end_job(site, job, &outcome);
     } else {
         job->state = JOB_READY;
@@ -248,7 +251,8 @@ static bool is_meant(const struct site_release *release, const struct engine_job
 
 static void release_from(struct site *site, struct list *jobs, uint32_t *count, const struct site_release *release)
 {
-    list_for_each_safe(node, jobs) {
+    list_for_each_safe(node, jobs)
+    {
         struct engine_job *job = job_of(node);
         if (!is_meant(release, job))
             continue;
@@ -260,7 +264,8 @@ static void release_from(struct site *site, struct list *jobs, uint32_t *count, 
 
 static void want_back(struct list *jobs, const struct site_release *release)
 {
-    list_for_each(node, jobs) {
+    list_for_each(node, jobs)
+    {
         if (is_meant(release, job_of(node)))
             job_of(node)->state |= JOB_WANTED_BACK;
     }
@@ -268,8 +273,7 @@ static void want_back(struct list *jobs, const struct site_release *release)
 
 void site_release(struct site *site, const struct site_release *release)
 {
-    list_for_each(node, &site->conns)
-        conn_withdraw(conn_at(node));
+    list_for_each(node, &site->conns) conn_withdraw(conn_at(node));
     release_from(site, &site->ready, &site->ready_count, release);
     release_from(site, &site->queue, &site->queued, release);
     want_back(&site->composing, release);
@@ -441,7 +445,8 @@ struct engine_job *site_next_job(struct site *site)
 static void give(struct site *site)
 {
     for (int filling = 0; filling < 2; filling++) {
-        list_for_each(node, &site->conns) {
+        list_for_each(node, &site->conns)
+        {
             struct conn *conn = conn_at(node);
             if (site->ready_count == 0)
                 return;
@@ -491,7 +496,8 @@ static void open_connections(struct site *site)
         }
         if (r < 0) {
             struct outcome why;
-            outcome_set(&why, OUTCOME_TRANSPORT, STAGE_CONNECT, "cannot connect to %s: %s", site->next_hop, strerror(-r));
+            outcome_set(&why, OUTCOME_TRANSPORT, STAGE_CONNECT, "cannot connect to %s: %s", site->next_hop,
+                        strerror(-r));
             site_conn_failed(site, &why);
             return;
         }
@@ -500,11 +506,11 @@ static void open_connections(struct site *site)
 
 static void pump_stopping(struct site *site)
 {
-    list_for_each_safe(node, &site->conns)
-        conn_quit(conn_at(node));
+    list_for_each_safe(node, &site->conns) conn_quit(conn_at(node));
 }
 
-/* A site that has nothing to do is forgotten after a while, when that loosens no limit. Returns true when it is gone. */
+/* A site that has nothing to do is forgotten after a while, when that loosens no limit. Returns true when it is gone.
+ */
 static bool rest(struct site *site)
 {
     int64_t until = site->idle_since_ms + site->dispatch->tuning.site_idle_ms;

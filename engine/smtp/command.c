@@ -1,5 +1,6 @@
 /*
- * command.c - writes command lines, and checks every argument before the first byte, because an address comes from a list that a stranger made.
+ * command.c - writes command lines, and checks every argument before the first byte, because an address comes from a
+ * list that a stranger made.
  */
 #include "engine/smtp/command.h"
 

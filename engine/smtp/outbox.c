@@ -1,8 +1,9 @@
 /*
  * outbox.c - the scatter list of a session.
  *
- * All own text lies in one buffer in the order of the pieces, so a text piece needs only its length: its bytes begin where the text of the pieces before
- * it ends. The buffer starts anew whenever all of it has left, and is moved down when its dead front grows.
+ * All own text lies in one buffer in the order of the pieces, so a text piece needs only its length: its bytes begin
+ * where the text of the pieces before it ends. The buffer starts anew whenever all of it has left, and is moved down
+ * when its dead front grows.
  */
 #include "engine/smtp/outbox.h"
 
@@ -91,7 +92,8 @@ void outbox_content(struct outbox *outbox, const char *data, size_t size_bytes, 
 static bool piece_next_run(struct outbox_piece *piece)
 {
     if (piece->stop == piece->end && piece->cur == piece->end) {
-        /* A dot that is the very last byte would have to be sent twice, but content ends with CRLF: then nothing is left. */
+        /* A dot that is the very last byte would have to be sent twice, but content ends with CRLF: then nothing is
+         * left. */
         return false;
     }
     piece->cur = piece->stop - 1;

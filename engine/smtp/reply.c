@@ -1,8 +1,9 @@
 /*
  * reply.c - reads replies byte-exactly.
  *
- * Lines that arrive whole are parsed where they lie; only a line that is split over reads is gathered in parser->line. Nothing is read behind
- * the LF of the last line, so that whatever follows (the next pipelined reply) stays with the caller.
+ * Lines that arrive whole are parsed where they lie; only a line that is split over reads is gathered in parser->line.
+ * Nothing is read behind the LF of the last line, so that whatever follows (the next pipelined reply) stays with the
+ * caller.
  */
 #include "engine/smtp/reply.h"
 

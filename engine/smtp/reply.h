@@ -1,11 +1,12 @@
 /*
  * reply.h - the strict, incremental parser of SMTP replies (RFC 5321 section 4.2).
  *
- * Success means: one complete reply was read, all its lines carry the same code, and not one byte behind it was looked at. What the code means
- * for the command that was sent is not decided here (smtp/verdict.h). Everything is bounded: RFC 5321 4.5.3.1.5 promises reply
- * lines of at most 512 octets; we bear four times that, because servers put URLs and explanations into them.
- * Accepted beyond the grammar: a last line of three digits without a space, any second digit. Refused: a bare LF, other lengths of code, a first digit
- * that is not 2..5, mixed codes, a byte other than SP and '-' behind the code.
+ * Success means: one complete reply was read, all its lines carry the same code, and not one byte behind it was looked
+ * at. What the code means for the command that was sent is not decided here (smtp/verdict.h). Everything is bounded:
+ * RFC 5321 4.5.3.1.5 promises reply lines of at most 512 octets; we bear four times that, because servers put URLs and
+ * explanations into them. Accepted beyond the grammar: a last line of three digits without a space, any second digit.
+ * Refused: a bare LF, other lengths of code, a first digit that is not 2..5, mixed codes, a byte other than SP and '-'
+ * behind the code.
  */
 #ifndef POSTHASTE_ENGINE_SMTP_REPLY_H
 #define POSTHASTE_ENGINE_SMTP_REPLY_H
@@ -24,7 +25,8 @@ struct reply {
     uint16_t lines;              /* lines seen */
     char enhanced[12];           /* RFC 3463 code of the first line when it agrees with the reply's class, or "" */
     size_t text_len;             /* of text */
-    char text[REPLY_TEXT_BYTES]; /* lines without code and enhanced code, '\n' between them; control bytes became spaces; not checked for UTF-8 */
+    char text[REPLY_TEXT_BYTES]; /* lines without code and enhanced code, '\n' between them; control bytes became
+                                    spaces; not checked for UTF-8 */
 };
 
 struct reply_parser {
@@ -41,8 +43,8 @@ enum reply_status { REPLY_COMPLETE = 0, REPLY_MORE = 1 };
 void reply_parser_init(struct reply_parser *parser);
 
 /*
- * Reads at most one reply and adds to *used what it took of `bytes`. REPLY_COMPLETE: parser->reply holds it until the next call.
- * REPLY_MORE: all was taken. -EPROTO: parser->fault says why; the parser must not be fed again.
+ * Reads at most one reply and adds to *used what it took of `bytes`. REPLY_COMPLETE: parser->reply holds it until the
+ * next call. REPLY_MORE: all was taken. -EPROTO: parser->fault says why; the parser must not be fed again.
  */
 int reply_feed(struct reply_parser *parser, const char *bytes, size_t len, size_t *used) ATTR_MUSTCHECK;
 
@@ -50,7 +52,8 @@ int reply_feed(struct reply_parser *parser, const char *bytes, size_t len, size_
 bool reply_begun(const struct reply_parser *parser);
 
 /*
- * Length of an RFC 3463 status code ("5.1.1") at the start of `text` that is followed by a space or the end and whose class is `class_digit`; 0 = none.
+ * Length of an RFC 3463 status code ("5.1.1") at the start of `text` that is followed by a space or the end and whose
+ * class is `class_digit`; 0 = none.
  */
 size_t reply_enhanced_length(const char *text, size_t len, char class_digit);
 

@@ -5,9 +5,9 @@
  *   decided                         -> OUTCOME as decided
  *   end of content out, 421 before  -> BACK: the server said that it closes, and closed, without another reply
  *   end of content out              -> OUTCOME UNCERTAIN (RFC 1047): no one can know
- *   anything else                   -> BACK; charged only to the first one, whose reply was awaited, and only when the connection was
- *                                      lost, and not when a used connection died before it said a word about this message (the
- *                                      usual race with a server that closes idle connections)
+ *   anything else                   -> BACK; charged only to the first one, whose reply was awaited, and only when the
+ * connection was lost, and not when a used connection died before it said a word about this message (the usual race
+ * with a server that closes idle connections)
  */
 #include "engine/smtp/session.h"
 
@@ -70,7 +70,7 @@ void slot_decide(struct slot *slot, enum outcome_class class_, enum outcome_stag
     slot->stage = stage;
     slot->code = reply != NULL ? reply->code : 0;
     (void)str_copy(slot->enhanced, sizeof slot->enhanced, reply != NULL ? reply->enhanced : "");
-    slot->text = str_dup_len(text, strnlen(text, sizeof ((struct outcome *)0)->text));
+    slot->text = str_dup_len(text, strnlen(text, sizeof((struct outcome *)0)->text));
 }
 
 static void set_text(struct outcome *outcome, const char *text)
@@ -79,8 +79,8 @@ static void set_text(struct outcome *outcome, const char *text)
     str_make_line(outcome->text);
 }
 
-void session_finish(struct session *s, enum session_end end, enum outcome_stage stage, uint16_t code, const char *enhanced,
-                    const char *text)
+void session_finish(struct session *s, enum session_end end, enum outcome_stage stage, uint16_t code,
+                    const char *enhanced, const char *text)
 {
     if (s->state == STATE_OVER)
         return;
@@ -126,8 +126,10 @@ static const char *unfit(const struct session *s, const struct session_message *
     slot->stage = STAGE_MAIL;
     const char *text = NULL;
     const char *enhanced = "";
-    bool utf8_path = command_check_path(m->rcpt_to, false, false) < 0 || command_check_path(m->mail_from, false, true) < 0;
-    if (command_check_path(m->rcpt_to, m->smtputf8, false) < 0 || command_check_path(m->mail_from, m->smtputf8, true) < 0) {
+    bool utf8_path =
+        command_check_path(m->rcpt_to, false, false) < 0 || command_check_path(m->mail_from, false, true) < 0;
+    if (command_check_path(m->rcpt_to, m->smtputf8, false) < 0 ||
+        command_check_path(m->mail_from, m->smtputf8, true) < 0) {
         text = "an address of the envelope cannot be said in SMTP";
         slot->class_ = OUTCOME_COMPOSE;
         slot->stage = STAGE_COMPOSE;

@@ -1,9 +1,10 @@
 /*
- * session_private.h - the inside of a session, shared by session.c (door, time, events), session_send.c (what to say next) and
- * session_reply.c (what a reply does).
+ * session_private.h - the inside of a session, shared by session.c (door, time, events), session_send.c (what to say
+ * next) and session_reply.c (what a reply does).
  *
- * Invariants: slots are in the order given and end in that order, because replies come in the order of commands. `expects` lists every command
- * that was queued and not answered. A slot is `done` when all its replies are in, or when it could not be said at all.
+ * Invariants: slots are in the order given and end in that order, because replies come in the order of commands.
+ * `expects` lists every command that was queued and not answered. A slot is `done` when all its replies are in, or when
+ * it could not be said at all.
  */
 #ifndef POSTHASTE_ENGINE_SMTP_SESSION_PRIVATE_H
 #define POSTHASTE_ENGINE_SMTP_SESSION_PRIVATE_H
@@ -16,15 +17,15 @@ enum session_state { STATE_GREETING, STATE_HELLO, STATE_READY, STATE_QUITTING, S
 
 struct slot {
     struct session_message m;
-    bool begun;           /* a command of its is queued or out */
-    bool has_dots;        /* a line of the content begins with a dot */
-    bool mail_ok;         /* MAIL was accepted: a transaction is open at the server */
-    bool heard;           /* at least one reply of its own came */
-    bool data_ended;      /* DATA: end of data (or the lone dot) is queued, so the transaction ends whatever the reply */
-    bool decided;         /* class_, stage, code, enhanced and text are the outcome */
-    bool back;            /* goes back, not to blame */
-    bool done;            /* nothing more will happen to it */
-    uint32_t pending;     /* replies it waits for */
+    bool begun;       /* a command of its is queued or out */
+    bool has_dots;    /* a line of the content begins with a dot */
+    bool mail_ok;     /* MAIL was accepted: a transaction is open at the server */
+    bool heard;       /* at least one reply of its own came */
+    bool data_ended;  /* DATA: end of data (or the lone dot) is queued, so the transaction ends whatever the reply */
+    bool decided;     /* class_, stage, code, enhanced and text are the outcome */
+    bool back;        /* goes back, not to blame */
+    bool done;        /* nothing more will happen to it */
+    uint32_t pending; /* replies it waits for */
     uint64_t content_end; /* position behind the end of its content; 0 = not queued */
     int64_t begun_ms;
     enum outcome_class class_;
@@ -50,14 +51,14 @@ struct session {
     int64_t closing_since_ms;
     /* what the server offers */
     bool pipelining, chunking, eight_bit_mime, smtputf8, size_offered;
-    uint64_t size_limit;    /* 0 = none told */
-    uint32_t limit;         /* messages outstanding at most, once proved */
-    bool proved;            /* a message of this connection was answered in good order */
-    bool clean;             /* behind what is queued no transaction is open */
+    uint64_t size_limit; /* 0 = none told */
+    uint32_t limit;      /* messages outstanding at most, once proved */
+    bool proved;         /* a message of this connection was answered in good order */
+    bool clean;          /* behind what is queued no transaction is open */
     bool want_quit, peer_closing, end_told, charge_spent;
     uint32_t accepted;
-    struct slot *newest;    /* the slot begun last */
-    struct slot *slots;     /* ring of options.depth */
+    struct slot *newest; /* the slot begun last */
+    struct slot *slots;  /* ring of options.depth */
     uint32_t slot_first, slot_count;
     struct expect *expects; /* ring */
     uint32_t expect_capacity, expect_first, expect_count;
@@ -85,18 +86,19 @@ static inline bool slot_content_is_out(const struct session *s, const struct slo
 }
 
 /* session.c */
-void session_finish(struct session *s, enum session_end end, enum outcome_stage stage, uint16_t code, const char *enhanced,
-                    const char *text);
+void session_finish(struct session *s, enum session_end end, enum outcome_stage stage, uint16_t code,
+                    const char *enhanced, const char *text);
 /* The first decision stands. `text` is copied. */
 void slot_decide(struct slot *slot, enum outcome_class class_, enum outcome_stage stage, const struct reply *reply,
                  const char *text);
 
 /* session_send.c */
-void session_advance(struct session *s);                 /* begins what may begin, says QUIT when it is time */
+void session_advance(struct session *s); /* begins what may begin, says QUIT when it is time */
 void session_say_hello(struct session *s, bool extended);
-void session_say_next(struct session *s, struct slot *slot, enum smtp_step after); /* lock step: the command behind `after` */
-void session_say_content(struct session *s, struct slot *slot);                    /* 354 came */
-void session_cut_output(struct session *s);              /* forgets unsent bytes and the replies they would have brought */
+void session_say_next(struct session *s, struct slot *slot,
+                      enum smtp_step after);                    /* lock step: the command behind `after` */
+void session_say_content(struct session *s, struct slot *slot); /* 354 came */
+void session_cut_output(struct session *s); /* forgets unsent bytes and the replies they would have brought */
 
 /* session_reply.c */
 void session_on_reply(struct session *s, const struct reply *reply);

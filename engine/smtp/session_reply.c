@@ -1,8 +1,9 @@
 /*
  * session_reply.c - what a reply does to the session and to the message whose command it answers.
  *
- * A slot that was refused early still waits for the replies to its commands that are already out; they decide nothing any more. After a 421 nothing more is said, but
- * replies that still come are believed, in order; only when the server then closes, as it announced, is it certain that it took nothing else.
+ * A slot that was refused early still waits for the replies to its commands that are already out; they decide nothing
+ * any more. After a 421 nothing more is said, but replies that still come are believed, in order; only when the server
+ * then closes, as it announced, is it certain that it took nothing else.
  */
 #include "engine/smtp/session_private.h"
 
@@ -173,7 +174,8 @@ static void on_transaction(struct session *s, const struct expect *e, enum verdi
         s->clean = true;
 }
 
-/* 421: the server will close. Its answer to the command that it answers stands; what is behind waits for the closing. */
+/* 421: the server will close. Its answer to the command that it answers stands; what is behind waits for the closing.
+ */
 static void on_closing(struct session *s, const struct expect *e, const struct reply *reply)
 {
     if (e->step <= STEP_HELO || e->step == STEP_QUIT) {
@@ -218,7 +220,8 @@ static void on_premature(struct session *s, const struct expect *e, enum verdict
 {
     bool content = e->step == STEP_BDAT || e->step == STEP_CONTENT;
     if (content && (verdict_is_no(verdict) || verdict == VERDICT_UNKNOWN)) {
-        /* It need not hear the rest to refuse (552), but we cannot stop inside a content: the connection is of no more use. */
+        /* It need not hear the rest to refuse (552), but we cannot stop inside a content: the connection is of no more
+         * use. */
         slot_decide(e->slot, class_of(verdict), STAGE_CONTENT, reply, reply->text);
         finish_by_reply(s, SESSION_END_LOST, e->step, reply);
         return;

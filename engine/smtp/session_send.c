@@ -1,9 +1,10 @@
 /*
  * session_send.c - what a session says next.
  *
- * RSET: a MAIL may only follow when no transaction is open (RFC 5321 4.1.4). Behind a command group whose RCPT is not answered yet one cannot
- * know, and RFC 3030 leaves the state after a refused BDAT open; there a pipelined RSET (six bytes, no waiting) keeps every message independent of the fate
- * of the one before it. Where the state is known (after an accepted message, a refused MAIL, or an end of data) none is said.
+ * RSET: a MAIL may only follow when no transaction is open (RFC 5321 4.1.4). Behind a command group whose RCPT is not
+ * answered yet one cannot know, and RFC 3030 leaves the state after a refused BDAT open; there a pipelined RSET (six
+ * bytes, no waiting) keeps every message independent of the fate of the one before it. Where the state is known (after
+ * an accepted message, a refused MAIL, or an end of data) none is said.
  */
 #include "engine/smtp/session_private.h"
 
@@ -151,11 +152,13 @@ static bool may_begin(const struct session *s, uint32_t index)
     const struct slot *before = slot_at(s, index - 1);
     if (!s->pipelining || !before->begun)
         return false;
-    /* Behind DATA nothing may be sent before its reply; behind the end of the data and behind BDAT the next envelope may. */
+    /* Behind DATA nothing may be sent before its reply; behind the end of the data and behind BDAT the next envelope
+     * may. */
     return s->chunking || before->data_ended;
 }
 
-/* QUIT may be the last command of a group (RFC 2920 3.1): it rides behind the last content and saves a round trip of a connection's place. */
+/* QUIT may be the last command of a group (RFC 2920 3.1): it rides behind the last content and saves a round trip of a
+ * connection's place. */
 static bool may_quit(const struct session *s)
 {
     if (s->slot_count == 0)

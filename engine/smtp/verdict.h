@@ -1,8 +1,9 @@
 /*
  * verdict.h - what a reply means to the command that it answers. The only place that decides by reply code.
  *
- * The first digit alone is not trusted (RFC 5321 4.2.1 says one may, experience says one pays): a 2xx to DATA, a 354 to RCPT, a 220
- * or 221 inside a transaction and "503 bad sequence" all show that the two sides no longer talk about the same command.
+ * The first digit alone is not trusted (RFC 5321 4.2.1 says one may, experience says one pays): a 2xx to DATA, a 354 to
+ * RCPT, a 220 or 221 inside a transaction and "503 bad sequence" all show that the two sides no longer talk about the
+ * same command.
  */
 #ifndef POSTHASTE_ENGINE_SMTP_VERDICT_H
 #define POSTHASTE_ENGINE_SMTP_VERDICT_H
@@ -11,8 +12,17 @@
 #include "engine/smtp/reply.h"
 
 enum smtp_step { /* what we wait for the reply to */
-    STEP_GREETING, STEP_EHLO, STEP_HELO, STEP_RSET, STEP_MAIL, STEP_RCPT, STEP_DATA, STEP_BDAT, STEP_CONTENT, STEP_QUIT,
-    STEP_COUNT
+                 STEP_GREETING,
+                 STEP_EHLO,
+                 STEP_HELO,
+                 STEP_RSET,
+                 STEP_MAIL,
+                 STEP_RCPT,
+                 STEP_DATA,
+                 STEP_BDAT,
+                 STEP_CONTENT,
+                 STEP_QUIT,
+                 STEP_COUNT
 };
 
 enum verdict {

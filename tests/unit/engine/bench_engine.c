@@ -1,9 +1,11 @@
 /*
- * bench_engine.c - how much the engine alone costs: N jobs with one static message, into a receiver that is already running.
+ * bench_engine.c - how much the engine alone costs: N jobs with one static message, into a receiver that is already
+ * running.
  *
  *   bench_engine PORT [messages] [sites] [bytes] [connections] [depth]
  *
- * Prints messages per second, the process's CPU time per message and how often it was put to sleep. Not part of the suite.
+ * Prints messages per second, the process's CPU time per message and how often it was put to sleep. Not part of the
+ * suite.
  */
 #include <pthread.h>
 #include <sys/resource.h>
@@ -40,8 +42,8 @@ static void done(void *context, struct engine_job *job, const struct outcome *ou
     if (outcome->class_ == OUTCOME_DELIVERED)
         bench->delivered++;
     else if (bench->ended == bench->delivered)
-        printf("first failure: %s at %s: %u %s\n", outcome_class_name(outcome->class_), outcome_stage_name(outcome->stage),
-               outcome->code, outcome->text);
+        printf("first failure: %s at %s: %u %s\n", outcome_class_name(outcome->class_),
+               outcome_stage_name(outcome->stage), outcome->code, outcome->text);
     if (++bench->ended < bench->wanted)
         return;
     (void)pthread_mutex_lock(&bench->lock);
@@ -67,7 +69,8 @@ static int64_t cpu_us(void)
 {
     struct rusage usage;
     (void)getrusage(RUSAGE_SELF, &usage);
-    return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * INT64_C(1000000) + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+    return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * INT64_C(1000000) + usage.ru_utime.tv_usec +
+           usage.ru_stime.tv_usec;
 }
 
 static size_t argument(int argc, char **argv, int index, size_t otherwise)
@@ -82,13 +85,15 @@ int main(int argc, char **argv)
         return 2;
     }
     struct test_config test;
-    size_t messages = argument(argc, argv, 2, 100000), sites = argument(argc, argv, 3, 1), bytes = argument(argc, argv, 4, 10240);
+    size_t messages = argument(argc, argv, 2, 100000), sites = argument(argc, argv, 3, 1),
+           bytes = argument(argc, argv, 4, 10240);
     test_config_init(&test, (uint16_t)argument(argc, argv, 1, 2525));
     test.profile.connections = (uint32_t)argument(argc, argv, 5, 10);
     test.profile.pipeline_depth = (uint32_t)argument(argc, argv, 6, 10);
     struct bench bench = {.wanted = messages, .lock = PTHREAD_MUTEX_INITIALIZER, .all_ended = PTHREAD_COND_INITIALIZER};
     char *content = make_content(bytes);
-    bench.message = (struct engine_message){.mail_from = "bounce@client.example", .data = content, .size_bytes = bytes, .release = keep_message};
+    bench.message = (struct engine_message){
+        .mail_from = "bounce@client.example", .data = content, .size_bytes = bytes, .release = keep_message};
     struct engine_job *jobs = calloc(messages, sizeof *jobs);
     char(*names)[48] = calloc(sites, sizeof *names);
     assure(jobs != NULL && names != NULL);
@@ -115,8 +120,8 @@ int main(int argc, char **argv)
     (void)pthread_mutex_unlock(&bench.lock);
     double wall_us = (double)(clock_monotonic_us() - started_us), used_us = (double)(cpu_us() - started_cpu_us);
     engine_stop(bench.engine, 2000);
-    printf("messages=%zu delivered=%zu sites=%zu bytes=%zu msgs_per_s=%.0f cpu_us_per_msg=%.1f\n", messages, bench.delivered, sites,
-           bytes, (double)messages * 1e6 / wall_us, used_us / (double)messages);
+    printf("messages=%zu delivered=%zu sites=%zu bytes=%zu msgs_per_s=%.0f cpu_us_per_msg=%.1f\n", messages,
+           bench.delivered, sites, bytes, (double)messages * 1e6 / wall_us, used_us / (double)messages);
     engine_free(bench.engine);
     free(names);
     free(jobs);

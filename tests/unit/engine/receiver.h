@@ -1,8 +1,8 @@
 /*
  * receiver.h - a model of an SMTP receiver for property tests: strict about sequence, moody about everything else.
  *
- * It reads what the client says, answers with random fates, and keeps the truth: how often it has taken which message, and
- * whether the client broke the protocol before the receiver did.
+ * It reads what the client says, answers with random fates, and keeps the truth: how often it has taken which message,
+ * and whether the client broke the protocol before the receiver did.
  */
 #ifndef POSTHASTE_TESTS_UNIT_ENGINE_RECEIVER_H
 #define POSTHASTE_TESTS_UNIT_ENGINE_RECEIVER_H
@@ -18,14 +18,14 @@ struct receiver {
     struct buffer in, out;
     bool mail_open, rcpt_ok, in_data, closed;
     bool spoke_nonsense, said_421;
-    size_t chunk_left, number;          /* BDAT; recipient's number */
+    size_t chunk_left, number; /* BDAT; recipient's number */
     bool chunk_refused;
     struct buffer content;
-    const char *violation;              /* what the client did wrong, or NULL */
-    size_t count;                       /* recipients r0@ .. r(count-1)@ exist */
-    uint32_t *taken;                    /* times taken, by recipient's number */
-    int64_t *taken_us;                  /* when, or NULL */
-    const char *const *contents;        /* what must arrive, by number, or NULL */
+    const char *violation;       /* what the client did wrong, or NULL */
+    size_t count;                /* recipients r0@ .. r(count-1)@ exist */
+    uint32_t *taken;             /* times taken, by recipient's number */
+    int64_t *taken_us;           /* when, or NULL */
+    const char *const *contents; /* what must arrive, by number, or NULL */
 };
 
 static inline void receiver_say(struct receiver *r, const char *text)
@@ -53,7 +53,8 @@ static inline enum fate receiver_fate(struct receiver *r)
 /* Answers by fate; true when the answer was the good one. */
 static inline bool receiver_answer(struct receiver *r, const char *good)
 {
-    static const char *const nonsense[] = {"999 x", "25", "banana", "354 go", "221 x", "503 sequence", "250-a\r\n251 b", "220 hi"};
+    static const char *const nonsense[] = {"999 x", "25",           "banana",         "354 go",
+                                           "221 x", "503 sequence", "250-a\r\n251 b", "220 hi"};
     switch (receiver_fate(r)) {
     case FATE_OK:
         receiver_say(r, good);

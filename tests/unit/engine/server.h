@@ -18,17 +18,17 @@
 
 struct server {
     /* set before server_start() */
-    const char *greeting;        /* NULL = "220 model"; "" = never says anything */
+    const char *greeting;                    /* NULL = "220 model"; "" = never says anything */
     bool pipelining, chunking, mute_content; /* mute: never answers the end of a content */
     uint32_t trouble, messages_per_connection;
     /* kept by its thread, read after server_stop() */
     uint32_t taken[4096];
     int64_t taken_us[4096];
     uint32_t connections, connections_most;
-    struct sockaddr_in peer;     /* of the last connection */
+    struct sockaddr_in peer; /* of the last connection */
     const char *violation;
     /* read at any time */
-    atomic_uint begun;           /* transactions: RCPT accepted */
+    atomic_uint begun; /* transactions: RCPT accepted */
     uint16_t port;
     /* its own */
     int listener;
@@ -58,8 +58,12 @@ static inline void server_accept(struct server *server, struct pollfd *fds, stru
         if (fds[i].fd >= 0)
             continue;
         fds[i] = (struct pollfd){.fd = fd, .events = POLLIN};
-        models[i] = (struct receiver){.seed = &server->seed, .pipelining = server->pipelining, .chunking = server->chunking,
-                                      .trouble = server->trouble, .count = countof(server->taken), .taken = server->taken,
+        models[i] = (struct receiver){.seed = &server->seed,
+                                      .pipelining = server->pipelining,
+                                      .chunking = server->chunking,
+                                      .trouble = server->trouble,
+                                      .count = countof(server->taken),
+                                      .taken = server->taken,
                                       .taken_us = server->taken_us};
         server->connections++;
         server->connections_most = MAX_OF(server->connections_most, server->connections);
@@ -79,7 +83,8 @@ static inline void server_serve(struct server *server, struct pollfd *slot, stru
     bool over = got <= 0;
     if (got > 0) {
         buffer_append(&r->in, bytes, (size_t)got);
-        while (r->in.len > 0 && !r->closed && !(server->mute_content && r->rcpt_ok && (r->in_data || r->chunk_left > 0))) {
+        while (r->in.len > 0 && !r->closed &&
+               !(server->mute_content && r->rcpt_ok && (r->in_data || r->chunk_left > 0))) {
             size_t before = r->in.len;
             server_answer(server, r, slot->fd);
             if (r->in.len == before)

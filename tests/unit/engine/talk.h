@@ -1,5 +1,6 @@
 /*
- * talk.h - a session driven by hand: what the server says goes in, what the client says and what becomes of the messages comes out as text.
+ * talk.h - a session driven by hand: what the server says goes in, what the client says and what becomes of the
+ * messages comes out as text.
  *
  * Events are gathered as words: "1=delivered/250" (message 1), "2=back", "2=back!" (charged), "end=lost".
  */
@@ -26,8 +27,8 @@ struct talk {
 ATTR_UNUSED static const char *talk_end_name(enum session_end end)
 {
     static const char *const names[] = {
-        [SESSION_END_NONE] = "none",       [SESSION_END_QUIT] = "quit",         [SESSION_END_REFUSED] = "refused",
-        [SESSION_END_CLOSING] = "closing", [SESSION_END_LOST] = "lost",         [SESSION_END_PROTOCOL] = "protocol",
+        [SESSION_END_NONE] = "none",         [SESSION_END_QUIT] = "quit", [SESSION_END_REFUSED] = "refused",
+        [SESSION_END_CLOSING] = "closing",   [SESSION_END_LOST] = "lost", [SESSION_END_PROTOCOL] = "protocol",
         [SESSION_END_CHUNKING] = "chunking",
     };
     return names[end];
@@ -44,8 +45,8 @@ ATTR_UNUSED static void talk_events(struct talk *talk)
         } else if (event.kind == SESSION_BACK) {
             buffer_printf(&talk->events, "%zu=back%s", (size_t)(uintptr_t)event.tag, event.charged ? "!" : "");
         } else {
-            buffer_printf(&talk->events, "%zu=%s/%u", (size_t)(uintptr_t)event.tag, outcome_class_name(event.outcome->class_),
-                          event.outcome->code);
+            buffer_printf(&talk->events, "%zu=%s/%u", (size_t)(uintptr_t)event.tag,
+                          outcome_class_name(event.outcome->class_), event.outcome->code);
         }
     }
 }
@@ -70,8 +71,11 @@ ATTR_UNUSED static void talk_write(struct talk *talk, size_t limit)
 ATTR_UNUSED static void talk_begin(struct talk *talk, uint32_t depth)
 {
     *talk = (struct talk){.timeouts = TEST_TIMEOUTS, .now_ms = 1000, .out = BUFFER_INIT(0), .events = BUFFER_INIT(0)};
-    struct session_options options = {
-        .ehlo_name = "client.example", .mx_host = "mx.example", .source = "ip1", .timeouts = &talk->timeouts, .depth = depth};
+    struct session_options options = {.ehlo_name = "client.example",
+                                      .mx_host = "mx.example",
+                                      .source = "ip1",
+                                      .timeouts = &talk->timeouts,
+                                      .depth = depth};
     talk->session = session_create(&options, talk->now_ms);
     assert_non_null(talk->session);
 }

@@ -1,5 +1,6 @@
 /*
- * test_command.c - command lines and the scatter list: nothing that a list holds may become a second command, and content leaves byte-exact.
+ * test_command.c - command lines and the scatter list: nothing that a list holds may become a second command, and
+ * content leaves byte-exact.
  */
 #include <errno.h>
 
@@ -11,7 +12,8 @@ static void commands_are_written(void **state)
 {
     (void)state;
     struct buffer out = BUFFER_INIT(0);
-    struct command_mail mail = {.path = "a@b.c", .size_offered = true, .size_bytes = 10240, .body_8bitmime = true, .smtputf8 = true};
+    struct command_mail mail = {
+        .path = "a@b.c", .size_offered = true, .size_bytes = 10240, .body_8bitmime = true, .smtputf8 = true};
     assert_int_equal(command_ehlo(&out, "mta.example"), 0);
     assert_int_equal(command_helo(&out, "[192.0.2.1]"), 0);
     assert_int_equal(command_mail(&out, &mail), 0);
@@ -23,16 +25,19 @@ static void commands_are_written(void **state)
     assert_int_equal(command_plain(&out, COMMAND_RSET), 0);
     assert_int_equal(command_plain(&out, COMMAND_QUIT), 0);
     assert_int_equal(command_plain(&out, COMMAND_DOT), 0);
-    assert_string_equal(buffer_text(&out), "EHLO mta.example\r\nHELO [192.0.2.1]\r\nMAIL FROM:<a@b.c> SIZE=10240 BODY=8BITMIME SMTPUTF8\r\n"
-                                           "MAIL FROM:<>\r\nRCPT TO:<x@y.z>\r\nBDAT 0 LAST\r\nDATA\r\nRSET\r\nQUIT\r\n.\r\n");
+    assert_string_equal(
+        buffer_text(&out),
+        "EHLO mta.example\r\nHELO [192.0.2.1]\r\nMAIL FROM:<a@b.c> SIZE=10240 BODY=8BITMIME SMTPUTF8\r\n"
+        "MAIL FROM:<>\r\nRCPT TO:<x@y.z>\r\nBDAT 0 LAST\r\nDATA\r\nRSET\r\nQUIT\r\n.\r\n");
     buffer_finish(&out);
 }
 
 static void injections_are_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"a@b.c\r\nDATA", "a@b.c\n", "a\r@b.c", "a b@c.d", "a@b.c>", "<a@b.c", "a@b.c> SIZE=1", "a@",
-                                      "@b.c", "nodomain", "a\t@b.c", "a\177@b.c", "a@b.c ", "\303\244@b.c"};
+    static const char *const bad[] = {"a@b.c\r\nDATA", "a@b.c\n",       "a\r@b.c", "a b@c.d",     "a@b.c>",
+                                      "<a@b.c",        "a@b.c> SIZE=1", "a@",      "@b.c",        "nodomain",
+                                      "a\t@b.c",       "a\177@b.c",     "a@b.c ",  "\303\244@b.c"};
     struct buffer out = BUFFER_INIT(0);
     for (size_t i = 0; i < countof(bad); i++) {
         struct command_mail mail = {.path = bad[i]};

@@ -1,5 +1,6 @@
 /*
- * test_engine.c - the whole engine against a receiver on loopback: every job comes back once, with what really became of it.
+ * test_engine.c - the whole engine against a receiver on loopback: every job comes back once, with what really became
+ * of it.
  */
 #include "base/log.h"
 #include "engine/tuning.h"
@@ -32,7 +33,7 @@ struct trial {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     size_t ended, asked;
-    uint32_t messages_out;           /* composed and not released */
+    uint32_t messages_out;             /* composed and not released */
     struct engine_job *asks[JOBS_MAX]; /* for COMPOSE_ELSEWHERE and COMPOSE_NOTHING */
     size_t answered;
     bool composer_stop;
@@ -62,7 +63,8 @@ static void answer(struct trial *trial, struct engine_job *job)
     (void)pthread_mutex_lock(&trial->lock);
     trial->messages_out++;
     (void)pthread_mutex_unlock(&trial->lock);
-    own->message = (struct engine_message){.mail_from = "b@client.example", .data = CONTENT, .size_bytes = sizeof CONTENT - 1, .release = release_message};
+    own->message = (struct engine_message){
+        .mail_from = "b@client.example", .data = CONTENT, .size_bytes = sizeof CONTENT - 1, .release = release_message};
     engine_composed(trial->engine, job, &own->message, NULL);
 }
 
@@ -298,7 +300,8 @@ static void bad_greetings_end_after_the_hold(void **state)
     (void)state;
     static const struct {
         const char *greeting, *text;
-    } table[] = {{"554 5.7.1 go away", "go away"}, {"421 4.3.2 busy", "busy"}, {"hello there", "senseless"}, {"", "timed out"}};
+    } table[] = {
+        {"554 5.7.1 go away", "go away"}, {"421 4.3.2 busy", "busy"}, {"hello there", "senseless"}, {"", "timed out"}};
     for (size_t i = 0; i < countof(table); i++) {
         struct server *server = calloc(1, sizeof *server);
         assert_non_null(server);

@@ -1,5 +1,6 @@
 /*
- * test_limits.c - rates are exact: by our clock, by a receiver's clock with jitter, at large clock values, and they are also reached.
+ * test_limits.c - rates are exact: by our clock, by a receiver's clock with jitter, at large clock values, and they are
+ * also reached.
  */
 #include "engine/site/limits.h"
 #include "tests/unit/engine/unit.h"
@@ -9,8 +10,10 @@
 
 static int64_t starts[STARTS_MAX], accepted[STARTS_MAX];
 
-/* Starts as often as the limit lets it, looking once a millisecond or so like a loop does; returns how many started within `span_us`. */
-static size_t run(struct rate rate, int64_t begin_us, int64_t span_us, int64_t delay_us, int64_t jitter_us, uint64_t *seed)
+/* Starts as often as the limit lets it, looking once a millisecond or so like a loop does; returns how many started
+ * within `span_us`. */
+static size_t run(struct rate rate, int64_t begin_us, int64_t span_us, int64_t delay_us, int64_t jitter_us,
+                  uint64_t *seed)
 {
     struct limit limit;
     limit_init(&limit, rate);
@@ -76,7 +79,6 @@ static void jitter_does_not_let_the_receiver_count_more(void **state)
             size_t count = run(rate, 5 * SECOND, 20 * SECOND, delay_ms * 1000, jitter_ms * 1000, &seed);
             assert_true(most_in_a_window(accepted, count, SECOND) <= 50);
             assert_true(count >= 20 * 50 * 85 / 100);
-
         }
     }
 }

@@ -9,10 +9,10 @@
 
 struct reply_case {
     const char *name, *bytes;
-    int status;         /* of the first reply */
+    int status; /* of the first reply */
     uint16_t code;
     const char *enhanced, *text;
-    size_t used;        /* 0 = all */
+    size_t used; /* 0 = all */
 };
 
 static const struct reply_case cases[] = {
@@ -27,7 +27,8 @@ static const struct reply_case cases[] = {
     {"enhanced cut off is text", "550 5.1. x\r\n", REPLY_COMPLETE, 550, "", "5.1. x", 0},
     {"lines", "250-a\r\n250-b\r\n250 c\r\n", REPLY_COMPLETE, 250, "", "a\nb\nc", 0},
     {"enhanced on each line", "550-5.7.1 a\r\n550 5.7.1 b\r\n", REPLY_COMPLETE, 550, "5.7.1", "a\nb", 0},
-    {"another enhanced on a later line stays", "550-5.7.1 a\r\n550 5.7.2 b\r\n", REPLY_COMPLETE, 550, "5.7.1", "a\n5.7.2 b", 0},
+    {"another enhanced on a later line stays", "550-5.7.1 a\r\n550 5.7.2 b\r\n", REPLY_COMPLETE, 550, "5.7.1",
+     "a\n5.7.2 b", 0},
     {"last line without a space", "553-\r\n553\r\n", REPLY_COMPLETE, 553, "", "\n", 0},
     {"stops behind the reply", "250 a\r\n250 b\r\n", REPLY_COMPLETE, 250, "", "a", 7},
     {"control bytes become spaces", "250 a\tb\001c\177d\r\n", REPLY_COMPLETE, 250, "", "a b c d", 0},
@@ -204,15 +205,33 @@ static void verdicts(void **state)
         uint16_t code;
         enum verdict verdict;
     } table[] = {
-        {STEP_GREETING, 220, VERDICT_OK},        {STEP_GREETING, 250, VERDICT_SENSELESS}, {STEP_GREETING, 554, VERDICT_PERMANENT},
-        {STEP_GREETING, 450, VERDICT_TEMPORARY}, {STEP_GREETING, 421, VERDICT_CLOSING},   {STEP_EHLO, 250, VERDICT_OK},
-        {STEP_EHLO, 502, VERDICT_UNKNOWN},       {STEP_EHLO, 503, VERDICT_PERMANENT},     {STEP_MAIL, 250, VERDICT_OK},
-        {STEP_MAIL, 220, VERDICT_SENSELESS},     {STEP_MAIL, 354, VERDICT_SENSELESS},     {STEP_MAIL, 503, VERDICT_SENSELESS},
-        {STEP_MAIL, 550, VERDICT_PERMANENT},     {STEP_RCPT, 251, VERDICT_OK},            {STEP_RCPT, 354, VERDICT_SENSELESS},
-        {STEP_RCPT, 452, VERDICT_TEMPORARY},     {STEP_DATA, 354, VERDICT_OK},            {STEP_DATA, 250, VERDICT_SENSELESS},
-        {STEP_DATA, 334, VERDICT_SENSELESS},     {STEP_DATA, 554, VERDICT_PERMANENT},     {STEP_CONTENT, 250, VERDICT_OK},
-        {STEP_CONTENT, 354, VERDICT_SENSELESS},  {STEP_CONTENT, 221, VERDICT_SENSELESS},  {STEP_BDAT, 502, VERDICT_UNKNOWN},
-        {STEP_BDAT, 503, VERDICT_SENSELESS},     {STEP_QUIT, 221, VERDICT_OK},            {STEP_RSET, 250, VERDICT_OK},
+        {STEP_GREETING, 220, VERDICT_OK},
+        {STEP_GREETING, 250, VERDICT_SENSELESS},
+        {STEP_GREETING, 554, VERDICT_PERMANENT},
+        {STEP_GREETING, 450, VERDICT_TEMPORARY},
+        {STEP_GREETING, 421, VERDICT_CLOSING},
+        {STEP_EHLO, 250, VERDICT_OK},
+        {STEP_EHLO, 502, VERDICT_UNKNOWN},
+        {STEP_EHLO, 503, VERDICT_PERMANENT},
+        {STEP_MAIL, 250, VERDICT_OK},
+        {STEP_MAIL, 220, VERDICT_SENSELESS},
+        {STEP_MAIL, 354, VERDICT_SENSELESS},
+        {STEP_MAIL, 503, VERDICT_SENSELESS},
+        {STEP_MAIL, 550, VERDICT_PERMANENT},
+        {STEP_RCPT, 251, VERDICT_OK},
+        {STEP_RCPT, 354, VERDICT_SENSELESS},
+        {STEP_RCPT, 452, VERDICT_TEMPORARY},
+        {STEP_DATA, 354, VERDICT_OK},
+        {STEP_DATA, 250, VERDICT_SENSELESS},
+        {STEP_DATA, 334, VERDICT_SENSELESS},
+        {STEP_DATA, 554, VERDICT_PERMANENT},
+        {STEP_CONTENT, 250, VERDICT_OK},
+        {STEP_CONTENT, 354, VERDICT_SENSELESS},
+        {STEP_CONTENT, 221, VERDICT_SENSELESS},
+        {STEP_BDAT, 502, VERDICT_UNKNOWN},
+        {STEP_BDAT, 503, VERDICT_SENSELESS},
+        {STEP_QUIT, 221, VERDICT_OK},
+        {STEP_RSET, 250, VERDICT_OK},
     };
     for (size_t i = 0; i < countof(table); i++)
         assert_int_equal(verdict_of(table[i].step, table[i].code), table[i].verdict);
@@ -221,10 +240,10 @@ static void verdicts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(grammar_whole_and_in_pieces),     cmocka_unit_test(nul_in_the_text_becomes_a_space),
-        cmocka_unit_test(endless_line_is_refused),         cmocka_unit_test(longest_line_is_taken),
-        cmocka_unit_test(endless_lines_are_refused),       cmocka_unit_test(huge_reply_is_refused),
-        cmocka_unit_test(random_bytes_never_break_it),     cmocka_unit_test(verdicts),
+        cmocka_unit_test(grammar_whole_and_in_pieces), cmocka_unit_test(nul_in_the_text_becomes_a_space),
+        cmocka_unit_test(endless_line_is_refused),     cmocka_unit_test(longest_line_is_taken),
+        cmocka_unit_test(endless_lines_are_refused),   cmocka_unit_test(huge_reply_is_refused),
+        cmocka_unit_test(random_bytes_never_break_it), cmocka_unit_test(verdicts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

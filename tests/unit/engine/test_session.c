@@ -116,8 +116,8 @@ static void bdat_is_streamed_to_the_depth(void **state)
     for (size_t i = 2; i <= 4; i++)
         talk_give(&t, i);
     assert_int_equal(session_room(t.session), 0);
-    talk_said(&t, MAIL_LINE RCPT_LINE BDAT_LINE CONTENT "RSET\r\n" MAIL_LINE RCPT_LINE BDAT_LINE CONTENT "RSET\r\n" MAIL_LINE
-                  RCPT_LINE BDAT_LINE CONTENT);
+    talk_said(&t, MAIL_LINE RCPT_LINE BDAT_LINE CONTENT "RSET\r\n" MAIL_LINE RCPT_LINE BDAT_LINE CONTENT
+                                                        "RSET\r\n" MAIL_LINE RCPT_LINE BDAT_LINE CONTENT);
     talk_hear(&t, "250 ok\r\n550 5.1.1 unknown\r\n503 no recipients\r\n");
     talk_became(&t, "2=permanent/550");
     assert_int_equal(session_room(t.session), 1);
@@ -163,8 +163,12 @@ static void bad_openings_refuse_the_session(void **state)
 {
     (void)state;
     static const char *const scripts[] = {
-        "554 no\r\n",  "421 busy\r\n", "450 later\r\n", "250 what\r\n", "garbage\r\n", "220 a\n",
-        "220 ok\r\n421 no\r\n", "220 ok\r\n450 no\r\n", "220 ok\r\n354 no\r\n", "220 ok\r\n502 no\r\n502 no\r\n", "220 ok\r\nxyz\r\n",
+        "554 no\r\n",           "421 busy\r\n",
+        "450 later\r\n",        "250 what\r\n",
+        "garbage\r\n",          "220 a\n",
+        "220 ok\r\n421 no\r\n", "220 ok\r\n450 no\r\n",
+        "220 ok\r\n354 no\r\n", "220 ok\r\n502 no\r\n502 no\r\n",
+        "220 ok\r\nxyz\r\n",
     };
     for (size_t i = 0; i < countof(scripts); i++) {
         struct talk t;
@@ -197,7 +201,8 @@ static void capabilities_are_read_in_any_case(void **state)
     (void)state;
     struct talk t;
     READY(&t, 10, "250-mx.example PIPELINING\r\n250-pipelining\r\n250-Size 100\r\n250-XFOO bar\r\n250 chunkinG\r\n");
-    struct session_message message = {.mail_from = "", .rcpt_to = "r@site.example", .data = CONTENT, .size_bytes = CONTENT_BYTES};
+    struct session_message message = {
+        .mail_from = "", .rcpt_to = "r@site.example", .data = CONTENT, .size_bytes = CONTENT_BYTES};
     session_give(t.session, &message, 0);
     talk_write(&t, SIZE_MAX);
     talk_said(&t, "MAIL FROM:<> SIZE=21\r\n" RCPT_LINE BDAT_LINE CONTENT);
@@ -218,9 +223,15 @@ static void unfit_messages_end_without_a_byte(void **state)
         {ESMTP, {.rcpt_to = "r@site.example", .data = "a\nb\r\n", .size_bytes = 5}, "0=compose/0"},
         {ESMTP, {.rcpt_to = "r@site.example", .data = "a", .size_bytes = 1}, "0=compose/0"},
         {ESMTP, {.rcpt_to = "r@site.example", .data = "", .size_bytes = 0}, "0=compose/0"},
-        {ESMTP_NOTHING, {.rcpt_to = "\303\244@site.example", .data = CONTENT, .size_bytes = CONTENT_BYTES, .smtputf8 = true}, "0=permanent/0"},
-        {ESMTP_NOTHING, {.rcpt_to = "r@site.example", .data = CONTENT, .size_bytes = CONTENT_BYTES, .eight_bit = true}, "0=permanent/0"},
-        {"250-x\r\n250 SIZE 20\r\n", {.rcpt_to = "r@site.example", .data = CONTENT, .size_bytes = CONTENT_BYTES}, "0=permanent/0"},
+        {ESMTP_NOTHING,
+         {.rcpt_to = "\303\244@site.example", .data = CONTENT, .size_bytes = CONTENT_BYTES, .smtputf8 = true},
+         "0=permanent/0"},
+        {ESMTP_NOTHING,
+         {.rcpt_to = "r@site.example", .data = CONTENT, .size_bytes = CONTENT_BYTES, .eight_bit = true},
+         "0=permanent/0"},
+        {"250-x\r\n250 SIZE 20\r\n",
+         {.rcpt_to = "r@site.example", .data = CONTENT, .size_bytes = CONTENT_BYTES},
+         "0=permanent/0"},
     };
     for (size_t i = 0; i < countof(table); i++) {
         struct talk t;
@@ -242,11 +253,17 @@ static void extensions_are_said_when_needed(void **state)
     (void)state;
     struct talk t;
     READY(&t, 10, ESMTP);
-    struct session_message message = {.mail_from = "b@client.example", .rcpt_to = "\303\244@site.example", .data = CONTENT,
-                                      .size_bytes = CONTENT_BYTES, .eight_bit = true, .smtputf8 = true};
+    struct session_message message = {.mail_from = "b@client.example",
+                                      .rcpt_to = "\303\244@site.example",
+                                      .data = CONTENT,
+                                      .size_bytes = CONTENT_BYTES,
+                                      .eight_bit = true,
+                                      .smtputf8 = true};
     session_give(t.session, &message, t.now_ms);
     talk_write(&t, SIZE_MAX);
-    talk_said(&t, "MAIL FROM:<b@client.example> SIZE=21 BODY=8BITMIME SMTPUTF8\r\nRCPT TO:<\303\244@site.example>\r\nDATA\r\n");
+    talk_said(
+        &t,
+        "MAIL FROM:<b@client.example> SIZE=21 BODY=8BITMIME SMTPUTF8\r\nRCPT TO:<\303\244@site.example>\r\nDATA\r\n");
     talk_finish(&t);
 }
 
@@ -255,7 +272,7 @@ static void extensions_are_said_when_needed(void **state)
 struct stage_case {
     const char *replies; /* one a line; the last decides */
     const char *became;
-    bool usable;         /* the session goes on */
+    bool usable; /* the session goes on */
 };
 
 static const struct stage_case stage_cases[] = {
@@ -314,9 +331,11 @@ static void every_reply_at_every_stage(void **state)
 static void twelve_bad_replies_at_nine_states(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"999 x\r\n", "25 x\r\n",      "2500 x\r\n", "hello\r\n",     "250 x\n",       "\r\n",
-                                      "250-x\r\n251 x\r\n", "100 x\r\n", "\377\376\r\n", "250\tx\r\n", "354-x\r\n250 x\r\n", "553-\r\n554\r\n"};
-    static const char *const before[] = {"", "220 ok\r\n", "", "250 ok\r\n", "250 ok\r\n", "354 go\r\n", "250 ok\r\n", "", ""};
+    static const char *const bad[] = {"999 x\r\n",    "25 x\r\n",   "2500 x\r\n",         "hello\r\n",
+                                      "250 x\n",      "\r\n",       "250-x\r\n251 x\r\n", "100 x\r\n",
+                                      "\377\376\r\n", "250\tx\r\n", "354-x\r\n250 x\r\n", "553-\r\n554\r\n"};
+    static const char *const before[] = {"",           "220 ok\r\n", "", "250 ok\r\n", "250 ok\r\n", "354 go\r\n",
+                                         "250 ok\r\n", "",           ""};
     for (size_t b = 0; b < countof(bad); b++) {
         for (size_t s = 0; s < countof(before); s++) {
             struct talk t;
@@ -414,7 +433,8 @@ static void lost_midstream_each_gets_its_own(void **state)
     buffer_clear(&t.out);
     session_lost(t.session, NULL, t.now_ms);
     talk_events(&t);
-    talk_became(&t, "1=delivered/250 2=delivered/250 3=permanent/550 4=uncertain/0 5=uncertain/0 6=uncertain/0 end=lost");
+    talk_became(&t,
+                "1=delivered/250 2=delivered/250 3=permanent/550 4=uncertain/0 5=uncertain/0 6=uncertain/0 end=lost");
     talk_finish(&t);
 }
 
@@ -658,8 +678,14 @@ static void each_phase_times_out(void **state)
     for (size_t i = 0; i < countof(table); i++) {
         struct talk t;
         talk_begin(&t, 5);
-        t.timeouts = (struct config_timeouts){.greeting_ms = 1001, .ehlo_ms = 1002, .mail_ms = 1003, .rcpt_ms = 1004, .data_ms = 1005,
-                                              .final_ms = 1006, .block_ms = 90000, .quit_ms = 1007};
+        t.timeouts = (struct config_timeouts){.greeting_ms = 1001,
+                                              .ehlo_ms = 1002,
+                                              .mail_ms = 1003,
+                                              .rcpt_ms = 1004,
+                                              .data_ms = 1005,
+                                              .final_ms = 1006,
+                                              .block_ms = 90000,
+                                              .quit_ms = 1007};
         for (size_t n = 0; n < 5 && table[i].hear[n] != NULL; n++) {
             t.now_ms += 500;
             talk_hear(&t, table[i].hear[n]);

@@ -10,15 +10,15 @@
 #define MESSAGES 24
 
 static const char *const contents[] = {
-    "Subject: a\r\n\r\nhello\r\n", ".\r\n", "..\r\n.\r\n", "x\r\n.\r\nMAIL FROM:<evil@x>\r\n", "\r\n",
-    "Subject: b\r\n\r\n.line\r\n..line\r\nend.\r\n",
+    "Subject: a\r\n\r\nhello\r\n",      ".\r\n", "..\r\n.\r\n",
+    "x\r\n.\r\nMAIL FROM:<evil@x>\r\n", "\r\n",  "Subject: b\r\n\r\n.line\r\n..line\r\nend.\r\n",
 };
 
 struct world {
     uint64_t *seed;
     struct session *session;
     struct receiver *receiver;
-    struct buffer back;          /* replies on their way */
+    struct buffer back; /* replies on their way */
     char rcpt[MESSAGES][32];
     bool ended[MESSAGES], inside[MESSAGES];
     uint32_t taken_before[MESSAGES];
@@ -78,8 +78,11 @@ static void give_some(struct world *w)
         if (number == MESSAGES)
             return;
         const char *content = contents[number % countof(contents)];
-        struct session_message message = {.mail_from = "b@c.example", .rcpt_to = w->rcpt[number], .data = content,
-                                          .size_bytes = strlen(content), .tag = (void *)(uintptr_t)number};
+        struct session_message message = {.mail_from = "b@c.example",
+                                          .rcpt_to = w->rcpt[number],
+                                          .data = content,
+                                          .size_bytes = strlen(content),
+                                          .tag = (void *)(uintptr_t)number};
         w->inside[number] = true;
         session_give(w->session, &message, (int64_t)w->turn);
         take_events(w);
@@ -177,9 +180,18 @@ static void run_world(uint64_t *seed, bool strange)
     struct config_timeouts timeouts = TEST_TIMEOUTS;
     uint32_t taken[MESSAGES] = {0};
     const char *wanted[MESSAGES];
-    struct receiver receiver = {.seed = seed, .count = MESSAGES, .taken = taken, .contents = wanted, .pipelining = random_below(seed, 4) != 0, .chunking = random_below(seed, 2) == 0,
-                                .strange = strange, .trouble = (uint32_t)random_below(seed, 25)};
-    struct session_options options = {.ehlo_name = "c.example", .mx_host = "m", .source = "", .timeouts = &timeouts,
+    struct receiver receiver = {.seed = seed,
+                                .count = MESSAGES,
+                                .taken = taken,
+                                .contents = wanted,
+                                .pipelining = random_below(seed, 4) != 0,
+                                .chunking = random_below(seed, 2) == 0,
+                                .strange = strange,
+                                .trouble = (uint32_t)random_below(seed, 25)};
+    struct session_options options = {.ehlo_name = "c.example",
+                                      .mx_host = "m",
+                                      .source = "",
+                                      .timeouts = &timeouts,
                                       .depth = 1 + (uint32_t)random_below(seed, 12)};
     struct world world = {.seed = seed, .receiver = &receiver};
     for (size_t i = 0; i < MESSAGES; i++) {
@@ -217,12 +229,23 @@ static void record_equals_the_receivers_that_talks_nonsense(void **state)
 static void random_servers(void **state)
 {
     (void)state;
-    static const char *const lines[] = {"220 a\r\n", "250 a\r\n", "250-PIPELINING\r\n", "250-a\r\n250-PIPELINING\r\n250 CHUNKING\r\n",
-                                        "354 a\r\n", "421 a\r\n", "550 a\r\n", "503 a\r\n", "452-a\r\n452 b\r\n", "2", "\r\n", "500 a\r\n"};
+    static const char *const lines[] = {"220 a\r\n",
+                                        "250 a\r\n",
+                                        "250-PIPELINING\r\n",
+                                        "250-a\r\n250-PIPELINING\r\n250 CHUNKING\r\n",
+                                        "354 a\r\n",
+                                        "421 a\r\n",
+                                        "550 a\r\n",
+                                        "503 a\r\n",
+                                        "452-a\r\n452 b\r\n",
+                                        "2",
+                                        "\r\n",
+                                        "500 a\r\n"};
     struct config_timeouts timeouts = TEST_TIMEOUTS;
     uint64_t seed = 99;
     for (int round = 0; round < 20000; round++) {
-        struct session_options options = {.ehlo_name = "c.example", .mx_host = "m", .source = "", .timeouts = &timeouts, .depth = 4};
+        struct session_options options = {
+            .ehlo_name = "c.example", .mx_host = "m", .source = "", .timeouts = &timeouts, .depth = 4};
         struct session *session = session_create(&options, 0);
         assert_non_null(session);
         size_t given = 0, back = 0;
@@ -230,7 +253,9 @@ static void random_servers(void **state)
         bool over = false;
         for (int step = 0; step < 60; step++) {
             struct iovec piece;
-            const char *line = step == 0 ? "220 a\r\n" : step == 1 ? lines[3] : lines[random_below(&seed, countof(lines))];
+            const char *line = step == 0   ? "220 a\r\n"
+                               : step == 1 ? lines[3]
+                                           : lines[random_below(&seed, countof(lines))];
             if (session_output(session, &piece, 1) > 0 && random_below(&seed, 8) != 0)
                 session_wrote(session, piece.iov_len, step);
             (void)session_feed(session, line, strlen(line), step);
@@ -239,7 +264,8 @@ static void random_servers(void **state)
                 over = over || event.kind == SESSION_ENDED;
             }
             while (session_room(session) > 0) {
-                struct session_message message = {.mail_from = "", .rcpt_to = "r@s.example", .data = "a\r\n", .size_bytes = 3};
+                struct session_message message = {
+                    .mail_from = "", .rcpt_to = "r@s.example", .data = "a\r\n", .size_bytes = 3};
                 session_give(session, &message, step);
                 given++;
             }

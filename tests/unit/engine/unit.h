@@ -1,6 +1,6 @@
 /*
- * unit.h - what every cmocka program of this folder includes: cmocka with the headers that it expects before it, a small repeatable random
- * source, and a configuration made by hand.
+ * unit.h - what every cmocka program of this folder includes: cmocka with the headers that it expects before it, a
+ * small repeatable random source, and a configuration made by hand.
  */
 #ifndef POSTHASTE_TESTS_UNIT_ENGINE_UNIT_H
 #define POSTHASTE_TESTS_UNIT_ENGINE_UNIT_H
