@@ -126,10 +126,11 @@ function drawTotals(stats) {
   $("alert").textContent = trouble ? "Sending is held: " + trouble : "";
 }
 
-function drawEmpty(stats) {
+async function drawEmpty(stats) {
   $("empty").hidden = stats.campaigns_total > 0;
+  if (stats.campaigns_total > 0) return;
   $("step-import").classList.toggle("done", stats.recipients > 0);
-  $("step-campaign").classList.toggle("done", stats.campaigns_total > 0);
+  $("step-domain").classList.toggle("done", (await get("/v1/domains?limit=1")).total > 0);
 }
 
 // One bar with a stretch for each state. An SVG, because a width is an attribute there and the page allows no inline style.
@@ -234,7 +235,7 @@ async function step() {
   try {
     const [stats, sites] = await Promise.all([get("/v1/stats"), get("/v1/stats/sites?limit=50")]);
     drawTotals(stats);
-    drawEmpty(stats);
+    await drawEmpty(stats);
     drawCampaigns(stats);
     drawSites(sites);
     addPoint(Date.parse(stats.time), stats.engine.rate_now);
