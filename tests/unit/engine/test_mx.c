@@ -315,7 +315,7 @@ static struct mx_set *run_many(unsigned count, bool equal, const char *each, uin
     assert_int_equal(mx_plan_host_count(plan), MX_HOSTS_MAX);
     for (size_t i = 0; i < mx_plan_host_count(plan); i++) {
         mx_plan_addresses(plan, i, false, make_answer(answer, each));
-        mx_plan_addresses(plan, i, true, make_answer(answer, "2606::1 2606::2 2606::3 2606::4 2606::5"));
+        mx_plan_addresses(plan, i, true, make_answer(answer, "2606::11 2606::12 2606::13 2606::14 2606::15"));
     }
     struct mx_set *set = mx_plan_finish(plan);
     assert_non_null(set);
