@@ -71,14 +71,15 @@ static void answer(struct trial *trial, struct engine_job *job)
 static void compose(void *context, struct engine_job *job)
 {
     struct trial *trial = context;
-    if (trial->composing == COMPOSE_AT_ONCE || trial->composing == COMPOSE_FAILS) {
-        answer(trial, job);
-        return;
-    }
     (void)pthread_mutex_lock(&trial->lock);
-    trial->asks[trial->asked++ % JOBS_MAX] = job;
-    (void)pthread_cond_broadcast(&trial->changed);
+    bool at_once = trial->composing == COMPOSE_AT_ONCE || trial->composing == COMPOSE_FAILS;
+    if (!at_once) {
+        trial->asks[trial->asked++ % JOBS_MAX] = job;
+        (void)pthread_cond_broadcast(&trial->changed);
+    }
     (void)pthread_mutex_unlock(&trial->lock);
+    if (at_once)
+        answer(trial, job);
 }
 
 static void *run_composer(void *context)
