@@ -104,9 +104,11 @@ static void feed(struct feeder *feeder, int64_t now_ms)
         }
     }
     /* The first in the list had the first choice; next time it is another's turn. */
+    pthread_mutex_lock(&feeder->lock);
     struct list *front = list_take_first(&feeder->runs);
     if (front != NULL)
         list_append(&feeder->runs, front);
+    pthread_mutex_unlock(&feeder->lock);
 }
 
 /* ---- deliveries that never reach the engine ---- */
