@@ -1,13 +1,15 @@
 /*
  * dns.c - libunbound behind the event loop.
  *
- * Why a thread and not libunbound's event interface: that one would run the resolver, with the signature checks of DNSSEC, on the loop that drives the
- * connections, and it hands out raw packets. With the thread the loop sees finished answers only, at the cost of a few microseconds each,
- * which a look-up per domain and hour does not feel. Why not one context for all loops: ub_process() calls back on
- * whichever thread calls it, so that each answer would have to be carried to its loop.
+ * Why a thread and not libunbound's event interface: that one would run the resolver, with the signature checks of
+ * DNSSEC, on the loop that drives the connections, and it hands out raw packets. With the thread the loop sees finished
+ * answers only, at the cost of a few microseconds each, which a look-up per domain and hour does not feel. Why not one
+ * context for all loops: ub_process() calls back on whichever thread calls it, so that each answer would have to be
+ * carried to its loop.
  *
  * A cancelled question is forgotten here at once, and libunbound promises not to call back for it; the work that it
- * began goes on until its own timeouts end it, so what it holds is bounded by the rate at which questions can be cancelled.
+ * began goes on until its own timeouts end it, so what it holds is bounded by the rate at which questions can be
+ * cancelled.
  */
 #include "engine/net/dns.h"
 
@@ -144,7 +146,8 @@ static void on_result(void *context, int status, struct ub_result *result)
 static void send_question(struct dns *dns, struct dns_question *question)
 {
     int r = dns->broken ? UB_PIPE
-                        : ub_resolve_async(dns->context, question->name, (int)question->type, CLASS_IN, question, on_result, &question->id);
+                        : ub_resolve_async(dns->context, question->name, (int)question->type, CLASS_IN, question,
+                                           on_result, &question->id);
     if (r != 0) {
         question->failure = ub_strerror(r);
         set_answered(question);
@@ -219,7 +222,8 @@ static int set_options(struct dns *dns, const struct dns_options *options, struc
         {"outgoing-range:", outstanding}, /* made for small programs, the default of the library is 16 at a time */
         {"num-queries-per-thread:", outstanding},
         {"outgoing-num-tcp:", "20"},
-        {"infra-host-ttl:", "60"}, /* a name server that was down is believed in again after a minute, not a quarter of an hour */
+        {"infra-host-ttl:",
+         "60"}, /* a name server that was down is believed in again after a minute, not a quarter of an hour */
         {"infra-keep-probing:", "yes"},
         {"cache-max-ttl:", "3600"}, /* nothing is kept longer above either */
         {"msg-cache-size:", "4m"},
@@ -228,7 +232,8 @@ static int set_options(struct dns *dns, const struct dns_options *options, struc
     for (size_t i = 0; i < countof(table); i++) {
         int r = ub_ctx_set_option(dns->context, table[i].name, table[i].value);
         if (r != 0)
-            return error_set(err, -EINVAL, "libunbound refuses %s %s: %s", table[i].name, table[i].value, ub_strerror(r));
+            return error_set(err, -EINVAL, "libunbound refuses %s %s: %s", table[i].name, table[i].value,
+                             ub_strerror(r));
     }
     if (validate && ub_ctx_add_ta_file(dns->context, options->trust_anchor_file) != 0)
         return error_memory(err);
@@ -239,7 +244,9 @@ static int set_servers(struct dns *dns, const struct dns_options *options, struc
 {
     if (options->server != NULL && options->server[0] != '\0') {
         int r = ub_ctx_set_fwd(dns->context, options->server);
-        return r == 0 ? 0 : error_set(err, r == UB_NOMEM ? -ENOMEM : -EINVAL, "dns server %.100s: %s", options->server, ub_strerror(r));
+        return r == 0 ? 0
+                      : error_set(err, r == UB_NOMEM ? -ENOMEM : -EINVAL, "dns server %.100s: %s", options->server,
+                                  ub_strerror(r));
     }
     const char *file = options->resolv_conf != NULL ? options->resolv_conf : "/etc/resolv.conf";
     errno = 0;
@@ -250,8 +257,9 @@ static int set_servers(struct dns *dns, const struct dns_options *options, struc
 }
 
 /*
- * libunbound itself answers for names below "test.". RFC 6761 section 6.2 wants them asked like any other; who points us to a server of his own
- * means it. The call also ends the time of options, which shows a trust anchor that cannot be read here and not at the first question.
+ * libunbound itself answers for names below "test.". RFC 6761 section 6.2 wants them asked like any other; who points
+ * us to a server of his own means it. The call also ends the time of options, which shows a trust anchor that cannot be
+ * read here and not at the first question.
  */
 static int finalize(struct dns *dns, const struct dns_options *options, struct error *err)
 {
@@ -259,8 +267,8 @@ static int finalize(struct dns *dns, const struct dns_options *options, struct e
     if (r == 0)
         return 0;
     if (options->trust_anchor_file != NULL)
-        return error_set(err, -EINVAL, "cannot set up the resolver with trust anchors of %.300s: %s", options->trust_anchor_file,
-                         ub_strerror(r));
+        return error_set(err, -EINVAL, "cannot set up the resolver with trust anchors of %.300s: %s",
+                         options->trust_anchor_file, ub_strerror(r));
     return error_set(err, r == UB_NOMEM ? -ENOMEM : -EINVAL, "cannot set up the resolver: %s", ub_strerror(r));
 }
 
@@ -321,7 +329,8 @@ static void free_all(struct list *questions)
 static void on_closed(uv_handle_t *handle)
 {
     struct dns *dns = container_of((uv_poll_t *)handle, struct dns, poll);
-    ub_ctx_delete(dns->context); /* waits for the thread, which leaves at its next event; no callback comes for what it still had */
+    ub_ctx_delete(dns->context); /* waits for the thread, which leaves at its next event; no callback comes for what it
+                                    still had */
     free_all(&dns->sent);
     free(dns);
 }
@@ -338,8 +347,8 @@ void dns_close(struct dns *dns)
     uv_close((uv_handle_t *)&dns->poll, on_closed);
 }
 
-struct dns_question *dns_ask(struct dns *dns, const char *name, enum dns_type type, bool urgent, const struct dns_events *events,
-                             void *context)
+struct dns_question *dns_ask(struct dns *dns, const char *name, enum dns_type type, bool urgent,
+                             const struct dns_events *events, void *context)
 {
     size_t bytes = strlen(name) + 1;
     struct dns_question *question = calloc(1, sizeof *question + bytes);

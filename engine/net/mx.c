@@ -57,7 +57,8 @@ static uint8_t random_start(const struct mx_random *random, uint8_t count)
 }
 
 /* Targets of one host, families in turn; the rest of the longer family follows. */
-static size_t order_host(const struct mx_set *set, const struct mx_host *host, const struct mx_random *random, struct mx_target *out)
+static size_t order_host(const struct mx_set *set, const struct mx_host *host, const struct mx_random *random,
+                         struct mx_target *out)
 {
     size_t count = 0;
     const struct mx_address *v6 = set->addresses + host->first;
@@ -80,7 +81,8 @@ size_t mx_set_order(const struct mx_set *set, const struct mx_random *random, st
         order[i] = i;
     /* Fisher-Yates inside each run of equal preference. */
     for (uint8_t from = 0, to; from < set->host_count; from = to) {
-        for (to = (uint8_t)(from + 1); to < set->host_count && set->hosts[to].preference == set->hosts[from].preference; to++)
+        for (to = (uint8_t)(from + 1); to < set->host_count && set->hosts[to].preference == set->hosts[from].preference;
+             to++)
             ;
         for (uint8_t left = (uint8_t)(to - from); left > 1; left--) {
             uint8_t pick = (uint8_t)(from + random->below(random->context, left)), last = (uint8_t)(from + left - 1);

@@ -1,19 +1,21 @@
 /*
- * mx.h - from DNS answers to the ordered hosts that take a domain's mail (RFC 5321 section 5.1, RFC 7505). No I/O and no clock.
+ * mx.h - from DNS answers to the ordered hosts that take a domain's mail (RFC 5321 section 5.1, RFC 7505). No I/O and
+ * no clock.
  *
- * A plan is filled with answers: first the one for MX, which says which hosts' addresses are to be looked up, then those for A and AAAA. Finished, it
- * becomes a set: small, immutable, shared by reference. Each delivery attempt then takes its own order from the set.
+ * A plan is filled with answers: first the one for MX, which says which hosts' addresses are to be looked up, then
+ * those for A and AAAA. Finished, it becomes a set: small, immutable, shared by reference. Each delivery attempt then
+ * takes its own order from the set.
  *
  * What becomes of a domain (the test tables are in tests/unit/engine/test_mx.c):
  *   MX says NXDOMAIN                                     MX_NO_DOMAIN    permanent 5.1.2
  *   one MX record, "."                                   MX_NULL         permanent 5.1.10 (RFC 7505)
- *   no MX record: the domain itself is the host          (implicit MX); without A and AAAA MX_NO_ADDRESS, permanent 5.1.2
- *   MX records: those hosts only, never the domain's own address; if none has an address MX_NO_ADDRESS, permanent 5.4.4
- *   all addresses refused (mx_address.h)                 MX_REFUSED      permanent 5.4.4
- *   an address of ours: that host and those no better are passed over; if nothing is left MX_LOOP, permanent 5.4.6
- *   MX failed, or no host usable and a look-up failed    MX_TEMPORARY
- *   no host usable of the MX_HOSTS_MAX that were drawn out of more, MX_TEMPORARY: others are drawn next time
- * Refused addresses are permanent: their owner published them, and another try before he changes them finds the same.
+ *   no MX record: the domain itself is the host          (implicit MX); without A and AAAA MX_NO_ADDRESS,
+ * permanent 5.1.2 MX records: those hosts only, never the domain's own address; if none has an address MX_NO_ADDRESS,
+ * permanent 5.4.4 all addresses refused (mx_address.h)                 MX_REFUSED      permanent 5.4.4 an address of
+ * ours: that host and those no better are passed over; if nothing is left MX_LOOP, permanent 5.4.6 MX failed, or no
+ * host usable and a look-up failed    MX_TEMPORARY no host usable of the MX_HOSTS_MAX that were drawn out of more,
+ * MX_TEMPORARY: others are drawn next time Refused addresses are permanent: their owner published them, and another try
+ * before he changes them finds the same.
  */
 #ifndef POSTHASTE_ENGINE_NET_MX_H
 #define POSTHASTE_ENGINE_NET_MX_H
@@ -29,7 +31,8 @@
 #define MX_HOST_ADDRESSES_MAX 8 /* of one host, so that the next host has its turn */
 
 enum mx_status { MX_OK, MX_NULL, MX_NO_DOMAIN, MX_NO_ADDRESS, MX_REFUSED, MX_LOOP, MX_TEMPORARY };
-const char *mx_status_name(enum mx_status status); /* "ok", "null-mx", "no-domain", "no-address", "refused", "loop", "temporary" */
+const char *
+mx_status_name(enum mx_status status); /* "ok", "null-mx", "no-domain", "no-address", "refused", "loop", "temporary" */
 
 /* A number in 0..bound-1, all equally likely; bound >= 1. Tests bring their own. */
 struct mx_random {
@@ -71,8 +74,10 @@ struct mx_plan;
 struct mx_plan *mx_plan_create(const char *domain, const struct mx_policy *policy) ATTR_MALLOC;
 void mx_plan_free(struct mx_plan *plan);
 
-/* The answer for MX. Which hosts of equal preference come into a set that has more than MX_HOSTS_MAX is random. 0, or -ENOMEM. */
-int mx_plan_records(struct mx_plan *plan, const struct dns_answer *answer, const struct mx_random *random) ATTR_MUSTCHECK;
+/* The answer for MX. Which hosts of equal preference come into a set that has more than MX_HOSTS_MAX is random. 0, or
+ * -ENOMEM. */
+int mx_plan_records(struct mx_plan *plan, const struct dns_answer *answer,
+                    const struct mx_random *random) ATTR_MUSTCHECK;
 /* Hosts whose A and AAAA are wanted; 0 = there is nothing more to look up. */
 size_t mx_plan_host_count(const struct mx_plan *plan);
 const char *mx_plan_host(const struct mx_plan *plan, size_t host);
@@ -87,8 +92,9 @@ struct mx_set *mx_set_hold(struct mx_set *set); /* one more reference; returns `
 void mx_set_release(struct mx_set *set);        /* NULL is harmless */
 
 /*
- * The order for one attempt: hosts by preference, in random order where it is equal; of a host IPv6 and IPv4 in turn (RFC 8305 section 4), beginning
- * with IPv6, each family rotated at random. Returns the number of targets; pointers live as long as the set.
+ * The order for one attempt: hosts by preference, in random order where it is equal; of a host IPv6 and IPv4 in turn
+ * (RFC 8305 section 4), beginning with IPv6, each family rotated at random. Returns the number of targets; pointers
+ * live as long as the set.
  */
 struct mx_target {
     const struct mx_host *host;

@@ -1,8 +1,8 @@
 /*
  * mx_address.c - the table of addresses that no MX may lead to, after the IANA special-purpose registries (RFC 6890).
  *
- * The documentation blocks are left out: they are unreachable, not dangerous. IPv6 forms that carry an IPv4 address (mapped, compatible, NAT64, 6to4) are
- * judged by what they carry; a host behind NAT64 sees every IPv4 mail server so.
+ * The documentation blocks are left out: they are unreachable, not dangerous. IPv6 forms that carry an IPv4 address
+ * (mapped, compatible, NAT64, 6to4) are judged by what they carry; a host behind NAT64 sees every IPv4 mail server so.
  */
 #include "engine/net/mx_address.h"
 
@@ -17,17 +17,17 @@ struct block {
 };
 
 static const struct block v4_blocks[] = {
-    {{0}, 8, MX_ADDRESS_PRIVATE},            /* this network; connect() takes 0.0.0.0 for loopback */
-    {{10}, 8, MX_ADDRESS_PRIVATE},           /* RFC 1918 */
-    {{100, 64}, 10, MX_ADDRESS_PRIVATE},     /* RFC 6598 shared */
-    {{127}, 8, MX_ADDRESS_PRIVATE},          /* loopback */
-    {{169, 254}, 16, MX_ADDRESS_PRIVATE},    /* link-local, cloud metadata */
-    {{172, 16}, 12, MX_ADDRESS_PRIVATE},     /* RFC 1918 */
-    {{192, 0, 0}, 24, MX_ADDRESS_PRIVATE},   /* IETF protocol assignments */
-    {{192, 168}, 16, MX_ADDRESS_PRIVATE},    /* RFC 1918 */
-    {{198, 18}, 15, MX_ADDRESS_PRIVATE},     /* RFC 2544 benchmark networks */
-    {{224}, 4, MX_ADDRESS_NEVER},            /* multicast */
-    {{240}, 4, MX_ADDRESS_NEVER},            /* reserved, broadcast */
+    {{0}, 8, MX_ADDRESS_PRIVATE},          /* this network; connect() takes 0.0.0.0 for loopback */
+    {{10}, 8, MX_ADDRESS_PRIVATE},         /* RFC 1918 */
+    {{100, 64}, 10, MX_ADDRESS_PRIVATE},   /* RFC 6598 shared */
+    {{127}, 8, MX_ADDRESS_PRIVATE},        /* loopback */
+    {{169, 254}, 16, MX_ADDRESS_PRIVATE},  /* link-local, cloud metadata */
+    {{172, 16}, 12, MX_ADDRESS_PRIVATE},   /* RFC 1918 */
+    {{192, 0, 0}, 24, MX_ADDRESS_PRIVATE}, /* IETF protocol assignments */
+    {{192, 168}, 16, MX_ADDRESS_PRIVATE},  /* RFC 1918 */
+    {{198, 18}, 15, MX_ADDRESS_PRIVATE},   /* RFC 2544 benchmark networks */
+    {{224}, 4, MX_ADDRESS_NEVER},          /* multicast */
+    {{240}, 4, MX_ADDRESS_NEVER},          /* reserved, broadcast */
 };
 
 static const struct block v6_blocks[] = {
@@ -44,11 +44,11 @@ static const struct {
     uint8_t bytes[16];
     uint8_t bits, at;
 } carriers[] = {
-    {{0}, 96, 12},                                                          /* compatible; ::1 and :: fall into 0/8 */
-    {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, 96, 12},                   /* mapped */
-    {{0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, 96, 12},                         /* RFC 2765 translated */
-    {{0x00, 0x64, 0xff, 0x9b}, 96, 12},                                     /* RFC 6052 NAT64 */
-    {{0x20, 0x02}, 16, 2},                                                  /* RFC 3056 6to4 */
+    {{0}, 96, 12},                                        /* compatible; ::1 and :: fall into 0/8 */
+    {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, 96, 12}, /* mapped */
+    {{0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, 96, 12},       /* RFC 2765 translated */
+    {{0x00, 0x64, 0xff, 0x9b}, 96, 12},                   /* RFC 6052 NAT64 */
+    {{0x20, 0x02}, 16, 2},                                /* RFC 3056 6to4 */
 };
 
 static bool in_block(const uint8_t *address, const uint8_t *block, unsigned bits)

@@ -1,9 +1,9 @@
 /*
  * mx_address.h - an IP address out of the DNS, and whether mail may be sent to it.
  *
- * MX records are written by strangers. One that points to 127.0.0.1 or 10.0.0.1 would have us knock on our own network's doors, one that points to
- * an address of ours would make mail go round in circles (RFC 5321 section 5.1). Only what
- * is dangerous is refused: an address that merely leads nowhere ends as a failed connection.
+ * MX records are written by strangers. One that points to 127.0.0.1 or 10.0.0.1 would have us knock on our own
+ * network's doors, one that points to an address of ours would make mail go round in circles (RFC 5321 section 5.1).
+ * Only what is dangerous is refused: an address that merely leads nowhere ends as a failed connection.
  */
 #ifndef POSTHASTE_ENGINE_NET_MX_ADDRESS_H
 #define POSTHASTE_ENGINE_NET_MX_ADDRESS_H
@@ -17,7 +17,8 @@ struct mx_address {
 
 enum mx_address_kind {
     MX_ADDRESS_PUBLIC,
-    MX_ADDRESS_PRIVATE, /* loopback, private, link-local, unspecified, shared (RFC 6598), benchmark; also inside of IPv6 forms that carry IPv4 */
+    MX_ADDRESS_PRIVATE, /* loopback, private, link-local, unspecified, shared (RFC 6598), benchmark; also inside of IPv6
+                           forms that carry IPv4 */
     MX_ADDRESS_NEVER,   /* multicast, broadcast and reserved: no TCP connection can be made to it */
 };
 

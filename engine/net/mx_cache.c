@@ -85,7 +85,8 @@ static struct entry *entry_create(struct mx_cache *cache, const char *domain)
 /* The newest entry stays, even if it alone is too large. */
 static void evict(struct mx_cache *cache)
 {
-    while ((cache->map.count > cache->limits.entries_max || cache->bytes > cache->limits.bytes_max) && cache->map.count > 1)
+    while ((cache->map.count > cache->limits.entries_max || cache->bytes > cache->limits.bytes_max) &&
+           cache->map.count > 1)
         drop(cache, list_entry(cache->recent.prev, struct entry, recent));
 }
 

@@ -1,9 +1,9 @@
 /*
  * mx_cache.h - what is known about domains, good and bad, for as long as it may be believed. No I/O; time is passed in.
  *
- * Good and permanently bad answers live as long as their TTL, inside bounds. A temporary failure lives 15 s, doubling with each
- * further one in a row up to 10 min: so a domain whose DNS is broken is asked about at that pace, however many of its recipients wait.
- * Bounded in entries and bytes; what was not asked for the longest time goes first.
+ * Good and permanently bad answers live as long as their TTL, inside bounds. A temporary failure lives 15 s, doubling
+ * with each further one in a row up to 10 min: so a domain whose DNS is broken is asked about at that pace, however
+ * many of its recipients wait. Bounded in entries and bytes; what was not asked for the longest time goes first.
  */
 #ifndef POSTHASTE_ENGINE_NET_MX_CACHE_H
 #define POSTHASTE_ENGINE_NET_MX_CACHE_H
@@ -41,7 +41,8 @@ void mx_cache_finish(struct mx_cache *cache);
 /* The set of the domain, still the cache's, and how long it lives on; NULL = unknown, or its time is over. */
 struct mx_set *mx_cache_get(struct mx_cache *cache, const char *domain, int64_t now_ms, int64_t *lifetime_ms);
 
-/* Keeps the set (one more reference) in place of what was known. Returns how long it lives; without memory it is not kept, and lives as long for the caller. */
+/* Keeps the set (one more reference) in place of what was known. Returns how long it lives; without memory it is not
+ * kept, and lives as long for the caller. */
 int64_t mx_cache_put(struct mx_cache *cache, const char *domain, struct mx_set *set, int64_t now_ms);
 
 #endif

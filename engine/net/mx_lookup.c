@@ -1,8 +1,8 @@
 /*
  * mx_lookup.c - one `chain` per domain that is being looked up, one `mx_query` per asker.
  *
- * Askers are told from a timer of the loop and from nowhere else, so that it makes no difference to them whether the answer was known, and so that
- * they may ask and cancel in their callbacks.
+ * Askers are told from a timer of the loop and from nowhere else, so that it makes no difference to them whether the
+ * answer was known, and so that they may ask and cancel in their callbacks.
  */
 #include "engine/net/mx_lookup.h"
 
@@ -22,13 +22,13 @@ struct part { /* one address look-up */
 struct chain {
     struct mx_lookup *lookup;
     struct list node;
-    struct list queries;         /* who waits */
-    struct dns_question *mx;     /* NULL = answered */
+    struct list queries;     /* who waits */
+    struct dns_question *mx; /* NULL = answered */
     /* from the answer to MX on; thousands of chains may wait for their turn, and these are large */
     struct mx_plan *plan;
     struct part *parts;
-    size_t part_count, open;     /* parts; of them, not answered */
-    struct loop_timer timer;     /* patience, then deadline */
+    size_t part_count, open; /* parts; of them, not answered */
+    struct loop_timer timer; /* patience, then deadline */
     int64_t patient_until_ms, deadline_ms;
     bool no_memory;
     size_t domain_bytes;
@@ -50,8 +50,8 @@ struct mx_lookup {
     struct mx_cache cache;
     struct hashmap running; /* domain -> chain */
     struct list chains;
-    struct list ready;      /* queries to be answered */
-    struct list told;       /* of this turn */
+    struct list ready; /* queries to be answered */
+    struct list told;  /* of this turn */
     struct loop_timer tell;
     struct mx_set *no_memory; /* made while there was some */
     bool telling;
@@ -76,7 +76,8 @@ static void on_tell(struct loop_timer *timer)
 {
     struct mx_lookup *lookup = container_of(timer, struct mx_lookup, tell);
     struct list *node;
-    /* What becomes ready in the callbacks waits for the next turn: a caller that asks again at once must not hold the loop. */
+    /* What becomes ready in the callbacks waits for the next turn: a caller that asks again at once must not hold the
+     * loop. */
     list_splice(&lookup->told, &lookup->ready);
     lookup->telling = true;
     while ((node = list_take_first(&lookup->told)) != NULL) {
@@ -169,8 +170,8 @@ static void ask_addresses(struct chain *chain)
     for (size_t i = 0; i < count; i++) {
         struct part *part = &chain->parts[chain->part_count++];
         *part = (struct part){.chain = chain, .host = (uint8_t)(i / 2), .v6 = i % 2 == 0};
-        part->question = dns_ask(chain->lookup->dns, mx_plan_host(chain->plan, part->host), part->v6 ? DNS_AAAA : DNS_A, true,
-                                 &address_events, part);
+        part->question = dns_ask(chain->lookup->dns, mx_plan_host(chain->plan, part->host), part->v6 ? DNS_AAAA : DNS_A,
+                                 true, &address_events, part);
         if (part->question != NULL)
             chain->open++;
         else
@@ -233,7 +234,8 @@ failed:
     return NULL;
 }
 
-int mx_lookup_open(struct loop *loop, struct dns *dns, const struct mx_lookup_options *options, struct mx_lookup **out, struct error *err)
+int mx_lookup_open(struct loop *loop, struct dns *dns, const struct mx_lookup_options *options, struct mx_lookup **out,
+                   struct error *err)
 {
     static const struct dns_answer answer = {.status = DNS_FAILED, .text = "out of memory"};
     *out = NULL;

@@ -1,8 +1,9 @@
 /*
  * mx_plan.c - a set in the making.
  *
- * Hosts are taken from the MX records before any address is known, and the site's key is made of all names that are published, not of those that
- * could be looked up today: it must not change when one of the provider's hosts is missing for an hour.
+ * Hosts are taken from the MX records before any address is known, and the site's key is made of all names that are
+ * published, not of those that could be looked up today: it must not change when one of the provider's hosts is missing
+ * for an hour.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -39,7 +40,7 @@ struct mx_plan {
     char own_host[MX_NAME_BYTES];
     char refused_host[MX_NAME_BYTES], refused_address[MX_ADDRESS_TEXT_BYTES];
     char failed[MX_NAME_BYTES + 8]; /* "MX of example.com": the first look-up that failed ... */
-    char reason[160];              /* ... and why */
+    char reason[160];               /* ... and why */
     struct buffer site_key;
     char domain[MX_NAME_BYTES];
     struct plan_host hosts[MX_HOSTS_MAX];
@@ -96,7 +97,8 @@ static int by_preference(const void *a, const void *b)
     return (x->order > y->order) - (x->order < y->order);
 }
 
-/* Records whose host is a name; `null_mx` tells of "." as the only record. Others are passed over: RFC 7505 section 3 wants "." to stand alone. */
+/* Records whose host is a name; `null_mx` tells of "." as the only record. Others are passed over: RFC 7505 section 3
+ * wants "." to stand alone. */
 static size_t read_records(const struct dns_answer *answer, struct record *out, bool *null_mx)
 {
     size_t used = 0, count = MIN_OF(answer->count, (size_t)MX_RECORDS_MAX);
@@ -146,7 +148,8 @@ static int take_hosts(struct mx_plan *plan, struct record *records, size_t count
     int r = make_key(plan, records, count);
     if (r < 0)
         return r;
-    /* Random keys may tie, which qsort then decides: among 1,024 records that is one case in thousands and harms nobody. */
+    /* Random keys may tie, which qsort then decides: among 1,024 records that is one case in thousands and harms
+     * nobody. */
     for (size_t i = 0; i < count; i++)
         records[i].order = random->below(random->context, UINT32_MAX);
     qsort(records, count, sizeof *records, by_preference);
@@ -353,15 +356,17 @@ static void write_text(const struct mx_plan *plan, struct draft *draft)
             (void)snprintf(out, size, "none of the MX hosts of domain %s has an address", plan->domain);
         break;
     case MX_REFUSED:
-        (void)snprintf(out, size, "mail host %s of domain %s has address %s, which is not a public one", plan->refused_host, plan->domain,
-                       plan->refused_address);
+        (void)snprintf(out, size, "mail host %s of domain %s has address %s, which is not a public one",
+                       plan->refused_host, plan->domain, plan->refused_address);
         break;
     case MX_LOOP:
-        (void)snprintf(out, size, "mail host %s of domain %s is this machine: mail would loop", plan->own_host, plan->domain);
+        (void)snprintf(out, size, "mail host %s of domain %s is this machine: mail would loop", plan->own_host,
+                       plan->domain);
         break;
     case MX_TEMPORARY:
         if (plan->more && plan->failed[0] == '\0')
-            (void)snprintf(out, size, "none of %d of the MX hosts of domain %s has a usable address", MX_HOSTS_MAX, plan->domain);
+            (void)snprintf(out, size, "none of %d of the MX hosts of domain %s has a usable address", MX_HOSTS_MAX,
+                           plan->domain);
         else
             (void)snprintf(out, size, "look-up of %s failed: %s", plan->failed[0] != '\0' ? plan->failed : plan->domain,
                            plan->reason[0] != '\0' ? plan->reason : "no answer in time");
@@ -399,8 +404,10 @@ struct mx_set *mx_plan_finish(const struct mx_plan *plan)
     struct draft draft = {0};
     make_draft(plan, &draft);
     const char *key = draft.status == MX_OK ? buffer_text(&plan->site_key) : "";
-    size_t hosts_bytes = draft.host_count * sizeof *draft.hosts, addresses_bytes = draft.address_count * sizeof *draft.addresses;
-    size_t bytes = sizeof(struct mx_set) + hosts_bytes + addresses_bytes + draft.name_bytes + strlen(key) + 1 + strlen(draft.text) + 1;
+    size_t hosts_bytes = draft.host_count * sizeof *draft.hosts,
+           addresses_bytes = draft.address_count * sizeof *draft.addresses;
+    size_t bytes = sizeof(struct mx_set) + hosts_bytes + addresses_bytes + draft.name_bytes + strlen(key) + 1 +
+                   strlen(draft.text) + 1;
     struct mx_set *set = malloc(bytes);
     if (set == NULL)
         return NULL;
@@ -415,9 +422,18 @@ struct mx_set *mx_plan_finish(const struct mx_plan *plan)
         text = stpcpy(text, draft.from[i]->name) + 1;
     }
     *set = (struct mx_set){
-        .status = draft.status, .implicit = plan->implicit, .secure = plan->secure, .partial = draft.partial,
-        .ttl_s = plan->ttl_s, .host_count = (uint8_t)draft.host_count, .address_count = (uint8_t)draft.address_count,
-        .hosts = hosts, .addresses = addresses, .site_key = text, .bytes = bytes, .references = 1,
+        .status = draft.status,
+        .implicit = plan->implicit,
+        .secure = plan->secure,
+        .partial = draft.partial,
+        .ttl_s = plan->ttl_s,
+        .host_count = (uint8_t)draft.host_count,
+        .address_count = (uint8_t)draft.address_count,
+        .hosts = hosts,
+        .addresses = addresses,
+        .site_key = text,
+        .bytes = bytes,
+        .references = 1,
     };
     text = stpcpy(text, key) + 1;
     set->text = strcpy(text, draft.text);

@@ -1,5 +1,6 @@
 /*
- * dns_tool.c - looks up domains as the engine does and prints what it finds, one JSON object a line, for tests/e2e/test_dns.py.
+ * dns_tool.c - looks up domains as the engine does and prints what it finds, one JSON object a line, for
+ * tests/e2e/test_dns.py.
  *
  * Domains come as arguments, or one a line on standard input, where "?" prints the counters and "!" ends the program at
  * once with whatever is still asked. Otherwise it ends when all is answered and the input is over.
@@ -83,8 +84,9 @@ static json_t *order_json(const struct mx_set *set)
     size_t count = mx_set_order(set, &mx_random_system, targets);
     for (size_t i = 0; i < count; i++) {
         char text[MX_ADDRESS_TEXT_BYTES];
-        assure(json_array_append_new(order, json_pack("[s,s,i,b]", targets[i].host->name, mx_address_text(targets[i].address, text),
-                                                      (int)targets[i].host->preference, (int)targets[i].host->secure)) == 0);
+        assure(json_array_append_new(
+                   order, json_pack("[s,s,i,b]", targets[i].host->name, mx_address_text(targets[i].address, text),
+                                    (int)targets[i].host->preference, (int)targets[i].host->secure)) == 0);
     }
     return order;
 }
@@ -97,10 +99,12 @@ static void on_answer(void *context, struct mx_set *set, int64_t lifetime_ms)
     if (set->status != MX_OK)
         mx_set_outcome(set, &outcome);
     print(json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:s,s:b,s:b,s:b,s:I,s:I,s:I,s:i,s:o}", "domain", ask->domain, "status",
-                    mx_status_name(set->status), "text", set->text, "class", outcome_class_name(outcome.class_), "enhanced",
-                    outcome.enhanced, "code", (int)outcome.code, "site", set->site_key, "implicit", (int)set->implicit, "secure",
-                    (int)set->secure, "partial", (int)set->partial, "ttl", (json_int_t)set->ttl_s, "lifetime_ms", (json_int_t)lifetime_ms,
-                    "took_ms", (json_int_t)(tool->loop.now_ms - ask->since_ms), "hosts", (int)set->host_count, "order", order_json(set)));
+                    mx_status_name(set->status), "text", set->text, "class", outcome_class_name(outcome.class_),
+                    "enhanced", outcome.enhanced, "code", (int)outcome.code, "site", set->site_key, "implicit",
+                    (int)set->implicit, "secure", (int)set->secure, "partial", (int)set->partial, "ttl",
+                    (json_int_t)set->ttl_s, "lifetime_ms", (json_int_t)lifetime_ms, "took_ms",
+                    (json_int_t)(tool->loop.now_ms - ask->since_ms), "hosts", (int)set->host_count, "order",
+                    order_json(set)));
     list_remove(&ask->node);
     free(ask);
     tool->asked--;
@@ -126,10 +130,11 @@ static void on_line(struct tool *tool)
         may_leave(tool, true);
     } else if (strcmp(tool->line, "?") == 0) {
         struct mx_lookup_counts counts = mx_lookup_counts(tool->lookup);
-        print(json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "asked", (json_int_t)counts.asked, "cached", (json_int_t)counts.cached,
-                        "looked_up", (json_int_t)counts.looked_up, "running", (json_int_t)counts.running, "entries",
-                        (json_int_t)counts.entries, "bytes", (json_int_t)counts.bytes, "outstanding",
-                        (json_int_t)dns_outstanding(tool->dns), "waiting", (json_int_t)dns_waiting(tool->dns)));
+        print(json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "asked", (json_int_t)counts.asked, "cached",
+                        (json_int_t)counts.cached, "looked_up", (json_int_t)counts.looked_up, "running",
+                        (json_int_t)counts.running, "entries", (json_int_t)counts.entries, "bytes",
+                        (json_int_t)counts.bytes, "outstanding", (json_int_t)dns_outstanding(tool->dns), "waiting",
+                        (json_int_t)dns_waiting(tool->dns)));
     } else {
         ask_domain(tool, tool->line);
     }
@@ -174,33 +179,62 @@ static int64_t number(const char *text)
     return (int64_t)value;
 }
 
-static void read_options(struct tool *tool, int argc, char **argv, struct dns_options *dns, struct mx_lookup_options *lookup)
+static void read_options(struct tool *tool, int argc, char **argv, struct dns_options *dns,
+                         struct mx_lookup_options *lookup)
 {
     static const struct option options[] = {
-        {"server", 1, NULL, 's'},   {"resolv-conf", 1, NULL, 'r'}, {"anchor", 1, NULL, 'a'},   {"own", 1, NULL, 'o'},
-        {"deadline", 1, NULL, 'd'}, {"patience", 1, NULL, 'p'},    {"backoff", 1, NULL, 'b'},  {"lifetime-min", 1, NULL, 'l'},
-        {"outstanding", 1, NULL, 'n'}, {"allow-private", 0, NULL, 'P'}, {NULL, 0, NULL, 0},
+        {"server", 1, NULL, 's'},
+        {"resolv-conf", 1, NULL, 'r'},
+        {"anchor", 1, NULL, 'a'},
+        {"own", 1, NULL, 'o'},
+        {"deadline", 1, NULL, 'd'},
+        {"patience", 1, NULL, 'p'},
+        {"backoff", 1, NULL, 'b'},
+        {"lifetime-min", 1, NULL, 'l'},
+        {"outstanding", 1, NULL, 'n'},
+        {"allow-private", 0, NULL, 'P'},
+        {NULL, 0, NULL, 0},
     };
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (c) {
-        case 's': dns->server = optarg; break;
-        case 'r': dns->resolv_conf = optarg; break;
-        case 'a': dns->trust_anchor_file = optarg; break;
-        case 'n': dns->outstanding_max = (uint32_t)number(optarg); break;
-        case 'd': lookup->deadline_ms = number(optarg); break;
-        case 'p': lookup->patience_ms = number(optarg); break;
-        case 'b': lookup->limits.backoff_first_ms = number(optarg); break;
-        case 'l': lookup->limits.lifetime_min_ms = number(optarg); break;
-        case 'P': lookup->policy.allow_private = true; break;
+        case 's':
+            dns->server = optarg;
+            break;
+        case 'r':
+            dns->resolv_conf = optarg;
+            break;
+        case 'a':
+            dns->trust_anchor_file = optarg;
+            break;
+        case 'n':
+            dns->outstanding_max = (uint32_t)number(optarg);
+            break;
+        case 'd':
+            lookup->deadline_ms = number(optarg);
+            break;
+        case 'p':
+            lookup->patience_ms = number(optarg);
+            break;
+        case 'b':
+            lookup->limits.backoff_first_ms = number(optarg);
+            break;
+        case 'l':
+            lookup->limits.lifetime_min_ms = number(optarg);
+            break;
+        case 'P':
+            lookup->policy.allow_private = true;
+            break;
         case 'o':
-            if (lookup->policy.own_count < OWN_MAX && mx_address_parse(optarg, &tool->own[lookup->policy.own_count]) == 0) {
+            if (lookup->policy.own_count < OWN_MAX &&
+                mx_address_parse(optarg, &tool->own[lookup->policy.own_count]) == 0) {
                 lookup->policy.own_count++;
                 break;
             }
             (void)fprintf(stderr, "dns_tool: --own %s\n", optarg);
             exit(2);
-        default: exit(2);
+        default:
+            exit(2);
         }
     }
 }

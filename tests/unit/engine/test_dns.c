@@ -1,6 +1,7 @@
 /*
- * test_dns.c - the resolver and the look-up on a real loop, against a name server of this program's own on loopback: when callbacks come, what cancelling
- * and closing leave behind, how many questions are out at once. What answers mean is tested in test_mx.c and in tests/e2e/test_dns.py.
+ * test_dns.c - the resolver and the look-up on a real loop, against a name server of this program's own on loopback:
+ * when callbacks come, what cancelling and closing leave behind, how many questions are out at once. What answers mean
+ * is tested in test_mx.c and in tests/e2e/test_dns.py.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,14 +22,47 @@ struct slot {
     struct dns_question *question; /* NULL: told or cancelled */
 };
 
-/* The name server says NXDOMAIN to all, or nothing. */
+/* The engine's own allocations come here (--wrap); those of libunbound, on its thread, and of libuv do not. */
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t count, size_t bytes);
+void *__real_realloc(void *memory, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_realloc(void *memory, size_t bytes);
+
+static unsigned allocations_left = UINT32_MAX; /* the one after them fails, and only that */
+
+static bool may_allocate(void)
+{
+    if (allocations_left == UINT32_MAX || allocations_left-- > 0)
+        return true;
+    allocations_left = UINT32_MAX;
+    return false;
+}
+
+void *__wrap_malloc(size_t bytes)
+{
+    return may_allocate() ? __real_malloc(bytes) : NULL;
+}
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    return may_allocate() ? __real_calloc(count, bytes) : NULL;
+}
+
+void *__wrap_realloc(void *memory, size_t bytes)
+{
+    return may_allocate() ? __real_realloc(memory, bytes) : NULL;
+}
+
+/* The name server says NXDOMAIN to all, or nothing, or gives every domain two MX hosts with an address each. */
 struct scene {
     struct loop loop;
     struct dns *dns;
     struct mx_lookup *lookup;
     uv_udp_t server;
-    bool silent;
-    unsigned questions;       /* that the server saw */
+    bool silent, rich;
+    unsigned questions; /* that the server saw */
     unsigned answers, temporary;
     uint32_t outstanding_max; /* seen */
     bool inside;              /* a call of the interface is running: no callback may come */
@@ -48,7 +82,30 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
     *buffer = uv_buf_init(scene->buffer, sizeof scene->buffer);
 }
 
-static void on_question(uv_udp_t *server, ssize_t len, const uv_buf_t *buffer, const struct sockaddr *from, unsigned flags)
+static void answer_richly(uv_udp_t *server, unsigned char *packet, size_t len, const struct sockaddr *from)
+{
+    static const unsigned char mx[] = "\xc0\x0c\0\x0f\0\1\0\0\1\x2c\0\6\0\x0a\1a\xc0\x0c"
+                                      "\xc0\x0c\0\x0f\0\1\0\0\1\x2c\0\6\0\x0a\1b\xc0\x0c";
+    static const unsigned char a[] = "\xc0\x0c\0\1\0\1\0\0\1\x2c\0\4\x08\x08\x08\x08";
+    size_t at = 12;
+    while (at < len && packet[at] != 0)
+        at += packet[at] + 1u;
+    at += 5; /* the root label, type and class: the end of the question */
+    assert_true(at <= len && at + sizeof mx <= sizeof((struct scene *)0)->buffer);
+    unsigned type = packet[at - 3];
+    const unsigned char *records = type == DNS_MX ? mx : a;
+    size_t bytes = type == DNS_MX ? sizeof mx - 1 : type == DNS_A ? sizeof a - 1 : 0;
+    memcpy(packet + at, records, bytes);
+    packet[2] = 0x84;
+    packet[3] = 0;
+    packet[7] = type == DNS_MX ? 2 : type == DNS_A ? 1 : 0;
+    packet[9] = packet[11] = 0; /* the question's EDNS is overwritten */
+    uv_buf_t reply = uv_buf_init((char *)packet, (unsigned)(at + bytes));
+    (void)uv_udp_try_send(server, &reply, 1, from);
+}
+
+static void on_question(uv_udp_t *server, ssize_t len, const uv_buf_t *buffer, const struct sockaddr *from,
+                        unsigned flags)
 {
     struct scene *scene = server->data;
     (void)flags;
@@ -57,6 +114,10 @@ static void on_question(uv_udp_t *server, ssize_t len, const uv_buf_t *buffer, c
     scene->questions++;
     if (scene->silent)
         return;
+    if (scene->rich) {
+        answer_richly(server, (unsigned char *)buffer->base, (size_t)len, from);
+        return;
+    }
     buffer->base[2] = (char)0x84; /* an answer, with authority */
     buffer->base[3] = 3;          /* NXDOMAIN */
     uv_buf_t reply = uv_buf_init(buffer->base, (unsigned)len);
@@ -269,7 +330,8 @@ static void on_sent(void *context)
     note_outstanding(slot->scene);
 }
 
-/* Each answer cancels some question that is still there, whatever its state: waiting, sent, or answered and not told yet. */
+/* Each answer cancels some question that is still there, whatever its state: waiting, sent, or answered and not told
+ * yet. */
 static void on_slot(void *context, const struct dns_answer *answer)
 {
     struct slot *slot = context;
@@ -314,11 +376,47 @@ static void questions_are_cancelled_in_every_state(void **state)
     free(scene);
 }
 
+/* Two domains, with the n-th allocation failing. Returns how many answers were complete. */
+static unsigned run_without_memory(unsigned n, bool *failed)
+{
+    struct scene *scene = scene_open(0, 30000);
+    unsigned refused = 0, complete;
+    scene->rich = true;
+    allocations_left = n;
+    for (unsigned i = 0; i < 2; i++)
+        refused += mx_ask(scene->lookup, i == 0 ? "one.test" : "two.test", on_answer, scene) == NULL;
+    scene->want = 2 - refused;
+    if (scene->want == 0)
+        step_now(scene, leave);
+    loop_run(&scene->loop);
+    *failed = allocations_left == UINT32_MAX;
+    allocations_left = UINT32_MAX;
+    loop_finish(&scene->loop);
+    assert_int_equal(scene->answers + refused, 2);
+    complete = scene->answers - scene->temporary;
+    free(scene);
+    return complete;
+}
+
+static void without_memory_there_is_an_answer_all_the_same(void **state)
+{
+    (void)state;
+    bool failed = true;
+    for (unsigned n = 0; failed; n++) {
+        assert_true(n < 1000);
+        unsigned complete = run_without_memory(n, &failed);
+        assert_in_range(complete, failed ? 1 : 2, 2);
+        assert_true(failed || n > 10);
+    }
+}
+
 static void settings_that_cannot_be_are_refused(void **state)
 {
     (void)state;
     static const struct dns_options table[] = {
-        {.server = "example.com"}, {.server = "127.0.0.1@x"}, {.resolv_conf = "/nonexistent/resolv.conf"},
+        {.server = "example.com"},
+        {.server = "127.0.0.1@x"},
+        {.resolv_conf = "/nonexistent/resolv.conf"},
         {.server = "127.0.0.1", .trust_anchor_file = "/nonexistent/root.key"},
     };
     struct loop loop;
@@ -349,6 +447,7 @@ int main(void)
         cmocka_unit_test(closing_forgets_what_is_asked),
         cmocka_unit_test(closing_before_anything_was_sent),
         cmocka_unit_test(questions_are_cancelled_in_every_state),
+        cmocka_unit_test(without_memory_there_is_an_answer_all_the_same),
         cmocka_unit_test(settings_that_cannot_be_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,10 @@
 /*
- * test_mx.c - from answers to hosts in order: the rules of RFC 5321 section 5.1 and RFC 7505, row by row, without a network.
+ * test_mx.c - from answers to hosts in order: the rules of RFC 5321 section 5.1 and RFC 7505, row by row, without a
+ * network.
  *
- * An answer is written as text: "nx" (NXDOMAIN), "none" (no data), "fail", or records separated by spaces: "10/mx1.example" for MX, addresses for
- * A and AAAA. "!" in front: proved by DNSSEC. A host's answers are "host A AAAA" triples; a host that is not named gets none, "open" is never answered.
+ * An answer is written as text: "nx" (NXDOMAIN), "none" (no data), "fail", or records separated by spaces:
+ * "10/mx1.example" for MX, addresses for A and AAAA. "!" in front: proved by DNSSEC. A host's answers are "host A AAAA"
+ * triples; a host that is not named gets none, "open" is never answered.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -120,7 +122,13 @@ static const struct row rows[] = {
     {"NXDOMAIN", "nx", {0}, MX_NO_DOMAIN, "", "", "5.1.2"},
     {"null MX", "0/.", {0}, MX_NULL, "", "", "5.1.10"},
     {"null MX with a preference", "10/.", {0}, MX_NULL, "", "", "5.1.10"},
-    {"null MX beside another is none", "0/. 10/mx.ex", {"mx.ex", "8.8.8.8", "none"}, MX_OK, "mx.ex=8.8.8.8", "mx.ex", ""},
+    {"null MX beside another is none",
+     "0/. 10/mx.ex",
+     {"mx.ex", "8.8.8.8", "none"},
+     MX_OK,
+     "mx.ex=8.8.8.8",
+     "mx.ex",
+     ""},
     {"two null MX", "0/. 10/.", {0}, MX_NO_ADDRESS, "", "", "5.4.4"},
     {"MX fails", "fail", {0}, MX_TEMPORARY, "", "", "4.4.3"},
     {"implicit MX", "none", {"d.test", "8.8.8.8", "none"}, MX_OK, "d.test=8.8.8.8", "d.test", ""},
@@ -129,26 +137,89 @@ static const struct row rows[] = {
     {"no MX, A fails", "none", {"d.test", "fail", "none"}, MX_TEMPORARY, "", "", "4.4.3"},
     {"MX host without address", "10/mx.ex", {"mx.ex", "none", "none"}, MX_NO_ADDRESS, "", "", "5.4.4"},
     {"MX host does not exist", "10/mx.ex", {"mx.ex", "nx", "nx"}, MX_NO_ADDRESS, "", "", "5.4.4"},
-    {"one dead, one failing", "10/a.ex 20/b.ex", {"a.ex", "nx", "nx", "b.ex", "fail", "none"}, MX_TEMPORARY, "", "", "4.4.3"},
-    {"one dead, one good", "10/a.ex 20/b.ex", {"a.ex", "nx", "nx", "b.ex", "8.8.8.8", "none"}, MX_OK, "b.ex=8.8.8.8", "(a|b).ex", ""},
+    {"one dead, one failing",
+     "10/a.ex 20/b.ex",
+     {"a.ex", "nx", "nx", "b.ex", "fail", "none"},
+     MX_TEMPORARY,
+     "",
+     "",
+     "4.4.3"},
+    {"one dead, one good",
+     "10/a.ex 20/b.ex",
+     {"a.ex", "nx", "nx", "b.ex", "8.8.8.8", "none"},
+     MX_OK,
+     "b.ex=8.8.8.8",
+     "(a|b).ex",
+     ""},
     {"never answered", "10/a.ex", {"a.ex", "open", "open"}, MX_TEMPORARY, "", "", "4.4.3"},
-    {"preference order", "30/c.ex 10/a.ex 20/b.ex", {"a.ex", "8.8.8.1", "none", "b.ex", "8.8.8.2", "none", "c.ex", "8.8.8.3", "none"}, MX_OK,
-     "a.ex=8.8.8.1 b.ex=8.8.8.2 c.ex=8.8.8.3", "(a|b|c).ex", ""},
-    {"twice, in other cases", "20/MX.ex 10/mx.EX 10/mx.ex", {"mx.ex", "8.8.8.8", "none"}, MX_OK, "mx.ex=8.8.8.8", "mx.ex", ""},
+    {"preference order",
+     "30/c.ex 10/a.ex 20/b.ex",
+     {"a.ex", "8.8.8.1", "none", "b.ex", "8.8.8.2", "none", "c.ex", "8.8.8.3", "none"},
+     MX_OK,
+     "a.ex=8.8.8.1 b.ex=8.8.8.2 c.ex=8.8.8.3",
+     "(a|b|c).ex",
+     ""},
+    {"twice, in other cases",
+     "20/MX.ex 10/mx.EX 10/mx.ex",
+     {"mx.ex", "8.8.8.8", "none"},
+     MX_OK,
+     "mx.ex=8.8.8.8",
+     "mx.ex",
+     ""},
     {"an address twice", "10/mx.ex", {"mx.ex", "8.8.8.8 8.8.8.8", "none"}, MX_OK, "mx.ex=8.8.8.8", "mx.ex", ""},
     {"names that are none", "10/a|b.ex 20/c~.ex 30/1.2.3.4", {0}, MX_NO_ADDRESS, "", "", "5.4.4"},
     {"loopback", "10/mx.ex", {"mx.ex", "127.0.0.1", "::1"}, MX_REFUSED, "", "", "5.4.4"},
-    {"private, but a public one too", "10/mx.ex", {"mx.ex", "10.0.0.1 8.8.8.8", "fd00::1"}, MX_OK, "mx.ex=8.8.8.8", "mx.ex", ""},
+    {"private, but a public one too",
+     "10/mx.ex",
+     {"mx.ex", "10.0.0.1 8.8.8.8", "fd00::1"},
+     MX_OK,
+     "mx.ex=8.8.8.8",
+     "mx.ex",
+     ""},
     {"implicit MX to loopback", "none", {"d.test", "127.0.0.1", "none"}, MX_REFUSED, "", "", "5.4.4"},
-    {"refused and failing", "10/a.ex 20/b.ex", {"a.ex", "10.0.0.1", "none", "b.ex", "fail", "fail"}, MX_TEMPORARY, "", "", "4.4.3"},
+    {"refused and failing",
+     "10/a.ex 20/b.ex",
+     {"a.ex", "10.0.0.1", "none", "b.ex", "fail", "fail"},
+     MX_TEMPORARY,
+     "",
+     "",
+     "4.4.3"},
     {"own address", "10/mx.ex", {"mx.ex", "8.8.4.4", "none"}, MX_LOOP, "", "", "5.4.6"},
-    {"own among others", "10/a.ex 20/mx.ex 20/b.ex 30/c.ex",
-     {"a.ex", "8.8.8.1", "none", "mx.ex", "8.8.4.4", "none", "b.ex", "8.8.8.2", "none"}, MX_OK, "a.ex=8.8.8.1", NULL, ""},
-    {"own is the best", "10/mx.ex 20/b.ex", {"mx.ex", "none", "2606::4", "b.ex", "8.8.8.2", "none"}, MX_LOOP, "", "", "5.4.6"},
-    {"own, and the better fails", "10/a.ex 20/mx.ex", {"a.ex", "fail", "none", "mx.ex", "8.8.4.4", "none"}, MX_TEMPORARY, "", "", "4.4.3"},
-    {"own, and the worse fails", "10/mx.ex 20/b.ex", {"mx.ex", "8.8.4.4", "none", "b.ex", "fail", "fail"}, MX_LOOP, "", "", "5.4.6"},
-    {"families in turn", "10/mx.ex", {"mx.ex", "8.8.8.1 8.8.8.2 8.8.8.3", "2606::1"}, MX_OK,
-     "mx.ex=2606::1 mx.ex=8.8.8.3 mx.ex=8.8.8.1 mx.ex=8.8.8.2", "mx.ex", ""},
+    {"own among others",
+     "10/a.ex 20/mx.ex 20/b.ex 30/c.ex",
+     {"a.ex", "8.8.8.1", "none", "mx.ex", "8.8.4.4", "none", "b.ex", "8.8.8.2", "none"},
+     MX_OK,
+     "a.ex=8.8.8.1",
+     NULL,
+     ""},
+    {"own is the best",
+     "10/mx.ex 20/b.ex",
+     {"mx.ex", "none", "2606::4", "b.ex", "8.8.8.2", "none"},
+     MX_LOOP,
+     "",
+     "",
+     "5.4.6"},
+    {"own, and the better fails",
+     "10/a.ex 20/mx.ex",
+     {"a.ex", "fail", "none", "mx.ex", "8.8.4.4", "none"},
+     MX_TEMPORARY,
+     "",
+     "",
+     "4.4.3"},
+    {"own, and the worse fails",
+     "10/mx.ex 20/b.ex",
+     {"mx.ex", "8.8.4.4", "none", "b.ex", "fail", "fail"},
+     MX_LOOP,
+     "",
+     "",
+     "5.4.6"},
+    {"families in turn",
+     "10/mx.ex",
+     {"mx.ex", "8.8.8.1 8.8.8.2 8.8.8.3", "2606::1"},
+     MX_OK,
+     "mx.ex=2606::1 mx.ex=8.8.8.3 mx.ex=8.8.8.1 mx.ex=8.8.8.2",
+     "mx.ex",
+     ""},
 };
 
 static struct mx_policy the_policy(void)
@@ -175,7 +246,8 @@ static void answer_hosts(struct mx_plan *plan, const char *const *hosts, struct 
     }
 }
 
-static struct mx_set *run(const char *mx, const char *const *hosts, const struct mx_policy *policy, const struct mx_random *random)
+static struct mx_set *run(const char *mx, const char *const *hosts, const struct mx_policy *policy,
+                          const struct mx_random *random)
 {
     struct answer *answer = calloc(1, sizeof *answer);
     struct mx_plan *plan = mx_plan_create("d.test", policy);
@@ -284,13 +356,16 @@ static void equal_preference_is_in_random_order(void **state)
     uint64_t seed = 1;
     struct mx_random random = {.below = from_seed, .context = &seed};
     unsigned first[3] = {0};
-    struct mx_set *set = run("10/a.ex 10/b.ex 10/c.ex",
-                             (const char *[]){"a.ex", "8.8.8.1", "none", "b.ex", "8.8.8.2", "none", "c.ex", "8.8.8.3", "none", NULL}, &policy, &random);
+    struct mx_set *set =
+        run("10/a.ex 10/b.ex 10/c.ex",
+            (const char *[]){"a.ex", "8.8.8.1", "none", "b.ex", "8.8.8.2", "none", "c.ex", "8.8.8.3", "none", NULL},
+            &policy, &random);
     for (int i = 0; i < 3000; i++) {
         struct mx_target targets[MX_ADDRESSES_MAX];
         assert_int_equal(mx_set_order(set, &random, targets), 3);
         first[targets[0].host->name[0] - 'a']++;
-        assert_true(targets[0].host != targets[1].host && targets[1].host != targets[2].host && targets[0].host != targets[2].host);
+        assert_true(targets[0].host != targets[1].host && targets[1].host != targets[2].host &&
+                    targets[0].host != targets[2].host);
     }
     for (size_t i = 0; i < 3; i++)
         assert_in_range(first[i], 900, 1100);
@@ -305,7 +380,8 @@ static struct mx_set *run_many(unsigned count, bool equal, const char *each, uin
     struct answer *answer = calloc(1, sizeof *answer);
     struct mx_plan *plan = mx_plan_create("d.test", &policy);
     assert_true(answer != NULL && plan != NULL);
-    answer->dns = (struct dns_answer){.status = DNS_FOUND, .ttl_s = 300, .data = answer->data, .lens = answer->lens, .text = ""};
+    answer->dns =
+        (struct dns_answer){.status = DNS_FOUND, .ttl_s = 300, .data = answer->data, .lens = answer->lens, .text = ""};
     for (unsigned i = 0; i < count; i++) {
         char name[64];
         (void)snprintf(name, sizeof name, "mx%u.example.com", i * 7 % count);
@@ -327,7 +403,8 @@ static struct mx_set *run_many(unsigned count, bool equal, const char *each, uin
 static void hundreds_of_hosts_are_capped(void **state)
 {
     (void)state;
-    struct mx_set *set = run_many(500, false, "8.8.8.1 8.8.8.2 8.8.8.3 8.8.8.4 8.8.8.5 8.8.8.6 8.8.8.7 8.8.8.9 8.8.8.10", 1);
+    struct mx_set *set =
+        run_many(500, false, "8.8.8.1 8.8.8.2 8.8.8.3 8.8.8.4 8.8.8.5 8.8.8.6 8.8.8.7 8.8.8.9 8.8.8.10", 1);
     assert_int_equal(set->status, MX_OK);
     assert_int_equal(set->address_count, MX_ADDRESSES_MAX);
     assert_int_equal(set->host_count, 3);
@@ -356,7 +433,8 @@ static void a_provider_has_all_hosts_under_its_suffixes(void **state)
     (void)state;
     struct mx_policy policy = the_policy();
     static const char *const google[] = {".google.com", ".googlemail.com"};
-    static const char *const hosts[] = {"a.l.google.com", "8.8.8.1", "none", "b.googlemail.com", "8.8.8.2", "none", "mx.ex", "8.8.8.3", "none", NULL};
+    static const char *const hosts[] = {
+        "a.l.google.com", "8.8.8.1", "none", "b.googlemail.com", "8.8.8.2", "none", "mx.ex", "8.8.8.3", "none", NULL};
     struct mx_set *set = run("10/a.l.google.com 20/b.googlemail.com", hosts, &policy, &last);
     assert_true(mx_set_matches(set, google, 2));
     assert_false(mx_set_matches(set, google, 1));
@@ -399,7 +477,8 @@ static void records_of_odd_lengths_are_passed_over(void **state)
     for (int len = 0; len < 12; len++) {
         static const char data[] = "\0\12\2mx\2ex\0\0\0\0";
         const char *records[] = {data};
-        struct dns_answer answer = {.status = DNS_FOUND, .count = 1, .data = records, .lens = &len, .ttl_s = 1, .text = ""};
+        struct dns_answer answer = {
+            .status = DNS_FOUND, .count = 1, .data = records, .lens = &len, .ttl_s = 1, .text = ""};
         struct mx_plan *plan = mx_plan_create("d.test", &policy);
         assert_non_null(plan);
         assert_int_equal(mx_plan_records(plan, &answer, &last), 0);

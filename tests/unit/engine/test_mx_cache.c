@@ -16,11 +16,18 @@ static struct mx_set *make_set(enum mx_status status, uint32_t ttl_s, bool parti
 {
     struct mx_set *set = calloc(1, sizeof *set);
     assert_non_null(set);
-    *set = (struct mx_set){.status = status, .ttl_s = ttl_s, .partial = partial, .bytes = sizeof *set, .references = 1, .text = "", .site_key = ""};
+    *set = (struct mx_set){.status = status,
+                           .ttl_s = ttl_s,
+                           .partial = partial,
+                           .bytes = sizeof *set,
+                           .references = 1,
+                           .text = "",
+                           .site_key = ""};
     return set;
 }
 
-static int64_t put(struct mx_cache *cache, const char *domain, enum mx_status status, uint32_t ttl_s, bool partial, int64_t now_ms)
+static int64_t put(struct mx_cache *cache, const char *domain, enum mx_status status, uint32_t ttl_s, bool partial,
+                   int64_t now_ms)
 {
     struct mx_set *set = make_set(status, ttl_s, partial);
     int64_t lifetime_ms = mx_cache_put(cache, domain, set, now_ms);
@@ -45,15 +52,16 @@ static void lifetimes(void **state)
         bool partial;
         int64_t lifetime_ms;
     } table[] = {
-        {MX_OK, 300, false, 300000},         {MX_OK, 0, false, 30000},            {MX_OK, UINT32_MAX, false, 3600000},
-        {MX_OK, 300, true, 60000},           {MX_OK, 5, true, 30000},             {MX_NO_DOMAIN, 900, false, 900000},
-        {MX_NULL, 86400, false, 3600000},    {MX_NO_ADDRESS, 1, false, 30000},    {MX_REFUSED, 60, false, 60000},
+        {MX_OK, 300, false, 300000},        {MX_OK, 0, false, 30000},         {MX_OK, UINT32_MAX, false, 3600000},
+        {MX_OK, 300, true, 60000},          {MX_OK, 5, true, 30000},          {MX_NO_DOMAIN, 900, false, 900000},
+        {MX_NULL, 86400, false, 3600000},   {MX_NO_ADDRESS, 1, false, 30000}, {MX_REFUSED, 60, false, 60000},
         {MX_TEMPORARY, 9999, false, 15000},
     };
     for (size_t i = 0; i < countof(table); i++) {
         struct mx_cache cache;
         mx_cache_init(&cache, &MX_CACHE_LIMITS_DEFAULT);
-        assert_int_equal(put(&cache, "d.test", table[i].status, table[i].ttl_s, table[i].partial, 1000), table[i].lifetime_ms);
+        assert_int_equal(put(&cache, "d.test", table[i].status, table[i].ttl_s, table[i].partial, 1000),
+                         table[i].lifetime_ms);
         assert_true(known(&cache, "d.test", 1000 + table[i].lifetime_ms - 1));
         assert_false(known(&cache, "d.test", 1000 + table[i].lifetime_ms));
         assert_false(known(&cache, "e.test", 1000));

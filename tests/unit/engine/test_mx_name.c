@@ -165,9 +165,16 @@ static void suffixes(void **state)
         const char *name, *pattern;
         bool matches;
     } table[] = {
-        {"aspmx.l.google.com", ".google.com", true}, {"aspmx.l.google.com", ".GOOGLE.com", true}, {"google.com", ".google.com", false},
-        {"evilgoogle.com", ".google.com", false},    {"mx.evilgoogle.com", ".google.com", false}, {"google.com", "google.com", true},
-        {"mx.google.com", "google.com", false},      {"google.com.evil.net", ".google.com", false}, {"a", "", false}, {"a.b", ".", false},
+        {"aspmx.l.google.com", ".google.com", true},
+        {"aspmx.l.google.com", ".GOOGLE.com", true},
+        {"google.com", ".google.com", false},
+        {"evilgoogle.com", ".google.com", false},
+        {"mx.evilgoogle.com", ".google.com", false},
+        {"google.com", "google.com", true},
+        {"mx.google.com", "google.com", false},
+        {"google.com.evil.net", ".google.com", false},
+        {"a", "", false},
+        {"a.b", ".", false},
     };
     for (size_t i = 0; i < countof(table); i++)
         if (mx_name_matches(table[i].name, table[i].pattern) != table[i].matches)
