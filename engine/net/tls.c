@@ -348,13 +348,12 @@ static int make_ssl(struct tls *tls, bool address)
 {
     bool verified = tls->policy == TLS_VERIFIED;
     tls->ssl = SSL_new(tls->context->ssl_ctx);
-    BIO *bio = tls->ssl != NULL ? BIO_new(tls->context->method) : NULL;
+    BIO *bio = tls->ssl != NULL && SSL_set_app_data(tls->ssl, tls) == 1 ? BIO_new(tls->context->method) : NULL;
     if (bio == NULL)
         return 0;
     BIO_set_data(bio, tls);
     BIO_set_init(bio, 1);
     SSL_set_bio(tls->ssl, bio, bio); /* takes the reference */
-    SSL_set_app_data(tls->ssl, tls);
     SSL_set_connect_state(tls->ssl);
     SSL_set_security_level(tls->ssl, verified ? LEVEL_VERIFIED : LEVEL_ANY);
     SSL_set_verify(tls->ssl, verified ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
