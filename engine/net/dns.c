@@ -222,8 +222,10 @@ static int set_options(struct dns *dns, const struct dns_options *options, struc
         {"outgoing-range:", outstanding}, /* made for small programs, the default of the library is 16 at a time */
         {"num-queries-per-thread:", outstanding},
         {"outgoing-num-tcp:", "20"},
-        {"infra-host-ttl:",
-         "60"}, /* a name server that was down is believed in again after a minute, not a quarter of an hour */
+        /* A resolver that has to ask around needs seconds, however near it is: do not give up on it after five tries of
+           50 ms. */
+        {"infra-cache-min-rtt:", "1000"},
+        {"infra-host-ttl:", "60"}, /* one that was down is tried again after a minute, not a quarter of an hour */
         {"infra-keep-probing:", "yes"},
         {"cache-max-ttl:", "3600"}, /* nothing is kept longer above either */
         {"msg-cache-size:", "4m"},
