@@ -6,16 +6,22 @@
  * those for A and AAAA. Finished, it becomes a set: small, immutable, shared by reference. Each delivery attempt then
  * takes its own order from the set.
  *
- * What becomes of a domain (the test tables are in tests/unit/engine/test_mx.c):
- *   MX says NXDOMAIN                                     MX_NO_DOMAIN    permanent 5.1.2
- *   one MX record, "."                                   MX_NULL         permanent 5.1.10 (RFC 7505)
- *   no MX record: the domain itself is the host          (implicit MX); without A and AAAA MX_NO_ADDRESS,
- * permanent 5.1.2 MX records: those hosts only, never the domain's own address; if none has an address MX_NO_ADDRESS,
- * permanent 5.4.4 all addresses refused (mx_address.h)                 MX_REFUSED      permanent 5.4.4 an address of
- * ours: that host and those no better are passed over; if nothing is left MX_LOOP, permanent 5.4.6 MX failed, or no
- * host usable and a look-up failed    MX_TEMPORARY no host usable of the MX_HOSTS_MAX that were drawn out of more,
- * MX_TEMPORARY: others are drawn next time Refused addresses are permanent: their owner published them, and another try
- * before he changes them finds the same.
+ * What becomes of a domain (tables in tests/unit/engine/test_mx.c and tests/e2e/test_dns.py):
+ *
+ *   MX look-up says NXDOMAIN                   MX_NO_DOMAIN   permanent, 5.1.2
+ *   the only MX record is "."                  MX_NULL        permanent, 556 5.1.10 (RFC 7505)
+ *   MX look-up failed                          MX_TEMPORARY
+ *   no MX record, domain has an address        MX_OK          the domain is the host (implicit MX)
+ *   no MX record, domain has no address        MX_NO_ADDRESS  permanent, 5.1.2
+ *   MX records, some host can be used          MX_OK          those hosts only, never the domain's own address
+ *   MX records, no host has an address         MX_NO_ADDRESS  permanent, 5.4.4
+ *   only refused addresses (mx_address.h)      MX_REFUSED     permanent, 5.4.4
+ *   a host is ourselves, and none is better    MX_LOOP        permanent, 5.4.6
+ *   no host can be used, a look-up failed      MX_TEMPORARY
+ *   no host of those drawn from too many       MX_TEMPORARY   others are drawn next time
+ *
+ * A host that is ourselves is passed over, and so are those of its preference and worse (RFC 5321 section 5.1).
+ * Refused addresses are permanent: their owner published them, and until he changes them another try finds the same.
  */
 #ifndef POSTHASTE_ENGINE_NET_MX_H
 #define POSTHASTE_ENGINE_NET_MX_H
