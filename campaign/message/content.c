@@ -132,8 +132,9 @@ static void check_reply_to(struct compile *compile)
 static int compile_template(struct compile *compile, const char *text, size_t len, const char *field,
                             struct template **out)
 {
+    const struct template_partials partials = {.texts = compile->options->partials, .strict = true};
     struct error why = {{0}};
-    int rc = template_compile(text, len, out, &why);
+    int rc = template_compile(text, len, &partials, out, &why);
     if (rc == -EINVAL) {
         FAULT(compile, field, "%s", why.text);
         return 0;
@@ -163,6 +164,16 @@ static int make_part(struct compile *compile, struct template *template, enum te
     return part_create(template, escape, out) < 0 ? error_memory(compile->err) : 0;
 }
 
+static int make_text(struct compile *compile, const struct template *html, struct template **out)
+{
+    struct error why = {{0}};
+    int rc = template_text_from_html(html, out, &why);
+    if (rc != -E2BIG)
+        return rc < 0 ? error_memory(compile->err) : 0;
+    FAULT(compile, "text", "is needed: %s", why.text);
+    return 0;
+}
+
 static int compile_parts(struct compile *compile)
 {
     struct content *content = compile->content;
@@ -186,7 +197,7 @@ static int compile_parts(struct compile *compile)
     if (rc == 0 && text != NULL && text_len > 0)
         rc = compile_template(compile, text, text_len, "text", &text_template);
     if (rc == 0 && html_template != NULL && text_len == 0)
-        rc = template_text_from_html(html_template, &text_template, compile->err);
+        rc = make_text(compile, html_template, &text_template);
     if (rc < 0) {
         template_free(html_template);
         template_free(text_template);
@@ -311,10 +322,20 @@ static void write_list_fields(struct compile *compile)
     header_raw(&content->head, "List-Unsubscribe-Post", "List-Unsubscribe=One-Click");
 }
 
+/* A header text without tags, written once. */
+static void write_constant(struct content *content, const char *name, const struct template *template)
+{
+    static const struct template_values none = {0};
+    struct buffer text = BUFFER_INIT(0);
+    int rc = template_render(template, &none, TEMPLATE_PLAIN, &text, &(unsigned){0});
+    header_text(&content->head, name, buffer_text(&text), text.len);
+    content->head.failed = content->head.failed || rc < 0;
+    buffer_finish(&text);
+}
+
 /* A field without tags is written now; one with tags stays. */
 static void write_fixed_fields(struct content *content)
 {
-    static const struct template_values none = {0};
     size_t kept = 0;
     for (size_t i = 0; i < content->field_count; i++) {
         struct content_field field = content->fields[i];
@@ -322,11 +343,7 @@ static void write_fixed_fields(struct content *content)
             content->fields[kept++] = field;
             continue;
         }
-        struct buffer text = BUFFER_INIT(0);
-        template_render(field.template, &none, TEMPLATE_PLAIN, &text, &(unsigned){0});
-        header_text(&content->head, field.name, buffer_text(&text), text.len);
-        content->head.failed = content->head.failed || text.failed;
-        buffer_finish(&text);
+        write_constant(content, field.name, field.template);
         template_free(field.template);
         free(field.name);
     }
@@ -336,18 +353,12 @@ static void write_fixed_fields(struct content *content)
 static int write_head(struct compile *compile)
 {
     struct content *content = compile->content;
-    static const struct template_values none = {0};
     header_mailbox(&content->head, "From", content->from_name, content->from.text);
     content->utf8 = content->from.utf8 || compile->reply_to.utf8;
     if (compile->reply_to.at > 0)
         header_mailbox(&content->head, "Reply-To", "", compile->reply_to.text);
-    if (!content->subject->uses_values) {
-        struct buffer text = BUFFER_INIT(0);
-        template_render(content->subject, &none, TEMPLATE_PLAIN, &text, &(unsigned){0});
-        header_text(&content->head, "Subject", buffer_text(&text), text.len);
-        content->head.failed = content->head.failed || text.failed;
-        buffer_finish(&text);
-    }
+    if (!content->subject->uses_values)
+        write_constant(content, "Subject", content->subject);
     write_list_fields(compile);
     write_fixed_fields(content);
     header_raw(&content->head, "MIME-Version", "1.0");
@@ -385,6 +396,8 @@ static int copy_options(struct compile *compile)
             return error_prefix(compile->err, rc, "bounce_domain");
     }
     content->campaign_id = options->campaign_id;
+    (void)snprintf(content->campaign_id_text, sizeof(content->campaign_id_text), "%lld",
+                   (long long)options->campaign_id);
     content->mac = options->mac;
     content->campaign_name = str_dup(options->campaign_name != NULL ? options->campaign_name : "");
     content->return_domain = str_dup(own_domain ? domain : from_domain);

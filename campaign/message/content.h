@@ -22,6 +22,7 @@ struct content_field {
 struct content {
     atomic_uint references;
     int64_t campaign_id;
+    char campaign_id_text[24];
     char *campaign_name;
     struct address from;
     char *from_name;

@@ -6,6 +6,10 @@
 
 #include "base/buffer.h"
 
+/* html_to_text() lets these through: template_text.c writes a tag as BEGIN number END. */
+#define HTML_MARK_BEGIN '\x01'
+#define HTML_MARK_END '\x02'
+
 /* The entity for a character that may not stand in text or in a quoted attribute (& < > " ' ` =), or NULL. */
 const char *html_entity(char c);
 

@@ -161,6 +161,7 @@ static int rendering_begin(struct rendering *rendering, const struct content *co
     memcpy(rendering->unsubscribe_url + prefix, token, strlen(token) + 1);
     memcpy(rendering->today, time_format_rfc3339(now_ms, date), DATE_BYTES - 1);
     rendering->values.builtins[BUILTIN_CAMPAIGN_NAME] = content->campaign_name;
+    rendering->values.builtins[BUILTIN_CAMPAIGN_ID] = content->campaign_id_text;
     rendering->values.builtins[BUILTIN_RECIPIENT_EMAIL] = recipient->email;
     rendering->values.builtins[BUILTIN_UNSUBSCRIBE_URL] = rendering->unsubscribe_url;
     rendering->values.builtins[BUILTIN_TODAY] = rendering->today;
@@ -184,10 +185,10 @@ static int render_value(struct composer *composer, struct rendering *rendering, 
     /* All that it may ever need at once, so that a failure behind it can only mean too large a value. */
     if (buffer_reserve(value, VALUE_MAX_BYTES) < 0)
         return error_memory(err);
-    template_render(template, &rendering->values, TEMPLATE_PLAIN, value, &rendering->missing);
-    if (value->failed)
-        return error_set(err, -E2BIG, "a value for a header field is larger than %zu bytes", VALUE_MAX_BYTES);
-    return 0;
+    int rc = template_render(template, &rendering->values, TEMPLATE_PLAIN, value, &rendering->missing);
+    if (rc == -E2BIG)
+        return error_set(err, rc, "a value for a header field is larger than %zu bytes", VALUE_MAX_BYTES);
+    return rc < 0 ? template_failure(rc, err) : 0;
 }
 
 static int write_head(struct composer *composer, struct rendering *rendering, int64_t now_ms, struct error *err)
@@ -231,7 +232,7 @@ static int write_part(struct rendering *rendering, const struct part *part, cons
     int rc = part_render(part, &rendering->values, CONTENT_PART_MAX_BYTES, body, &rendering->missing);
     if (rc == -E2BIG)
         return error_set(err, rc, "the rendered %s part is larger than %zu bytes", what, CONTENT_PART_MAX_BYTES);
-    return rc < 0 ? error_memory(err) : 0;
+    return rc < 0 ? template_failure(rc, err) : 0;
 }
 
 static void begin_part(struct buffer *body, const char *boundary, const char *type)
@@ -346,8 +347,11 @@ static int render_text(struct rendering *rendering, const struct template *templ
                        char **out, struct error *err)
 {
     struct buffer text = BUFFER_INIT(0);
-    if (template != NULL)
-        template_render(template, &rendering->values, escape, &text, &rendering->missing);
+    int rc = template != NULL ? template_render(template, &rendering->values, escape, &text, &rendering->missing) : 0;
+    if (rc < 0) {
+        buffer_finish(&text);
+        return template_failure(rc, err);
+    }
     /* A NUL would end the text for whoever shows it; the message leaves it out too. */
     size_t kept = 0;
     for (size_t i = 0; i < text.len; i++)

@@ -23,9 +23,10 @@ struct composer;
 /* Everything is copied, except `mac`, which must live until the last message of the content is composed (NULL will do
  * while only the spec is checked), and `dkim_key`, which is referenced. */
 struct content_options {
-    const json_t *spec;  /* the campaign as posted: from{email,name}, reply_to, subject, html, text, headers{}, tags[];
-                            other members are not looked at */
-    int64_t campaign_id; /* 0 while a campaign is only checked */
+    const json_t *spec; /* the campaign as posted: from{email,name}, reply_to, subject, html, text, headers{}, tags[];
+                           other members are not looked at */
+    const json_t *partials; /* object of names and templates for {{>name}}; NULL = none */
+    int64_t campaign_id;    /* 0 while a campaign is only checked */
     const char *campaign_name;
     const char *const *list_names; /* of the audience; the first names the List-Id */
     size_t list_count;

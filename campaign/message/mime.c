@@ -1,10 +1,10 @@
 /*
  * mime.c - the quoted-printable encoder, and parts that are encoded ahead where that is exact.
  *
- * A soft line break depends on the position in the output line only, and a line of the template that holds no tag
- * starts at position 0 and ends with a line end; so its encoding is the same for every recipient. Such lines are
- * encoded when the part is made and copied afterwards. Only lines that hold a tag go through the encoder for each
- * recipient.
+ * A soft line break depends on the position in the output line only, and a line of a text that holds no tag starts at
+ * position 0 and ends with a line end; so its encoding is the same for every recipient, in a section or a partial too.
+ * Such lines are encoded when the part is made and copied afterwards. Only lines that hold a tag go through the encoder
+ * for each recipient.
  *
  * White space at the end of a line must be encoded (RFC 2045 section 6.7 rule 3): it is written plain and put right
  * when the line ends, which spares looking ahead across the pieces. A dot at the beginning of a line is encoded, for
@@ -117,57 +117,37 @@ void qp_end(struct qp *qp)
     qp->after_cr = false;
 }
 
-enum piece_kind {
-    PIECE_LINES, /* whole lines, encoded */
-    PIECE_TEXT,  /* the rest of a line before or behind a tag, not encoded */
-    PIECE_VALUE,
-};
-
-struct piece {
-    enum piece_kind kind;
-    size_t start, len;                /* LINES: in part->encoded; TEXT: len of text */
-    size_t plain_bytes;               /* before encoding */
-    const char *text;                 /* TEXT */
-    const struct template_node *node; /* VALUE */
+/* A text node, cut in three: what belongs to the line of the tag before, whole lines (encoded), and what belongs to the
+ * line of the next tag. */
+struct stretch {
+    size_t first, lines; /* bytes of the text; the rest is the third */
+    size_t start, len;   /* of the lines in part->encoded */
 };
 
 struct part {
     struct template *template;
     enum template_escape escape;
     struct buffer encoded;
-    struct piece *pieces;
-    size_t count;
+    struct stretch *stretches; /* one for each node */
 };
 
-static void add_piece_text(struct part *part, const char *text, size_t len)
+static void cut_text(struct part *part, const struct template_node *node, bool at_line_start, struct stretch *stretch)
 {
-    if (len > 0)
-        part->pieces[part->count++] = (struct piece){.kind = PIECE_TEXT, .text = text, .len = len, .plain_bytes = len};
-}
-
-/* Cuts a text node into what belongs to the line of the tag before, whole lines, and what belongs to the line of the
- * next tag. */
-static void add_text_node(struct part *part, const struct template_node *node, bool at_line_start)
-{
-    const char *text = node->text;
-    const char *end = text + node->len;
-    const char *lines = text;
+    const char *end = node->text + node->len;
+    const char *lines = node->text;
     if (!at_line_start) {
-        const char *lf = memchr(text, '\n', node->len);
+        const char *lf = memchr(lines, '\n', node->len);
         lines = lf != NULL ? lf + 1 : end;
-        add_piece_text(part, text, (size_t)(lines - text));
+        stretch->first = (size_t)(lines - node->text);
     }
     const char *last = lines < end ? memrchr(lines, '\n', (size_t)(end - lines)) : NULL;
-    if (last != NULL) {
-        struct piece piece = {.kind = PIECE_LINES, .start = part->encoded.len};
-        struct qp qp = QP_INIT(&part->encoded);
-        piece.plain_bytes = (size_t)(last + 1 - lines);
-        qp_write(&qp, lines, piece.plain_bytes);
-        piece.len = part->encoded.len - piece.start;
-        part->pieces[part->count++] = piece;
-        lines = last + 1;
-    }
-    add_piece_text(part, lines, (size_t)(end - lines));
+    if (last == NULL)
+        return;
+    struct qp qp = QP_INIT(&part->encoded);
+    stretch->start = part->encoded.len;
+    stretch->lines = (size_t)(last + 1 - lines);
+    qp_write(&qp, lines, stretch->lines);
+    stretch->len = part->encoded.len - stretch->start;
 }
 
 int part_create(struct template *template, enum template_escape escape, struct part **out)
@@ -180,20 +160,15 @@ int part_create(struct template *template, enum template_escape escape, struct p
     }
     part->template = template;
     part->escape = escape;
-    part->pieces = calloc(template->count * 3 + 1, sizeof(*part->pieces));
-    if (part->pieces == NULL) {
+    part->stretches = calloc(template->count, sizeof(*part->stretches));
+    if (part->stretches == NULL) {
         part_free(part);
         return -ENOMEM;
     }
-    bool at_line_start = true;
-    for (size_t i = 0; i < template->count; i++) {
-        const struct template_node *node = &template->nodes[i];
-        if (node->kind == NODE_TEXT)
-            add_text_node(part, node, at_line_start);
-        else
-            part->pieces[part->count++] = (struct piece){.kind = PIECE_VALUE, .node = node};
-        at_line_start = false;
-    }
+    /* Only the very first node is known to begin a line; behind a tag, or in a partial, it depends. */
+    for (size_t i = 0; i < template->count; i++)
+        if (template->nodes[i].kind == NODE_TEXT)
+            cut_text(part, &template->nodes[i], i == 0, &part->stretches[i]);
     if (part->encoded.failed) {
         part_free(part);
         return -ENOMEM;
@@ -208,7 +183,7 @@ void part_free(struct part *part)
         return;
     template_free(part->template);
     buffer_finish(&part->encoded);
-    free(part->pieces);
+    free(part->stretches);
     free(part);
 }
 
@@ -235,44 +210,45 @@ static size_t write_html(struct qp *qp, const char *text, size_t len)
     return written;
 }
 
-static size_t write_value(const struct part *part, struct qp *qp, const struct template_node *node,
-                          const struct template_values *values, unsigned *missing)
+static void write_text(const struct part *part, struct qp *qp, const struct template_node *node)
 {
-    char scratch[TEMPLATE_SCRATCH_BYTES];
-    const char *text = NULL;
-    size_t len = 0;
-    if (!template_value(node, values, scratch, &text, &len))
-        (*missing)++;
-    if (part->escape == TEMPLATE_HTML && !node->raw)
-        return write_html(qp, text, len);
-    qp_write(qp, text, len);
-    return len;
+    const struct stretch *stretch = &part->stretches[node - part->template->nodes];
+    size_t done = stretch->first + stretch->lines;
+    qp_write(qp, node->text, stretch->first);
+    /* The text before these lines ended with LF, so the encoder stands at the beginning of a line. */
+    if (stretch->len > 0)
+        buffer_append(qp->out, part->encoded.data + stretch->start, stretch->len);
+    qp_write(qp, node->text + done, node->len - done);
 }
 
 int part_render(const struct part *part, const struct template_values *values, size_t max_bytes, struct buffer *out,
                 unsigned *missing)
 {
     struct qp qp = QP_INIT(out);
+    struct template_walk walk;
+    struct template_step step;
     size_t rendered = 0;
-    for (size_t i = 0; i < part->count; i++) {
-        const struct piece *piece = &part->pieces[i];
-        switch (piece->kind) {
-        case PIECE_LINES:
-            /* The text before these lines ended with LF, so the encoder stands at the beginning of a line. */
-            buffer_append(out, part->encoded.data + piece->start, piece->len);
-            rendered += piece->plain_bytes;
-            break;
-        case PIECE_TEXT:
-            qp_write(&qp, piece->text, piece->len);
-            rendered += piece->plain_bytes;
-            break;
-        case PIECE_VALUE:
-            rendered += write_value(part, &qp, piece->node, values, missing);
-            break;
+    int rc;
+    template_begin(&walk, part->template, values);
+    while ((rc = template_next(&walk, &step)) > 0) {
+        if (step.missing)
+            (*missing)++;
+        if (step.node->kind == NODE_TEXT) {
+            write_text(part, &qp, step.node);
+            rendered += step.len;
+        } else if (part->escape == TEMPLATE_HTML && !step.node->raw) {
+            rendered += write_html(&qp, step.text, step.len);
+        } else {
+            qp_write(&qp, step.text, step.len);
+            rendered += step.len;
         }
         if (rendered > max_bytes)
             return -E2BIG;
+        if (out->failed)
+            return -ENOMEM;
     }
+    if (rc < 0)
+        return rc;
     qp_end(&qp);
     return out->failed ? -ENOMEM : 0;
 }

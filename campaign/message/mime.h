@@ -29,7 +29,7 @@ struct part;
 int part_create(struct template *template, enum template_escape escape, struct part **out) ATTR_MUSTCHECK;
 void part_free(struct part *part);
 const struct template *part_template(const struct part *part);
-/* Appends the rendered, encoded part. -E2BIG when the rendering passes `max_bytes`; -ENOMEM. */
+/* Appends the rendered, encoded part. -E2BIG when the rendering passes `max_bytes`; -ENOMEM; or as template_next(). */
 int part_render(const struct part *part, const struct template_values *values, size_t max_bytes, struct buffer *out,
                 unsigned *missing) ATTR_MUSTCHECK;
 

@@ -1,56 +1,93 @@
 /*
- * template.c - compiles a text with tags into nodes, and renders them.
+ * template.c - compiles a text with tags into nodes.
  *
- * The nodes lie in one array in the order of the text; each value node knows its place in the source, so that whatever
- * is found out later can be told with line and column. Node texts and names point into one block.
+ * The nodes lie in one array in the order of the text; each knows its place in the source, so that whatever is found
+ * out later can be told with line and column. A partial is compiled once for each indentation it is called with, behind
+ * the text that calls it; a call is an index into the array, so a partial may call itself. Each source is copied into
+ * the template's arena and kept there: texts and names point into it, names are terminated in place, over the
+ * delimiters.
  *
- * Success of compiling means that every tag is understood; success of rendering means nothing about the values: what is
- * absent is rendered empty and counted. Values are never looked at again for tags, so a recipient cannot bring a
- * template along.
+ * Success means that every tag is understood, every section is closed where it was opened, and the partials do not call
+ * each other without end. It means nothing about the values: what is absent is rendered empty and counted.
  */
 #include "campaign/message/template.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
-#include "campaign/message/html.h"
 
-#define TEXT_MARK_BEGIN '\x01' /* html_to_text() lets these through: MARK number END is a tag */
-#define TEXT_MARK_END '\x02'
+#define DELIMITER_MAX_BYTES 16
+#define ROUTINES_MAX 256 /* partials, times the indentations they are called with */
 
 static const struct {
     const char *name;
     enum template_builtin builtin;
 } builtin_names[] = {
     {"campaign.name", BUILTIN_CAMPAIGN_NAME},
+    {"campaign.id", BUILTIN_CAMPAIGN_ID},
     {"recipient.email", BUILTIN_RECIPIENT_EMAIL},
     {"unsubscribe_url", BUILTIN_UNSUBSCRIBE_URL},
     {"today", BUILTIN_TODAY},
 };
 
+/* A partial with one indentation; [0] is the text itself. */
+struct routine {
+    const char *name, *indent;
+    size_t indent_len;
+    unsigned depth; /* calls from the text */
+    uint32_t start; /* its first node */
+};
+
+struct delimiters {
+    char open[DELIMITER_MAX_BYTES + 1], close[DELIMITER_MAX_BYTES + 1];
+    size_t open_len, close_len;
+};
+
 /* Where the compiler stands. */
 struct compiler {
     struct template *template;
+    const struct template_partials *partials;
     size_t capacity; /* of nodes */
-    char *store;     /* next free byte of template->storage */
-    const char *store_end;
+    size_t tags, source_bytes;
+    struct routine routines[ROUTINES_MAX];
+    size_t routine_count;
+    struct error *err;
+    /* of the routine that is being compiled */
+    const struct routine *routine;
+    const char *source, *end;
     const char *counted; /* up to here lines and columns are counted */
     uint32_t line, column;
-    size_t tags;
-    struct error *err;
+    struct delimiters delimiters;
+    uint32_t open[TEMPLATE_SECTIONS_MAX]; /* sections, as nodes */
+    size_t open_count;
 };
 
 struct tag {
-    const char *start; /* first brace */
-    const char *next;  /* behind the last brace */
-    const char *name;
-    size_t name_len;
-    bool raw, comment;
+    char kind;        /* the character after the opening delimiter, or ' ' for a plain name */
+    const char *next; /* behind the closing delimiter */
+    char *name, *otherwise;
+    size_t name_len, otherwise_len;
+    uint32_t line, column;
+    const char *indent; /* of the line, when the tag stands alone on it */
+    size_t indent_len;
+    bool alone;
 };
+
+static int fault(const struct compiler *compiler, uint32_t line, uint32_t column, const char *what)
+{
+    if (compiler->routine->name != NULL)
+        return error_set(compiler->err, -EINVAL, "partial \"%s\", line %u, column %u: %s", compiler->routine->name,
+                         line, column, what);
+    return error_set(compiler->err, -EINVAL, "line %u, column %u: %s", line, column, what);
+}
+
+static int tag_fault(const struct compiler *compiler, const struct tag *tag, const char *what)
+{
+    return fault(compiler, tag->line, tag->column, what);
+}
 
 static struct template_node *add_node(struct compiler *compiler, enum template_node_kind kind)
 {
@@ -58,14 +95,15 @@ static struct template_node *add_node(struct compiler *compiler, enum template_n
     if (template->count == compiler->capacity) {
         size_t capacity = compiler->capacity == 0 ? 16 : compiler->capacity * 2;
         struct template_node *nodes = realloc(template->nodes, capacity * sizeof(*nodes));
-        if (nodes == NULL)
+        if (nodes == NULL) {
+            (void)error_memory(compiler->err);
             return NULL;
+        }
         template->nodes = nodes;
         compiler->capacity = capacity;
     }
     struct template_node *node = &template->nodes[template->count++];
     *node = (struct template_node){.kind = kind, .line = compiler->line, .column = compiler->column};
-    node->text = compiler->store;
     return node;
 }
 
@@ -81,268 +119,407 @@ static void count_up_to(struct compiler *compiler, const char *at)
     }
 }
 
-static int add_text(struct compiler *compiler, const char *text, size_t len)
+static int add_text(struct compiler *compiler, const char *text, const char *end)
 {
-    if (len == 0)
+    if (text == end)
         return 0;
-    struct template_node *last =
-        compiler->template->count > 0 ? &compiler->template->nodes[compiler->template->count - 1] : NULL;
-    if (last == NULL || last->kind != NODE_TEXT)
-        last = add_node(compiler, NODE_TEXT);
-    if (last == NULL)
-        return error_memory(compiler->err);
-    assure(len <= (size_t)(compiler->store_end - compiler->store));
-    memcpy(compiler->store, text, len);
-    compiler->store += len;
-    last->len += len;
+    struct template_node *node = add_node(compiler, NODE_TEXT);
+    if (node == NULL)
+        return -ENOMEM;
+    node->text = text;
+    node->len = (size_t)(end - text);
     return 0;
+}
+
+static struct template_node *add_named(struct compiler *compiler, enum template_node_kind kind, const struct tag *tag)
+{
+    struct template_node *node = add_node(compiler, kind);
+    if (node == NULL)
+        return NULL;
+    tag->name[tag->name_len] = '\0';
+    node->line = tag->line;
+    node->column = tag->column;
+    node->text = tag->name;
+    node->len = tag->name_len;
+    compiler->template->uses_values = true;
+    if (kind == NODE_PARTIAL || kind == NODE_END)
+        return node;
+    for (size_t i = 0; i < countof(builtin_names); i++)
+        if (strcmp(node->text, builtin_names[i].name) == 0)
+            node->builtin = builtin_names[i].builtin;
+    if (node->builtin == BUILTIN_NONE)
+        compiler->template->uses_attributes = true;
+    return node;
 }
 
 static int add_value(struct compiler *compiler, const struct tag *tag)
 {
-    struct template_node *node = add_node(compiler, NODE_VALUE);
+    struct template_node *node = add_named(compiler, NODE_VALUE, tag);
     if (node == NULL)
-        return error_memory(compiler->err);
-    assure(tag->name_len < (size_t)(compiler->store_end - compiler->store));
-    memcpy(compiler->store, tag->name, tag->name_len);
-    compiler->store[tag->name_len] = '\0';
-    compiler->store += tag->name_len + 1;
-    node->len = tag->name_len;
-    node->raw = tag->raw;
-    for (size_t i = 0; i < countof(builtin_names); i++)
-        if (strcmp(node->text, builtin_names[i].name) == 0)
-            node->builtin = builtin_names[i].builtin;
+        return -ENOMEM;
+    node->raw = tag->kind == '&' || tag->kind == '{';
     if (strcmp(node->text, "email") == 0)
         node->fallback = BUILTIN_RECIPIENT_EMAIL;
-    compiler->template->uses_values = true;
-    if (node->builtin == BUILTIN_NONE)
-        compiler->template->uses_attributes = true;
+    if (tag->otherwise != NULL) {
+        node->otherwise = tag->otherwise;
+        node->otherwise_len = tag->otherwise_len;
+    }
     return 0;
 }
 
-static int tag_error(const struct compiler *compiler, const char *what)
+static int open_section(struct compiler *compiler, const struct tag *tag)
 {
-    return error_set(compiler->err, -EINVAL, "line %u, column %u: %s", compiler->line, compiler->column, what);
+    if (compiler->open_count == TEMPLATE_SECTIONS_MAX)
+        return tag_fault(compiler, tag, "sections nest too deep");
+    enum template_node_kind kind = tag->kind == '#' ? NODE_SECTION : NODE_INVERTED;
+    compiler->open[compiler->open_count++] = (uint32_t)compiler->template->count;
+    return add_named(compiler, kind, tag) != NULL ? 0 : -ENOMEM;
 }
 
-/* What Mustache has and this compiler does not. */
-static const char *refused_tag(char sigil)
+static int close_section(struct compiler *compiler, const struct tag *tag)
 {
-    switch (sigil) {
-    case '#':
-    case '^':
-    case '/':
-        return "sections ({{#name}}, {{^name}}, {{/name}}) are not supported";
-    case '>':
-    case '<':
-    case '$':
-        return "partials and blocks ({{>name}}, {{<name}}, {{$name}}) are not supported";
-    case '=':
-        return "other delimiters ({{=<% %>=}}) are not supported";
-    default:
-        return NULL;
+    char what[2 * TEMPLATE_NAME_MAX_BYTES + 100];
+    if (compiler->open_count == 0)
+        return tag_fault(compiler, tag, "a section is closed that was not opened");
+    uint32_t index = compiler->open[--compiler->open_count];
+    const struct template_node *opened = &compiler->template->nodes[index];
+    if (opened->len != tag->name_len || memcmp(opened->text, tag->name, tag->name_len) != 0) {
+        (void)snprintf(what, sizeof(what), "the section \"%s\" of line %u must be closed before \"%.*s\"", opened->text,
+                       opened->line, (int)tag->name_len, tag->name);
+        return tag_fault(compiler, tag, what);
     }
+    struct template_node *node = add_named(compiler, NODE_END, tag);
+    if (node == NULL)
+        return -ENOMEM;
+    node->target = index;
+    compiler->template->nodes[index].target = (uint32_t)(node - compiler->template->nodes);
+    return 0;
+}
+
+/* The routine of the partial with this indentation, made when it is new. */
+static int find_routine(struct compiler *compiler, const struct tag *tag, uint32_t *out)
+{
+    char what[TEMPLATE_NAME_MAX_BYTES + 60];
+    size_t indent_len = tag->alone ? tag->indent_len : 0;
+    for (size_t i = 1; i < compiler->routine_count; i++) {
+        const struct routine *routine = &compiler->routines[i];
+        if (strcmp(routine->name, tag->name) == 0 && routine->indent_len == indent_len &&
+            memcmp(routine->indent, tag->indent, indent_len) == 0) {
+            *out = (uint32_t)i;
+            return 0;
+        }
+    }
+    *out = TEMPLATE_NOWHERE;
+    /* Only a partial that calls itself with ever more indentation comes here; a rendering that does so fails. */
+    if (compiler->routine->depth == TEMPLATE_CALLS_MAX)
+        return 0;
+    const json_t *source = compiler->partials != NULL ? json_object_get(compiler->partials->texts, tag->name) : NULL;
+    if (source == NULL && compiler->partials != NULL && compiler->partials->strict) {
+        (void)snprintf(what, sizeof(what), "there is no partial named \"%s\"", tag->name);
+        return tag_fault(compiler, tag, what);
+    }
+    if (compiler->routine_count == ROUTINES_MAX)
+        return tag_fault(compiler, tag, "too many partials, or too many indentations of them");
+    *out = (uint32_t)compiler->routine_count++;
+    compiler->routines[*out] = (struct routine){
+        .name = tag->name, .indent = tag->indent, .indent_len = indent_len, .depth = compiler->routine->depth + 1};
+    return 0;
+}
+
+static int add_partial(struct compiler *compiler, const struct tag *tag)
+{
+    uint32_t routine = 0;
+    struct template_node *node = add_named(compiler, NODE_PARTIAL, tag);
+    if (node == NULL)
+        return -ENOMEM;
+    int rc = find_routine(compiler, tag, &routine);
+    node->target = routine; /* becomes a node when all are compiled */
+    return rc;
 }
 
 static int check_name(const struct compiler *compiler, const struct tag *tag)
 {
-    if (tag->name_len == 0)
-        return tag_error(compiler, "the tag has no name");
-    if (tag->name_len > TEMPLATE_NAME_MAX_BYTES)
-        return tag_error(compiler, "the name in the tag is too long");
-    for (size_t i = 0; i < tag->name_len; i++)
-        if (tag->name[i] == '{' || tag->name[i] == '}' || ((uint8_t)tag->name[i] < 0x20))
-            return tag_error(compiler, "the tag is not closed, or its name has a brace or a line break");
-    if (tag->name[0] == '.' || tag->name[tag->name_len - 1] == '.' || memmem(tag->name, tag->name_len, "..", 2) != NULL)
-        return tag_error(compiler, "the name in the tag begins or ends with a dot, or has two in a row");
+    const char *name = tag->name;
+    size_t len = tag->name_len;
+    if (len == 0)
+        return tag_fault(compiler, tag, "the tag has no name");
+    if (len > TEMPLATE_NAME_MAX_BYTES || tag->otherwise_len > TEMPLATE_OTHERWISE_MAX_BYTES)
+        return tag_fault(compiler, tag, "the name in the tag is too long");
+    const char *end = tag->otherwise != NULL ? tag->otherwise + tag->otherwise_len : name + len;
+    for (const char *p = name; p < end; p++)
+        if (*p == '{' || *p == '}' || ((uint8_t)*p < 0x20))
+            return tag_fault(compiler, tag, "the tag is not closed, or its name has a brace or a line break");
+    if (len == 1 && name[0] == '.' && tag->kind != '>')
+        return 0;
+    if (name[0] == '.' || name[len - 1] == '.' || memmem(name, len, "..", 2) != NULL)
+        return tag_fault(compiler, tag, "the name in the tag begins or ends with a dot, or has two in a row");
     return 0;
 }
 
-/* The tag whose first brace is at tag->start. */
-static int read_tag(const struct compiler *compiler, const char *end, struct tag *tag)
+static void trim(char **text, size_t *len)
 {
-    const char *at = tag->start + 2;
-    bool triple = at < end && *at == '{';
-    const char *closer = triple ? "}}}" : "}}";
-    size_t closer_len = triple ? 3 : 2;
-    if (triple)
-        at++;
-    const char *close = memmem(at, (size_t)(end - at), closer, closer_len);
-    if (close == NULL)
-        return tag_error(compiler, "the tag is not closed");
-    tag->next = close + closer_len;
-    while (at < close && ascii_is_space(*at))
-        at++;
-    if (!triple && at < close) {
-        const char *refused = refused_tag(*at);
-        if (refused != NULL)
-            return tag_error(compiler, refused);
-        tag->comment = *at == '!';
-        if (*at == '&') {
-            tag->raw = true;
-            at++;
-        }
+    while (*len > 0 && ascii_is_space(**text)) {
+        (*text)++;
+        (*len)--;
     }
-    tag->raw = tag->raw || triple;
-    while (at < close && ascii_is_space(*at))
-        at++;
-    while (close > at && ascii_is_space(close[-1]))
-        close--;
-    tag->name = at;
-    tag->name_len = (size_t)(close - at);
-    return tag->comment ? 0 : check_name(compiler, tag);
+    while (*len > 0 && ascii_is_space((*text)[*len - 1]))
+        (*len)--;
 }
 
-static int compile_all(struct compiler *compiler, const char *text, size_t len)
+/* {{name|text}}: what is behind the bar is for want of a value. */
+static void split_otherwise(struct tag *tag)
 {
-    const char *end = text + len;
-    for (const char *at = text; at < end;) {
-        struct tag tag = {.start = memmem(at, (size_t)(end - at), "{{", 2)};
-        const char *text_end = tag.start != NULL ? tag.start : end;
-        int rc = add_text(compiler, at, (size_t)(text_end - at));
-        count_up_to(compiler, text_end);
-        if (rc < 0 || tag.start == NULL)
+    char *bar = memchr(tag->name, '|', tag->name_len);
+    if (bar == NULL)
+        return;
+    tag->otherwise = bar + 1;
+    tag->otherwise_len = tag->name_len - (size_t)(bar + 1 - tag->name);
+    trim(&tag->otherwise, &tag->otherwise_len);
+    tag->name_len = (size_t)(bar - tag->name);
+    trim(&tag->name, &tag->name_len);
+}
+
+static int set_delimiters(struct compiler *compiler, const struct tag *tag)
+{
+    struct delimiters *set = &compiler->delimiters;
+    const char *end = tag->name + tag->name_len;
+    const char *gap = tag->name;
+    while (gap < end && !ascii_is_space(*gap))
+        gap++;
+    const char *close = gap;
+    while (close < end && ascii_is_space(*close))
+        close++;
+    size_t open_len = (size_t)(gap - tag->name);
+    size_t close_len = (size_t)(end - close);
+    bool odd = memchr(tag->name, '=', tag->name_len) != NULL;
+    for (const char *p = close; p < end; p++)
+        odd = odd || ascii_is_space(*p);
+    if (odd || open_len == 0 || close_len == 0 || open_len > DELIMITER_MAX_BYTES || close_len > DELIMITER_MAX_BYTES)
+        return tag_fault(compiler, tag, "delimiters are set like {{=<% %>=}}: two, with a space between");
+    *set = (struct delimiters){.open_len = open_len, .close_len = close_len};
+    memcpy(set->open, tag->name, open_len);
+    memcpy(set->close, close, close_len);
+    return 0;
+}
+
+/* A tag that shows nothing itself takes its whole line away when nothing else is on it. */
+static void find_line(const struct compiler *compiler, const char *start, struct tag *tag)
+{
+    const char *before = start;
+    while (before > compiler->source && (before[-1] == ' ' || before[-1] == '\t'))
+        before--;
+    const char *after = tag->next;
+    while (after < compiler->end && (*after == ' ' || *after == '\t'))
+        after++;
+    if ((before > compiler->source && before[-1] != '\n') || (after < compiler->end && *after != '\n'))
+        return;
+    tag->alone = true;
+    tag->indent = before;
+    tag->indent_len = (size_t)(start - before);
+    tag->next = after < compiler->end ? after + 1 : after;
+}
+
+/* The tag whose opening delimiter is at `start`. */
+static int read_tag(const struct compiler *compiler, const char *start, struct tag *tag)
+{
+    const struct delimiters *set = &compiler->delimiters;
+    char closer[DELIMITER_MAX_BYTES + 2] = "";
+    size_t extra = 0;
+    const char *at = start + set->open_len;
+    *tag = (struct tag){.kind = ' ', .line = compiler->line, .column = compiler->column, .indent = start};
+    /* {{{name}}} wants its brace at once; the others may be spaced. */
+    if (at < compiler->end && *at == '{')
+        tag->kind = '{';
+    for (const char *p = at; tag->kind == ' ' && p < compiler->end; p++) {
+        if (ascii_is_space(*p))
+            continue;
+        if (strchr("#^/>!=&<$", *p) == NULL || *p == '\0')
+            break;
+        tag->kind = *p;
+        at = p;
+    }
+    if (tag->kind != ' ')
+        at++;
+    if (tag->kind == '{' || tag->kind == '=')
+        closer[extra++] = tag->kind == '{' ? '}' : '=';
+    memcpy(closer + extra, set->close, set->close_len);
+    const char *close = memmem(at, (size_t)(compiler->end - at), closer, extra + set->close_len);
+    if (close == NULL)
+        return tag_fault(compiler, tag, "the tag is not closed");
+    tag->next = close + extra + set->close_len;
+    tag->name = (char *)(uintptr_t)at;
+    tag->name_len = (size_t)(close - at);
+    trim(&tag->name, &tag->name_len);
+    if (strchr("#^/>!=", tag->kind) != NULL)
+        find_line(compiler, start, tag);
+    else
+        split_otherwise(tag);
+    return tag->kind == '!' || tag->kind == '=' ? 0 : check_name(compiler, tag);
+}
+
+static int take_tag(struct compiler *compiler, const struct tag *tag)
+{
+    switch (tag->kind) {
+    case '!':
+        return 0;
+    case '=':
+        return set_delimiters(compiler, tag);
+    case '#':
+    case '^':
+        return open_section(compiler, tag);
+    case '/':
+        return close_section(compiler, tag);
+    case '>':
+        tag->name[tag->name_len] = '\0';
+        return add_partial(compiler, tag);
+    case '<':
+    case '$':
+        return tag_fault(compiler, tag, "blocks ({{<name}}, {{$name}}) are not supported");
+    default:
+        return add_value(compiler, tag);
+    }
+}
+
+static int compile_source(struct compiler *compiler)
+{
+    struct tag tag;
+    const char *end = compiler->end;
+    for (const char *at = compiler->source; at < end; at = tag.next) {
+        const char *start = memmem(at, (size_t)(end - at), compiler->delimiters.open, compiler->delimiters.open_len);
+        if (start == NULL)
+            return add_text(compiler, at, end);
+        count_up_to(compiler, start);
+        int rc = read_tag(compiler, start, &tag);
+        if (rc < 0)
             return rc;
         if (++compiler->tags > TEMPLATE_TAGS_MAX)
-            return tag_error(compiler, "the text has too many tags");
-        rc = read_tag(compiler, end, &tag);
-        if (rc == 0 && !tag.comment)
-            rc = add_value(compiler, &tag);
+            return tag_fault(compiler, &tag, "the text has too many tags");
+        count_up_to(compiler, tag.next);
+        rc = add_text(compiler, at, tag.alone ? tag.indent : start);
+        if (rc == 0)
+            rc = take_tag(compiler, &tag);
         if (rc < 0)
             return rc;
-        at = tag.next;
     }
     return 0;
 }
 
-/* A copy with LF for every line end. */
-static char *normalise_lines(const char *text, size_t len, size_t *out_len)
+static size_t count_lines(const char *text, size_t len)
 {
-    char *copy = malloc(len + 1);
-    if (copy == NULL)
-        return NULL;
+    size_t lines = 1;
+    for (size_t i = 0; i < len; i++)
+        lines += text[i] == '\n' || text[i] == '\r';
+    return lines;
+}
+
+/* LF for every line end, and the indentation before every line. Returns the length. */
+static size_t copy_source(const struct routine *routine, const char *text, size_t len, char *copy)
+{
     size_t n = 0;
     for (size_t i = 0; i < len; i++) {
-        if (text[i] == '\r') {
-            copy[n++] = '\n';
-            if (i + 1 < len && text[i + 1] == '\n')
-                i++;
-        } else {
-            copy[n++] = text[i];
+        if (routine->indent_len > 0 && (n == 0 || copy[n - 1] == '\n')) {
+            memcpy(copy + n, routine->indent, routine->indent_len);
+            n += routine->indent_len;
         }
+        copy[n++] = text[i] == '\r' ? '\n' : text[i];
+        if (text[i] == '\r' && i + 1 < len && text[i + 1] == '\n')
+            i++;
     }
-    copy[n] = '\0';
-    *out_len = n;
-    return copy;
+    return n;
 }
 
-static struct template *create(size_t storage_bytes)
+static int compile_routine(struct compiler *compiler, struct routine *routine, const char *text, size_t len)
 {
-    struct template *template = calloc(1, sizeof(*template));
-    if (template == NULL)
-        return NULL;
-    template->storage = malloc(storage_bytes);
-    if (template->storage == NULL) {
-        free(template);
-        return NULL;
+    compiler->routine = routine;
+    routine->start = (uint32_t)compiler->template->count;
+    size_t need = len + routine->indent_len * count_lines(text, len);
+    compiler->source_bytes += need;
+    if (compiler->source_bytes > TEMPLATE_SOURCE_MAX_BYTES)
+        return fault(compiler, 1, 1, "the text and its partials are too large");
+    char *source = arena_alloc(&compiler->template->storage, need + 1);
+    if (source == NULL)
+        return error_memory(compiler->err);
+    compiler->source = source;
+    compiler->end = source + copy_source(routine, text, len, source);
+    compiler->counted = compiler->source;
+    compiler->line = 1;
+    compiler->column = 1;
+    compiler->delimiters = (struct delimiters){"{{", "}}", 2, 2};
+    compiler->open_count = 0;
+    int rc = compile_source(compiler);
+    if (rc == 0 && compiler->open_count > 0) {
+        const struct template_node *opened = &compiler->template->nodes[compiler->open[compiler->open_count - 1]];
+        return fault(compiler, opened->line, opened->column, "the section is not closed");
     }
-    return template;
+    if (rc == 0 && add_node(compiler, NODE_RETURN) == NULL)
+        return -ENOMEM;
+    return rc;
 }
 
-int template_compile(const char *text, size_t len, struct template **out, struct error *err)
+/* Partials call partials: the list grows while it is worked off. */
+static int compile_partials(struct compiler *compiler)
 {
-    *out = NULL;
-    size_t source_len = 0;
-    char *source = normalise_lines(text, len, &source_len);
-    /* A tag takes at least five bytes of the source, and its name one more for the terminator: never more than the
-     * source. */
-    struct template *template = source != NULL ? create(source_len + 1) : NULL;
-    if (template == NULL) {
-        free(source);
-        return error_memory(err);
-    }
-    struct compiler compiler = {.template = template,
-                                .store = template->storage,
-                                .store_end = template->storage + source_len + 1,
-                                .counted = source,
-                                .line = 1,
-                                .column = 1,
-                                .err = err};
-    int rc = compile_all(&compiler, source, source_len);
-    free(source);
-    if (rc < 0) {
-        template_free(template);
-        return rc;
-    }
-    *out = template;
-    return 0;
-}
-
-void template_free(struct template *template)
-{
-    if (template == NULL)
-        return;
-    free(template->nodes);
-    free(template->storage);
-    free(template);
-}
-
-/* The HTML with a mark for each tag; control characters of the text itself are left out, so that none can pass for a
- * mark. */
-static void linearise(const struct template *html, struct buffer *out)
-{
-    for (size_t i = 0; i < html->count; i++) {
-        const struct template_node *node = &html->nodes[i];
-        if (node->kind == NODE_VALUE) {
-            buffer_printf(out, "%c%zu%c", TEXT_MARK_BEGIN, i, TEXT_MARK_END);
-            continue;
-        }
-        for (size_t at = 0; at < node->len;) {
-            size_t run = 0;
-            while (at + run < node->len && ((uint8_t)node->text[at + run] > 0x08))
-                run++;
-            buffer_append(out, node->text + at, run);
-            at += run + 1;
-        }
-    }
-}
-
-static int nodes_from_marks(struct compiler *compiler, const struct template *html, const char *text, size_t len)
-{
-    const char *end = text + len;
-    for (const char *at = text; at < end;) {
-        const char *mark = memchr(at, TEXT_MARK_BEGIN, (size_t)(end - at));
-        int rc = add_text(compiler, at, (size_t)((mark != NULL ? mark : end) - at));
-        if (rc < 0 || mark == NULL)
-            return rc;
-        char *after = NULL;
-        unsigned long index = strtoul(mark + 1, &after, 10);
-        assure(*after == TEXT_MARK_END && index < html->count && html->nodes[index].kind == NODE_VALUE);
-        const struct template_node *from = &html->nodes[index];
-        struct tag tag = {.name = from->text, .name_len = from->len, .raw = true};
-        compiler->line = from->line;
-        compiler->column = from->column;
-        rc = add_value(compiler, &tag);
+    struct template *template = compiler->template;
+    for (size_t i = 1; i < compiler->routine_count; i++) {
+        struct routine *routine = &compiler->routines[i];
+        const json_t *text =
+            compiler->partials != NULL ? json_object_get(compiler->partials->texts, routine->name) : NULL;
+        const char *bytes = json_string_value(text);
+        int rc = compile_routine(compiler, routine, bytes != NULL ? bytes : "", json_string_length(text));
         if (rc < 0)
             return rc;
-        at = after + 1;
+    }
+    for (size_t i = 0; i < template->count; i++) {
+        struct template_node *node = &template->nodes[i];
+        if (node->kind == NODE_PARTIAL && node->target != TEMPLATE_NOWHERE)
+            node->target = compiler->routines[node->target].start;
     }
     return 0;
 }
 
-static int compile_text(const struct template *html, const char *text, size_t len, struct template **out,
-                        struct error *err)
+/* Without any value: partials that call each other still do so without end, for every recipient. */
+static int check_recursion(struct compiler *compiler)
 {
-    /* Each tag stands in the text at most once, so its name takes room at most once. */
-    size_t names = 0;
-    for (size_t i = 0; i < html->count; i++)
-        names += html->nodes[i].kind == NODE_VALUE ? html->nodes[i].len + 1 : 0;
-    struct template *template = create(len + names + 1);
-    if (template == NULL)
+    static const struct template_values none = {0};
+    struct template_walk walk;
+    struct template_step step;
+    int rc;
+    if (compiler->routine_count == 1)
+        return 0;
+    template_begin(&walk, compiler->template, &none);
+    while ((rc = template_next(&walk, &step)) > 0) {
+    }
+    if (rc == 0)
+        return 0;
+    compiler->routine = &compiler->routines[0];
+    for (size_t i = 1; i < compiler->routine_count; i++)
+        if (compiler->routines[i].start <= (uint32_t)(step.node - compiler->template->nodes))
+            compiler->routine = &compiler->routines[i];
+    return fault(compiler, step.node->line, step.node->column, "partials call each other without end, or too often");
+}
+
+int template_compile(const char *text, size_t len, const struct template_partials *partials, struct template **out,
+                     struct error *err)
+{
+    *out = NULL;
+    struct compiler *compiler = calloc(1, sizeof(*compiler));
+    struct template *template = calloc(1, sizeof(*template));
+    if (compiler == NULL || template == NULL) {
+        free(compiler);
+        free(template);
         return error_memory(err);
-    struct compiler compiler = {.template = template, .store = template->storage, .err = err};
-    compiler.store_end = template->storage + len + names + 1;
-    int rc = nodes_from_marks(&compiler, html, text, len);
+    }
+    template->storage = ARENA_INIT(2 * TEMPLATE_SOURCE_MAX_BYTES);
+    compiler->template = template;
+    compiler->partials = partials;
+    compiler->routine_count = 1;
+    compiler->err = err;
+    int rc = compile_routine(compiler, &compiler->routines[0], text, len);
+    if (rc == 0)
+        rc = compile_partials(compiler);
+    if (rc == 0)
+        rc = check_recursion(compiler);
+    free(compiler);
     if (rc < 0)
         template_free(template);
     else
@@ -350,112 +527,11 @@ static int compile_text(const struct template *html, const char *text, size_t le
     return rc;
 }
 
-int template_text_from_html(const struct template *html, struct template **out, struct error *err)
+void template_free(struct template *template)
 {
-    *out = NULL;
-    struct buffer marked = BUFFER_INIT(0);
-    struct buffer text = BUFFER_INIT(0);
-    linearise(html, &marked);
-    if (!marked.failed)
-        html_to_text(buffer_text(&marked), marked.len, &text);
-    int rc =
-        marked.failed || text.failed ? error_memory(err) : compile_text(html, buffer_text(&text), text.len, out, err);
-    buffer_finish(&marked);
-    buffer_finish(&text);
-    return rc;
-}
-
-/* The member named by the whole name, or by its dotted parts one inside the other. */
-static const json_t *look_up(const json_t *object, const char *name)
-{
-    const json_t *value = json_object_get(object, name);
-    if (value != NULL || strchr(name, '.') == NULL)
-        return value;
-    value = object;
-    for (const char *at = name; value != NULL;) {
-        size_t n = strcspn(at, ".");
-        value = json_object_getn(value, at, n);
-        if (at[n] == '\0')
-            return value;
-        at += n + 1;
-    }
-    return NULL;
-}
-
-/* The shortest text that reads back as the same number; whole numbers without a point. */
-static size_t format_real(double number, char out[TEMPLATE_SCRATCH_BYTES])
-{
-    int n = 0;
-    if (fabs(number) < 1e15 && number == floor(number))
-        n = snprintf(out, TEMPLATE_SCRATCH_BYTES, "%.0f", number == 0 ? 0.0 : number);
-    else
-        for (int digits = 15; digits <= 17; digits++) {
-            n = snprintf(out, TEMPLATE_SCRATCH_BYTES, "%.*g", digits, number);
-            if (strtod(out, NULL) == number)
-                break;
-        }
-    return n > 0 ? (size_t)n : 0;
-}
-
-static bool builtin_value(enum template_builtin builtin, const struct template_values *values, const char **text,
-                          size_t *len)
-{
-    *text = values->builtins[builtin] != NULL ? values->builtins[builtin] : "";
-    *len = strlen(*text);
-    return true;
-}
-
-bool template_value(const struct template_node *node, const struct template_values *values,
-                    char scratch[TEMPLATE_SCRATCH_BYTES], const char **text, size_t *len)
-{
-    if (node->builtin != BUILTIN_NONE)
-        return builtin_value(node->builtin, values, text, len);
-    const json_t *value = look_up(values->attributes, node->text);
-    *text = scratch;
-    *len = 0;
-    switch (value != NULL ? json_typeof(value) : JSON_NULL) {
-    case JSON_STRING:
-        *text = json_string_value(value);
-        *len = json_string_length(value);
-        return true;
-    case JSON_INTEGER:
-        *len = (size_t)snprintf(scratch, TEMPLATE_SCRATCH_BYTES, "%lld", (long long)json_integer_value(value));
-        return true;
-    case JSON_REAL:
-        *len = format_real(json_real_value(value), scratch);
-        return true;
-    case JSON_TRUE:
-    case JSON_FALSE:
-        *text = json_is_true(value) ? "true" : "false";
-        *len = strlen(*text);
-        return true;
-    case JSON_NULL:
-    case JSON_OBJECT:
-    case JSON_ARRAY:
-    default:
-        if (node->fallback != BUILTIN_NONE)
-            return builtin_value(node->fallback, values, text, len);
-        return false;
-    }
-}
-
-void template_render(const struct template *template, const struct template_values *values, enum template_escape escape,
-                     struct buffer *out, unsigned *missing)
-{
-    char scratch[TEMPLATE_SCRATCH_BYTES];
-    for (size_t i = 0; i < template->count; i++) {
-        const struct template_node *node = &template->nodes[i];
-        if (node->kind == NODE_TEXT) {
-            buffer_append(out, node->text, node->len);
-            continue;
-        }
-        const char *text = NULL;
-        size_t len = 0;
-        if (!template_value(node, values, scratch, &text, &len))
-            (*missing)++;
-        if (escape == TEMPLATE_HTML && !node->raw)
-            html_escape(text, len, out);
-        else
-            buffer_append(out, text, len);
-    }
+    if (template == NULL)
+        return;
+    free(template->nodes);
+    arena_finish(&template->storage);
+    free(template);
 }

@@ -32,7 +32,7 @@ static void faults_name_their_field(void **state)
         {"{" FROM ",\"subject\":7,\"text\":\"t\"}", "subject", "must be a string"},
         {"{" FROM ",\"subject\":\"a\\r\\nb\",\"text\":\"t\"}", "subject", "one line"},
         {"{" FROM ",\"subject\":\"a\\u0000b\",\"text\":\"t\"}", "subject", "one line"},
-        {"{" FROM ",\"subject\":\"{{#x}}\",\"text\":\"t\"}", "subject", "line 1, column 1: sections"},
+        {"{" FROM ",\"subject\":\"{{#x}}\",\"text\":\"t\"}", "subject", "line 1, column 1: the section"},
         {"{" FROM ",\"subject\":\"s\"}", "html", "missing"},
         {"{" FROM ",\"subject\":\"s\",\"html\":\"\",\"text\":\"\"}", "html", "missing"},
         {"{" FROM ",\"subject\":\"s\",\"html\":true}", "html", "must be a string"},

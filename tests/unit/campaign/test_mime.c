@@ -184,6 +184,10 @@ static void parts_equal_their_rendering(void **state)
                                          "=",
                                          ".",
                                          "{{d}}",
+                                         "{{#a}}.x{{b}}\nline\n.{{/a}}",
+                                         "{{^b}} \n{{/b}}",
+                                         "{{#list}}{{.}}\n.whole\n line {{/list}}",
+                                         "{{#list}}\n{{#list}}\n.{{.}}\n{{/list}}\n{{/list}}",
                                          "a whole line of the template\n",
                                          "0123456789012345678901234567890123456789"};
     static const char *const values[] = {"",    " ",   "\n",       "\r", "\r\n",
@@ -205,10 +209,11 @@ static void parts_equal_their_rendering(void **state)
         for (int i = 0; i < 4; i++)
             json_object_set_new(attributes, (const char *[]){"a", "b", "c", "d"}[i],
                                 json_string(values[random_below(&seed, countof(values))]));
+        json_object_set_new(attributes, "list", json_pack("[s, s]", " ", "\n."));
         struct template_values from = {.attributes = attributes};
-        assert_int_equal(template_compile(buffer_text(&source), source.len, &template, NULL), 0);
+        assert_int_equal(template_compile(buffer_text(&source), source.len, NULL, &template, NULL), 0);
         assert_int_equal(part_create(template, escape, &part), 0);
-        template_render(part_template(part), &from, escape, &plain, &missing[0]);
+        assert_int_equal(template_render(part_template(part), &from, escape, &plain, &missing[0]), 0);
         encode_pieces(buffer_text(&plain), plain.len, NULL, 0, &expected);
         assert_int_equal(part_render(part, &from, 1 << 20, &got, &missing[1]), 0);
         if (strcmp(buffer_text(&got), buffer_text(&expected)) != 0)
@@ -232,7 +237,7 @@ static void parts_are_bounded(void **state)
     unsigned missing = 0;
     json_t *attributes = json_pack("{s:s}", "a", "0123456789");
     struct template_values values = {.attributes = attributes};
-    assert_int_equal(template_compile("{{a}}\nline\n{{a}}", 16, &template, NULL), 0);
+    assert_int_equal(template_compile("{{a}}\nline\n{{a}}", 16, NULL, &template, NULL), 0);
     assert_int_equal(part_create(template, TEMPLATE_PLAIN, &part), 0);
     assert_int_equal(part_render(part, &values, 26, &out, &missing), 0);
     assert_int_equal(part_render(part, &values, 25, &out, &missing), -E2BIG);

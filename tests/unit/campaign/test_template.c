@@ -14,15 +14,16 @@ static void assert_renders(const char *source, const char *attributes, enum temp
     struct error err = {{0}};
     struct buffer out = BUFFER_INIT(0);
     unsigned missing = 0;
-    if (template_compile(source, strlen(source), &template, &err) != 0)
+    if (template_compile(source, strlen(source), NULL, &template, &err) != 0)
         fail_msg("\"%s\": %s", source, err.text);
     json_t *parsed = attributes != NULL ? json_loads(attributes, JSON_ALLOW_NUL, NULL) : NULL;
     assert_true(attributes == NULL || parsed != NULL);
     struct template_values values = {.attributes = parsed};
     values.builtins[BUILTIN_CAMPAIGN_NAME] = "Spring & Co";
+    values.builtins[BUILTIN_CAMPAIGN_ID] = "42";
     values.builtins[BUILTIN_RECIPIENT_EMAIL] = "a@example.net";
     values.builtins[BUILTIN_UNSUBSCRIBE_URL] = "https://e/u/1?a&b";
-    template_render(template, &values, escape, &out, &missing);
+    assert_int_equal(template_render(template, &values, escape, &out, &missing), 0);
     if (strcmp(buffer_text(&out), expected) != 0 || missing != expected_missing)
         fail_msg("\"%s\" gives \"%s\" (%u missing), expected \"%s\" (%u)", source, buffer_text(&out), missing, expected,
                  expected_missing);
@@ -55,13 +56,30 @@ static void values_of_each_kind(void **state)
         {"{{r}} {{whole}} {{third}} {{large}} {{minus0}}", "1.5 3 0.1 1e+300 0", 0},
         {"{{t}} {{f}}", "true false", 0},
         {"[{{n}}{{o}}{{a}}{{nothing}}]", "[]", 4},
-        {"{{o.x.y}} {{x.y}} {{o.n}}", "deep flat wins", 0},
+        {"{{o.x.y}} [{{x.y}}] {{o.n}}", "deep [] 5", 1},
         {"[{{o.x.z}}{{o.x.y.z}}{{s.x}}{{a.0}}]", "[]", 4},
         {"{{First Name}} {{\xc3\xbc}}", "Ann umlaut", 0},
         {"a{{! a comment\n of two lines }}b", "ab", 0},
         {"{{S}}", "", 1},
         {"line\r\nline\rline\n", "line\nline\nline\n", 0},
         {"{{campaign.name}} {{recipient.email}} {{email}} {{today}}", "Spring & Co a@example.net a@example.net ", 0},
+        {"{{campaign.id}} {{#campaign.id}}{{.}}{{/campaign.id}}{{^today}}no day{{/today}}", "42 42no day", 0},
+        /* a text for want of a value */
+        {"{{nothing|friend}} {{ s | friend }} {{empty|you there}} {{n|x}} {{o|x}}", "friend text you there x x", 0},
+        {"[{{nothing|}}] {{{nothing|<b>}}} {{&nothing|a|b}} {{zero|x}} {{f|x}}", "[] <b> a|b 0 false", 0},
+        {"{{nothing.at.all|deep}} {{today|some day}} {{email|x}}", "deep some day a@example.net", 0},
+        /* what is false */
+        {"{{#n}}n{{/n}}{{#f}}f{{/f}}{{#zero}}0{{/zero}}{{#minus0}}-0{{/minus0}}{{#empty}}e{{/empty}}{{#nothing}}x{{/"
+         "nothing}}",
+         "", 0},
+        {"{{^n}}n{{/n}}{{^f}}f{{/f}}{{^zero}}0{{/zero}}{{^minus0}}-0{{/minus0}}{{^empty}}e{{/empty}}{{^nothing}}x{{/"
+         "nothing}}",
+         "nf0-0ex", 0},
+        {"{{#s}}s{{.}}{{/s}} {{#i}}{{.}}{{/i}} {{#t}}{{.}}{{/t}} {{#o}}{{n}}{{x.y}}{{s}}{{/o}} {{#a}}{{.}}{{/a}}",
+         "stext 42 true 5deeptext 1", 0},
+        {"{{#o}}{{#x}}{{y}}{{n}}{{nothing}}{{/x}}{{/o}}", "deep5", 1},
+        {"{{#o.x}}{{y}}{{/o.x}}{{^o.x.z}}no z{{/o.x.z}}{{#.}}{{s}}{{/.}}", "deepno ztext", 0},
+        {"{{=<% %>=}}<%s%> {{s}} <%={{ }}=%>{{s}}", "text {{s}} text", 0},
     };
     for (size_t i = 0; i < countof(cases); i++)
         assert_renders(cases[i].source, attributes, TEMPLATE_PLAIN, cases[i].expected, cases[i].missing);
@@ -98,6 +116,136 @@ static void values_are_not_templates(void **state)
     assert_renders("{{a}}", "{\"a\":\"{{b}}{{{b}}}{{#x}}\",\"b\":\"secret\"}", TEMPLATE_PLAIN, "{{b}}{{{b}}}{{#x}}", 0);
 }
 
+static int compile_with(const char *source, json_t *partials, bool strict, struct template **out, struct error *err)
+{
+    const struct template_partials given = {.texts = partials, .strict = strict};
+    return template_compile(source, strlen(source), &given, out, err);
+}
+
+static void otherwise_is_escaped_like_a_value(void **state)
+{
+    (void)state;
+    assert_renders("{{x|A & B}} {{{x|A & B}}}", "{}", TEMPLATE_HTML, "A &amp; B A & B", 0);
+}
+
+/* failures.md row 29: neither a text nor a value can make the program run for long, or out of its stack. */
+static void partials_without_end_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *source, *partials, *why;
+    } cases[] = {
+        {"a\n {{>p}}", "{\"p\":\"x\\n {{>p}}\"}", "partial \"p\", line 2, column"},
+        {"{{>p}}", "{\"p\":\"{{>q}}\",\"q\":\"{{>p}}\"}", "without end"},
+        {"{{>p}}", "{\"p\":\"{{^x}}{{>p}}{{/x}}\"}", "without end"},
+        {"{{>p}}\n  {{>q}}", "{\"p\":\"\"}", "line 2, column 3: there is no partial named \"q\""},
+        {"{{>p}}", "{\"p\":\"ok\\n{{#x}}\"}", "partial \"p\", line 2, column 1: the section is not closed"},
+        {"{{>p}}", "{\"p\":\"{{/x}}\"}", "partial \"p\", line 1, column 1: a section is closed"},
+        {"{{>a}}",
+         "{\"a\":\"{{>b}}{{>b}}{{>b}}{{>b}}{{>b}}{{>b}}{{>b}}{{>b}}{{>b}}{{>b}}\",\"b\":\"{{>c}}{{>c}}{{>c}}{{>c}}{{>c}"
+         "}{"
+         "{>c}}{{>c}}{{>c}}{{>c}}{{>c}}\",\"c\":\"{{>d}}{{>d}}{{>d}}{{>d}}{{>d}}{{>d}}{{>d}}{{>d}}{{>d}}{{>d}}\","
+         "\"d\":\"{{>e}}{{>e}}{{>e}}{{>e}}{{>e}}{{>e}}{{>e}}{{>e}}{{>e}}{{>e}}\",\"e\":\"{{>f}}{{>f}}{{>f}}{{>f}}{{>f}}"
+         "{{"
+         ">f}}{{>f}}{{>f}}{{>f}}{{>f}}\",\"f\":\"x\"}",
+         "too often"},
+    };
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct template *template = NULL;
+        struct error err = {{0}};
+        json_t *partials = json_loads(cases[i].partials, 0, NULL);
+        assert_non_null(partials);
+        assert_int_equal(compile_with(cases[i].source, partials, true, &template, &err), -EINVAL);
+        if (strstr(err.text, cases[i].why) == NULL)
+            fail_msg("\"%s\": \"%s\" lacks \"%s\"", cases[i].source, err.text, cases[i].why);
+        json_decref(partials);
+    }
+}
+
+static json_t *tree(int depth)
+{
+    json_t *node = json_pack("{s:i, s:[]}", "d", depth, "kids");
+    for (int i = depth - 1; i > 0; i--)
+        node = json_pack("{s:i, s:[o]}", "d", i, "kids", node);
+    return node;
+}
+
+static void depth_of_data_is_bounded(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *partial;
+        int depth, rc;
+    } cases[] = {{"{{d}}{{#kids}}{{>p}}{{/kids}}", 16, 0},
+                 {"{{d}}{{#kids}}{{>p}}{{/kids}}", 17, -ELOOP},
+                 {"{{d}}\n{{#kids}}\n  {{>p}}\n{{/kids}}\n", 16, 0},
+                 {"{{d}}\n{{#kids}}\n  {{>p}}\n{{/kids}}\n", 17, -ELOOP},
+                 {"{{#kids}}{{#d}}{{#d}}{{>p}}{{/d}}{{/d}}{{/kids}}", 14, -ELOOP}};
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct template *template = NULL;
+        struct error err = {{0}};
+        struct buffer out = BUFFER_INIT(0);
+        json_t *partials = json_pack("{s:s}", "p", cases[i].partial);
+        json_t *data = tree(cases[i].depth);
+        struct template_values values = {.attributes = data};
+        assert_int_equal(compile_with("{{>p}}", partials, true, &template, &err), 0);
+        int rc = template_render(template, &values, TEMPLATE_PLAIN, &out, &(unsigned){0});
+        assert_int_equal(rc, cases[i].rc);
+        if (rc < 0) {
+            assert_int_equal(template_failure(rc, &err), rc);
+            assert_non_null(strstr(err.text, "deeper"));
+        }
+        template_free(template);
+        buffer_finish(&out);
+        json_decref(partials);
+        json_decref(data);
+    }
+}
+
+static void steps_are_bounded(void **state)
+{
+    (void)state;
+    struct template *template = NULL;
+    struct error err = {{0}};
+    struct buffer out = BUFFER_INIT(0);
+    json_t *list = json_array();
+    for (int i = 0; i < 1000; i++)
+        json_array_append_new(list, json_integer(i));
+    json_t *data = json_pack("{s:o}", "a", list);
+    struct template_values values = {.attributes = data};
+    assert_int_equal(compile_with("{{#a}}{{#a}}{{#a}}{{#a}}{{/a}}{{/a}}{{/a}}{{/a}}", NULL, true, &template, &err), 0);
+    int rc = template_render(template, &values, TEMPLATE_PLAIN, &out, &(unsigned){0});
+    assert_int_equal(rc, -ETIME);
+    assert_int_equal(template_failure(rc, &err), -ETIME);
+    template_free(template);
+    json_decref(data);
+    buffer_finish(&out);
+}
+
+static void nesting_of_sections_is_bounded(void **state)
+{
+    (void)state;
+    static const int depths[] = {TEMPLATE_SECTIONS_MAX, TEMPLATE_SECTIONS_MAX + 1, 5000};
+    for (size_t i = 0; i < countof(depths); i++) {
+        struct buffer source = BUFFER_INIT(0);
+        struct template *template = NULL;
+        struct error err = {{0}};
+        for (int n = 0; n < depths[i]; n++)
+            buffer_append_str(&source, "{{#x}}");
+        buffer_append_char(&source, '!');
+        for (int n = 0; n < depths[i]; n++)
+            buffer_append_str(&source, "{{/x}}");
+        int rc = compile_with(source.data, NULL, true, &template, &err);
+        assert_int_equal(rc, i == 0 ? 0 : -EINVAL);
+        if (rc == 0)
+            assert_renders(source.data, "{\"x\":{\"x\":1}}", TEMPLATE_PLAIN, "!", 0);
+        else
+            assert_non_null(strstr(err.text, "line 1, column 193: sections nest too deep"));
+        template_free(template);
+        buffer_finish(&source);
+    }
+}
+
 static void faults_name_line_and_column(void **state)
 {
     (void)state;
@@ -112,23 +260,31 @@ static void faults_name_line_and_column(void **state)
         {"{{{}}}", "line 1, column 1:", "no name"},
         {"{{&}}", "line 1, column 1:", "no name"},
         {"{{{x}}", "line 1, column 1:", "not closed"},
-        {"x {{#list}}y{{/list}}", "line 1, column 3:", "sections"},
-        {"{{^list}}", "line 1, column 1:", "sections"},
-        {"{{/list}}", "line 1, column 1:", "sections"},
-        {"{{> part}}", "line 1, column 1:", "partials"},
-        {"{{<part}}", "line 1, column 1:", "partials"},
-        {"{{$part}}", "line 1, column 1:", "partials"},
-        {"{{=<% %>=}}", "line 1, column 1:", "delimiters"},
+        {"x {{#list}}y", "line 1, column 3:", "not closed"},
+        {"{{^a}}\n {{#b}}x{{/b}}", "line 1, column 1:", "not closed"},
+        {"{{/list}}", "line 1, column 1:", "not opened"},
+        {"{{#a}}\n{{#b}}\n {{/a}}{{/b}}", "line 3, column 2:", "section \"b\" of line 2"},
+        {"{{#a|b}}", "line 1, column 1:", "not closed"},
+        {"{{>}}", "line 1, column 1:", "no name"},
+        {"{{|x}}", "line 1, column 1:", "no name"},
+        {"{{a|b{}}", "line 1, column 1:", "brace"},
+        {"{{<part}}", "line 1, column 1:", "blocks"},
+        {"{{$part}}", "line 1, column 1:", "blocks"},
+        {"\n{{=<%=}}", "line 2, column 1:", "delimiters"},
+        {"{{= a b c =}}", "line 1, column 1:", "delimiters"},
+        {"{{= a= b =}}", "line 1, column 1:", "delimiters"},
+        {"{{=<% %>}}", "line 1, column 1:", "not closed"},
+        {"{{=<% %>=}}\n<%a", "line 2, column 1:", "not closed"},
         {"{{a {{b}}", "line 1, column 1:", "brace"},
         {"{{a\nb}}", "line 1, column 1:", "line break"},
-        {"{{.}}", "line 1, column 1:", "dot"},
+        {"{{.a}}", "line 1, column 1:", "dot"},
         {"{{a.}}", "line 1, column 1:", "dot"},
         {"{{a..b}}", "line 1, column 1:", "two in a row"},
     };
     for (size_t i = 0; i < countof(cases); i++) {
         struct template *template = NULL;
         struct error err = {{0}};
-        assert_int_equal(template_compile(cases[i].source, strlen(cases[i].source), &template, &err), -EINVAL);
+        assert_int_equal(template_compile(cases[i].source, strlen(cases[i].source), NULL, &template, &err), -EINVAL);
         assert_null(template);
         if (strncmp(err.text, cases[i].where, strlen(cases[i].where)) != 0 || strstr(err.text, cases[i].why) == NULL)
             fail_msg("\"%s\": \"%s\" is not \"%s … %s\"", cases[i].source, err.text, cases[i].where, cases[i].why);
@@ -145,22 +301,22 @@ static void names_and_tags_are_bounded(void **state)
     for (int i = 0; i < TEMPLATE_NAME_MAX_BYTES; i++)
         buffer_append_char(&source, 'n');
     buffer_append_str(&source, "}}");
-    assert_int_equal(template_compile(source.data, source.len, &template, &err), 0);
+    assert_int_equal(template_compile(source.data, source.len, NULL, &template, &err), 0);
     template_free(template);
     buffer_clear(&source);
     buffer_append_str(&source, "{{n");
     for (int i = 0; i < TEMPLATE_NAME_MAX_BYTES; i++)
         buffer_append_char(&source, 'n');
     buffer_append_str(&source, "}}");
-    assert_int_equal(template_compile(source.data, source.len, &template, &err), -EINVAL);
+    assert_int_equal(template_compile(source.data, source.len, NULL, &template, &err), -EINVAL);
     buffer_clear(&source);
     for (int i = 0; i < TEMPLATE_TAGS_MAX; i++)
         buffer_append_str(&source, "{{x}}");
-    assert_int_equal(template_compile(source.data, source.len, &template, &err), 0);
-    assert_int_equal(template->count, TEMPLATE_TAGS_MAX);
+    assert_int_equal(template_compile(source.data, source.len, NULL, &template, &err), 0);
+    assert_int_equal(template->count, TEMPLATE_TAGS_MAX + 1);
     template_free(template);
     buffer_append_str(&source, "{{x}}");
-    assert_int_equal(template_compile(source.data, source.len, &template, &err), -EINVAL);
+    assert_int_equal(template_compile(source.data, source.len, NULL, &template, &err), -EINVAL);
     assert_non_null(strstr(err.text, "too many tags"));
     buffer_finish(&source);
 }
@@ -170,12 +326,12 @@ static void output_is_bounded(void **state)
     (void)state;
     struct template *template = NULL;
     struct error err = {{0}};
-    assert_int_equal(template_compile("{{a}}{{a}}", 10, &template, &err), 0);
+    assert_int_equal(template_compile("{{a}}{{a}}", 10, NULL, &template, &err), 0);
     json_t *attributes = json_pack("{s:s}", "a", "0123456789");
     struct template_values values = {.attributes = attributes};
     struct buffer out = BUFFER_INIT(15);
     unsigned missing = 0;
-    template_render(template, &values, TEMPLATE_PLAIN, &out, &missing);
+    assert_int_equal(template_render(template, &values, TEMPLATE_PLAIN, &out, &missing), -E2BIG);
     assert_true(out.failed);
     assert_int_equal(out.len, 10);
     json_decref(attributes);
@@ -186,15 +342,16 @@ static void output_is_bounded(void **state)
 static void any_bytes_compile_or_are_refused(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"{", "}", "{{", "}}", "{{{", "}}}", "a",    ".",
-                                         " ", "&", "#",  "!",  "\n",  "\r",  "{{x}}"};
+    static const char *const pieces[] = {"{", "}",      "{{",     "}}",     "{{{", "}}}", "a",    ".",
+                                         " ", "&",      "#",      "!",      "^",   "/",   "|",    ">",
+                                         "=", "{{#a}}", "{{/a}}", "{{^a}}", "\n",  "\r",  "{{x}}"};
     uint64_t seed = 11;
     for (int round = 0; round < 50000; round++) {
         struct buffer source = BUFFER_INIT(0);
         struct template *template = NULL;
         for (size_t n = random_below(&seed, 12); n > 0; n--)
             buffer_append_str(&source, pieces[random_below(&seed, countof(pieces))]);
-        int rc = template_compile(buffer_text(&source), source.len, &template, NULL);
+        int rc = template_compile(buffer_text(&source), source.len, NULL, &template, NULL);
         assert_true(rc == 0 ? template != NULL : rc == -EINVAL);
         template_free(template);
         buffer_finish(&source);
@@ -258,12 +415,12 @@ static void text_template_keeps_tags(void **state)
     struct error err = {{0}};
     struct buffer out = BUFFER_INIT(0);
     unsigned missing = 0;
-    assert_int_equal(template_compile(html, sizeof(html) - 1, &from, &err), 0);
+    assert_int_equal(template_compile(html, sizeof(html) - 1, NULL, &from, &err), 0);
     assert_int_equal(template_text_from_html(from, &text, &err), 0);
     json_t *attributes =
         json_pack("{s:s, s:s, s:s, s:s}", "name", "<A&B>", "url", "https://e/?a&b", "alt", "Alt", "no", "never");
     struct template_values values = {.attributes = attributes};
-    template_render(text, &values, TEMPLATE_PLAIN, &out, &missing);
+    assert_int_equal(template_render(text, &values, TEMPLATE_PLAIN, &out, &missing), 0);
     assert_string_equal(buffer_text(&out),
                         "Hi <A&B>7 {{x}}\n\nGo <https://e/?a&b?x=<A&B>>https://e/?a&b <https://e/?a&b>Alt\n");
     assert_int_equal(missing, 0);
@@ -271,6 +428,42 @@ static void text_template_keeps_tags(void **state)
     template_free(from);
     template_free(text);
     buffer_finish(&out);
+}
+
+static void text_of_sections_and_partials(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *html, *expected;
+    } cases[] = {
+        {"<p>{{#list}}{{n}} &amp; <b>{{{n}}}</b>;{{/list}}</p>", "1 & 1;2 & 2;\n"},
+        {"<p>{{#no}}<b>never</b>{{/no}}{{^no}}else {{x|nobody}}{{/no}}</p>", "else nobody\n"},
+        {"{{>head}}<p>body</p>{{>head}}", "Top of 7\n\nbody\n\nTop of 7\n"},
+        {"<p class=\"{{#no}}x{{/no}}\">a</p><a href=\"{{#yes}}https://e/{{/yes}}{{^yes}}x{{/yes}}\">go</a>",
+         "a\n\ngo <https://e/>\n"},
+        {"{{>self}}", "s\n"},
+    };
+    json_t *partials =
+        json_pack("{s:s, s:s}", "head", "<h1>Top of {{yes}}</h1>", "self", "<p>s{{#no}}{{>self}}{{/no}}</p>");
+    json_t *data = json_pack("{s:[{s:i},{s:i}], s:i}", "list", "n", 1, "n", 2, "yes", 7);
+    struct template_values values = {.attributes = data};
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct template *from = NULL;
+        struct template *text = NULL;
+        struct error err = {{0}};
+        struct buffer out = BUFFER_INIT(0);
+        if (compile_with(cases[i].html, partials, true, &from, &err) < 0)
+            fail_msg("%s: %s", cases[i].html, err.text);
+        assert_int_equal(template_text_from_html(from, &text, &err), 0);
+        template_free(from);
+        assert_int_equal(template_render(text, &values, TEMPLATE_PLAIN, &out, &(unsigned){0}), 0);
+        if (strcmp(buffer_text(&out), cases[i].expected) != 0)
+            fail_msg("%s\ngives\n%s\nexpected\n%s", cases[i].html, buffer_text(&out), cases[i].expected);
+        template_free(text);
+        buffer_finish(&out);
+    }
+    json_decref(partials);
+    json_decref(data);
 }
 
 static double seconds_for(const char *piece, size_t count)
@@ -317,9 +510,9 @@ static void random_markup_never_breaks(void **state)
         unsigned missing = 0;
         for (size_t n = random_below(&seed, 25); n > 0; n--)
             buffer_append_str(&html, pieces[random_below(&seed, countof(pieces))]);
-        assert_int_equal(template_compile(buffer_text(&html), html.len, &from, NULL), 0);
+        assert_int_equal(template_compile(buffer_text(&html), html.len, NULL, &from, NULL), 0);
         assert_int_equal(template_text_from_html(from, &text, NULL), 0);
-        template_render(text, &values, TEMPLATE_PLAIN, &out, &missing);
+        assert_int_equal(template_render(text, &values, TEMPLATE_PLAIN, &out, &missing), 0);
         assert_null(memchr(buffer_text(&out), '\x01', out.len));
         template_free(from);
         template_free(text);
@@ -336,12 +529,18 @@ int main(void)
         cmocka_unit_test(builtins_cannot_be_shadowed),
         cmocka_unit_test(html_escaping),
         cmocka_unit_test(values_are_not_templates),
+        cmocka_unit_test(otherwise_is_escaped_like_a_value),
+        cmocka_unit_test(partials_without_end_are_refused),
+        cmocka_unit_test(depth_of_data_is_bounded),
+        cmocka_unit_test(steps_are_bounded),
+        cmocka_unit_test(nesting_of_sections_is_bounded),
         cmocka_unit_test(faults_name_line_and_column),
         cmocka_unit_test(names_and_tags_are_bounded),
         cmocka_unit_test(output_is_bounded),
         cmocka_unit_test(any_bytes_compile_or_are_refused),
         cmocka_unit_test(html_to_text_table),
         cmocka_unit_test(text_template_keeps_tags),
+        cmocka_unit_test(text_of_sections_and_partials),
         cmocka_unit_test(hostile_markup_takes_linear_time),
         cmocka_unit_test(random_markup_never_breaks),
     };
