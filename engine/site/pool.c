@@ -78,6 +78,13 @@ static void conn_linger(struct conn *conn)
     set_timer(conn);
 }
 
+/* The reply that decided, not the last one that came: behind a refused RCPT a pipelined DATA is refused too. */
+static void note_reply(struct site *site, const struct outcome *outcome)
+{
+    (void)snprintf(site->last_reply, sizeof site->last_reply, "%u %s%s%.220s", outcome->code, outcome->enhanced,
+                   outcome->enhanced[0] != '\0' ? " " : "", outcome->text);
+}
+
 static void on_session_ended(struct conn *conn, enum session_end end, const struct outcome *why)
 {
     struct site *site = conn->site;
@@ -100,8 +107,10 @@ static void on_session_ended(struct conn *conn, enum session_end end, const stru
         trouble = useless;
         break;
     }
-    if (conn->session != NULL && session_last_refusal(conn->session)[0] != '\0')
+    if (end == SESSION_END_CLOSING && why->code == 421) /* its text is the whole reply */
         (void)str_copy(site->last_reply, sizeof site->last_reply, session_last_refusal(conn->session));
+    else if (why->code >= 400)
+        note_reply(site, why);
     if (trouble)
         site_conn_failed(site, why);
     bool orderly = end == SESSION_END_QUIT || end == SESSION_END_REFUSED || end == SESSION_END_CLOSING;
@@ -128,7 +137,7 @@ static void take_events(struct conn *conn)
                 site_answered(site);
             }
             if (event.outcome->code >= 400)
-                (void)str_copy(site->last_reply, sizeof site->last_reply, session_last_refusal(conn->session));
+                note_reply(site, event.outcome);
             site_job_ended(site, job, event.outcome);
             break;
         case SESSION_BACK:

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "engine/site/pool.h"
@@ -155,10 +156,13 @@ static void end_transport(struct site *site, struct engine_job *job, const struc
     end_job(site, job, &outcome);
 }
 
+/* The clock is read anew: `now_us` is from before the wait for this very reply, and the window rule would then move no
+ * start (limits.c). */
 static void pay_back(struct site *site, struct engine_job *job)
 {
-    limit_done(&site->limit, job->tickets[0], site->dispatch->now_us);
-    limit_done(&site->domain_limit, job->tickets[1], site->dispatch->now_us);
+    int64_t now_us = clock_monotonic_us();
+    limit_done(&site->limit, job->tickets[0], now_us);
+    limit_done(&site->domain_limit, job->tickets[1], now_us);
 }
 
 void site_job_ended(struct site *site, struct engine_job *job, struct outcome *outcome)
