@@ -168,7 +168,7 @@ static int make_text(struct compile *compile, const struct template *html, struc
 {
     struct error why = {{0}};
     int rc = template_text_from_html(html, out, &why);
-    if (rc != -E2BIG)
+    if (rc == 0 || (rc != -E2BIG && rc != -EINVAL))
         return rc < 0 ? error_memory(compile->err) : 0;
     FAULT(compile, "text", "is needed: %s", why.text);
     return 0;

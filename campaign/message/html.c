@@ -6,6 +6,8 @@
  */
 #include "campaign/message/html.h"
 
+#include <string.h>
+
 const char *html_entity(char c)
 {
     switch (c) {
@@ -45,4 +47,26 @@ void html_escape(const char *text, size_t len, struct buffer *out)
         if (at < len)
             buffer_append_str(out, html_entity(text[at]));
     }
+}
+
+bool html_mark_character(const char *text, size_t len)
+{
+    return len > HTML_MARK_PREFIX_BYTES && memcmp(text, HTML_MARK_PREFIX, HTML_MARK_PREFIX_BYTES) == 0 &&
+           (uint8_t)text[HTML_MARK_PREFIX_BYTES] >= (uint8_t)HTML_MARK_VALUE &&
+           (uint8_t)text[HTML_MARK_PREFIX_BYTES] <= (uint8_t)HTML_MARK_END;
+}
+
+size_t html_mark(const char *text, size_t len, uint32_t *number)
+{
+    const size_t character = HTML_MARK_PREFIX_BYTES + 1;
+    if (!html_mark_character(text, len) || text[HTML_MARK_PREFIX_BYTES] == HTML_MARK_END)
+        return 0;
+    size_t at = character;
+    *number = 0;
+    while (at < len && at - character < HTML_MARK_DIGITS_MAX && text[at] >= '0' && text[at] <= '9')
+        *number = *number * 10 + (uint32_t)(text[at++] - '0');
+    if (at == character || !html_mark_character(text + at, len - at) ||
+        text[at + HTML_MARK_PREFIX_BYTES] != HTML_MARK_END)
+        return 0;
+    return at + character;
 }

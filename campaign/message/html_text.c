@@ -1,274 +1,321 @@
 /*
  * html_text.c - plain text out of HTML, for campaigns that give no text part.
  *
- * A single pass over the bytes: no tree, no recursion, so neither depth nor brokenness of the markup costs more than
- * its length. A tag that is never closed ends the search for tags. It knows block elements, lists, links, images and
- * entities; it does not know styles, so what is hidden by a style is shown. Success means readable lines, not a
- * rendering.
+ * gumbo makes the tree as a browser would; one walk over it writes lines. White space and line ends are owed until text
+ * comes, so that markup that shows nothing leaves no gaps. What is owed is settled before the beginning and before the
+ * end of a section, so that what a section repeats or leaves out takes its own line ends with it.
+ *
+ * gumbo does not check its allocations, frees its tree by recursion, and is slow on markup that nests deep. So it gets
+ * an arena in place of the heap, and when memory, the arena or the time is used up the allocator leaves the parser by
+ * longjmp: there is no other way out, and nothing to clean up but the arena. The walk keeps its own stack.
+ *
+ * Success means readable lines, not a rendering: of styles only what hides an element is looked at. Text that stands in
+ * a table outside its cells is moved before the table, as browsers do, and out of a section that is there.
  */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
+#include <gumbo.h>
+
+#include "base/arena.h"
 #include "base/str.h"
+
 #include "campaign/message/html.h"
 
-#define TAG_NAME_MAX_BYTES 15
-#define ENTITY_MAX_BYTES 10
+#define TREE_MAX_BYTES ((size_t)128 << 20)
+#define PARSE_MAX_MS 2000 /* of processor time; a million bytes of common markup take 50 */
+#define INDENT_MAX 8      /* lists one inside the other that are indented */
 
-struct stripper {
+struct pool {
+    struct arena arena;
+    jmp_buf leave;
+    int64_t deadline_ms;
+    unsigned allocations;
+    int rc; /* why it was left */
+};
+
+struct open_element {
+    const GumboNode *node;
+    unsigned next;     /* child to go on with */
+    unsigned number;   /* <ol>: of the last item */
+    unsigned sections; /* open when it began */
+};
+
+struct writer {
     struct buffer *out;
-    struct buffer href; /* of the open link, decoded; empty = none */
-    size_t link_start;  /* where the open link's text begins in `out` */
-    unsigned newlines;  /* to be written before the next text */
-    bool space;         /* white space came since the last text */
-    unsigned pre;       /* depth of <pre> */
+    struct buffer href;  /* of the open link; empty = none */
+    size_t link_start;   /* where the open link's text begins in `out` */
+    unsigned owed;       /* line ends before the next text */
+    unsigned ended;      /* line ends that `out` ends with, sections' marks left aside */
+    bool space, spaced;  /* white space is owed; was written last */
+    bool any;            /* text was written */
+    bool at_bullet;      /* nothing came since a bullet: what begins in the item stays on its line */
+    unsigned pre, lists; /* open elements */
+    unsigned sections;   /* open */
+    struct open_element *stack;
+    size_t depth, capacity;
 };
 
-struct tag {
-    char name[TAG_NAME_MAX_BYTES + 1]; /* lower case; "" when too long to be of interest */
-    bool closing;
-    const char *attributes, *end; /* end: the '>' */
-};
+/* ---- the tree ---- */
 
-static const struct {
-    const char *name;
-    uint32_t code_point;
-} entities[] = {
-    {"amp", '&'},      {"lt", '<'},       {"gt", '>'},       {"quot", '"'},      {"apos", '\''},    {"nbsp", ' '},
-    {"copy", 0xa9},    {"reg", 0xae},     {"trade", 0x2122}, {"hellip", 0x2026}, {"mdash", 0x2014}, {"ndash", 0x2013},
-    {"lsquo", 0x2018}, {"rsquo", 0x2019}, {"ldquo", 0x201c}, {"rdquo", 0x201d},  {"laquo", 0xab},   {"raquo", 0xbb},
-    {"bdquo", 0x201e}, {"sbquo", 0x201a}, {"euro", 0x20ac},  {"pound", 0xa3},    {"yen", 0xa5},     {"cent", 0xa2},
-    {"sect", 0xa7},    {"para", 0xb6},    {"middot", 0xb7},  {"bull", 0x2022},   {"deg", 0xb0},     {"times", 0xd7},
-    {"auml", 0xe4},    {"ouml", 0xf6},    {"uuml", 0xfc},    {"Auml", 0xc4},     {"Ouml", 0xd6},    {"Uuml", 0xdc},
-    {"szlig", 0xdf},   {"eacute", 0xe9},  {"egrave", 0xe8},  {"agrave", 0xe0},   {"ccedil", 0xe7},  {"ntilde", 0xf1},
-    {"iexcl", 0xa1},   {"iquest", 0xbf},  {"larr", 0x2190},  {"rarr", 0x2192},   {"minus", 0x2212}, {"shy", 0},
-    {"zwnj", 0},       {"zwsp", 0},       {"ensp", ' '},     {"emsp", ' '},      {"thinsp", ' '},   {"aacute", 0xe1},
-};
-
-/* Elements that begin and end a line (1), or stand apart by an empty line (2). */
-static const struct {
-    const char *name;
-    unsigned newlines;
-} blocks[] = {
-    {"p", 2},     {"h1", 2},         {"h2", 2},       {"h3", 2},      {"h4", 2},         {"h5", 2},    {"h6", 2},
-    {"ul", 2},    {"ol", 2},         {"dl", 2},       {"pre", 2},     {"blockquote", 2}, {"div", 1},   {"table", 1},
-    {"tr", 1},    {"section", 1},    {"article", 1},  {"header", 1},  {"footer", 1},     {"main", 1},  {"nav", 1},
-    {"aside", 1}, {"form", 1},       {"figure", 1},   {"address", 1}, {"center", 1},     {"body", 1},  {"dt", 1},
-    {"dd", 1},    {"figcaption", 1}, {"fieldset", 1}, {"tbody", 1},   {"thead", 1},      {"tfoot", 1}, {"caption", 1},
-};
-
-static void want_newlines(struct stripper *stripper, unsigned newlines)
+static int64_t processor_ms(void)
 {
-    stripper->newlines = MAX_OF(stripper->newlines, newlines);
-    stripper->space = false;
+    struct timespec now;
+    return clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) == 0 ? (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 : 0;
 }
 
-/* Writes what is owed before text: line ends at most two in a row, none at the top, or one space. */
-static void settle(struct stripper *stripper)
+static void *pool_take(void *context, size_t bytes)
 {
-    if (stripper->out->len > 0) {
-        for (unsigned i = 0; i < stripper->newlines; i++)
-            buffer_append_char(stripper->out, '\n');
-        if (stripper->newlines == 0 && stripper->space)
-            buffer_append_char(stripper->out, ' ');
+    struct pool *pool = context;
+    bool big = bytes > pool->arena.limit_bytes / 2 || pool->arena.used_bytes > pool->arena.limit_bytes - bytes;
+    bool late = ++pool->allocations % 64 == 0 && processor_ms() > pool->deadline_ms;
+    void *memory = big || late ? NULL : arena_alloc(&pool->arena, bytes);
+    if (memory == NULL) {
+        pool->rc = big || late ? -E2BIG : -ENOMEM;
+        longjmp(pool->leave, 1);
     }
-    stripper->newlines = 0;
-    stripper->space = false;
+    return memory;
 }
 
-static void put_text(struct stripper *stripper, const char *text, size_t len)
+static void pool_give_back(void *context, void *memory)
 {
-    settle(stripper);
-    buffer_append(stripper->out, text, len);
+    (void)context;
+    (void)memory;
 }
 
-static size_t encode_utf8(uint32_t c, char out[4])
+/* NULL when memory or a limit ended it: pool->rc. */
+static const GumboOutput *parse(struct pool *pool, const char *html, size_t len)
 {
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = (char)(0xc0 | c >> 6);
-        out[1] = (char)(0x80 | (c & 63));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = (char)(0xe0 | c >> 12);
-        out[1] = (char)(0x80 | (c >> 6 & 63));
-        out[2] = (char)(0x80 | (c & 63));
-        return 3;
-    }
-    out[0] = (char)(0xf0 | c >> 18);
-    out[1] = (char)(0x80 | (c >> 12 & 63));
-    out[2] = (char)(0x80 | (c >> 6 & 63));
-    out[3] = (char)(0x80 | (c & 63));
-    return 4;
+    GumboOptions options = kGumboDefaultOptions;
+    options.allocator = pool_take;
+    options.deallocator = pool_give_back;
+    options.userdata = pool;
+    options.max_errors = 0;
+    /* As if the body had begun: white space around a tag counts, and a tag between head and body is text. */
+    options.fragment_context = GUMBO_TAG_BODY;
+    if (setjmp(pool->leave) != 0)
+        return NULL;
+    return gumbo_parse_with_options(&options, html, len);
 }
 
-/* Code points that would be invisible or harmful in text become nothing (0); odd spaces become a space. */
-static uint32_t tame(unsigned long c)
+/* ---- writing ---- */
+
+static void owe_lines(struct writer *writer, unsigned lines)
 {
-    if (c == '\t' || c == '\n' || c == '\r' || c == 0xa0 || (c >= 0x2000 && c <= 0x200a) || c == 0x202f || c == 0x3000)
+    if (writer->at_bullet)
+        return;
+    writer->owed = MAX_OF(writer->owed, lines);
+    writer->space = false;
+}
+
+/* Writes what is owed: line ends at most two in a row, none at the top, or one space. */
+static void settle(struct writer *writer)
+{
+    if (writer->any && writer->owed > writer->ended) {
+        for (; writer->ended < writer->owed; writer->ended++)
+            buffer_append_char(writer->out, '\n');
+    } else if (writer->any && writer->owed == 0 && writer->space && !writer->spaced && writer->ended == 0) {
+        buffer_append_char(writer->out, ' ');
+        writer->spaced = true;
+    }
+    writer->owed = 0;
+    writer->space = false;
+}
+
+static void put_text(struct writer *writer, const char *text, size_t len)
+{
+    settle(writer);
+    buffer_append(writer->out, text, len);
+    writer->any = true;
+    writer->at_bullet = false;
+    writer->spaced = false;
+    writer->ended = 0;
+}
+
+/* Characters that would be invisible or harmful in text become nothing (0); odd spaces become a space. */
+static uint32_t tame(uint32_t c)
+{
+    if (c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == 0xa0 || (c >= 0x2000 && c <= 0x200a) || c == 0x202f ||
+        c == 0x3000)
         return ' ';
     bool invisible = c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0xad || c == 0x200b || c == 0x200c || c == 0x2028 ||
-                     c == 0x2029 || c == 0xfeff || c == 0x34f;
-    bool impossible = (c >= 0xd800 && c <= 0xdfff) || c > 0x10ffff;
-    return invisible || impossible ? 0 : (uint32_t)c;
+                     c == 0x2029 || c == 0xfeff || c == 0xfffd || c == 0x34f;
+    return invisible ? 0 : c;
 }
 
-/* Length of the entity at `text` (which begins with '&'), or 0 when it is none; *code_point 0 = nothing to show. */
-static size_t read_entity(const char *text, size_t len, uint32_t *code_point)
+static void put_mark(struct writer *writer, const char *mark, size_t len)
 {
-    size_t window = MIN_OF(len, (size_t)ENTITY_MAX_BYTES + 2);
-    const char *semicolon = memchr(text, ';', window);
-    if (semicolon == NULL || semicolon < text + 2)
-        return 0;
-    char name[ENTITY_MAX_BYTES + 2];
-    size_t n = (size_t)(semicolon - text) - 1;
-    memcpy(name, text + 1, n);
-    name[n] = '\0';
-    if (name[0] == '#') {
-        bool hexadecimal = name[1] == 'x' || name[1] == 'X';
-        const char *digits = name + (hexadecimal ? 2 : 1);
-        char *end = NULL;
-        unsigned long c = strtoul(digits, &end, hexadecimal ? 16 : 10);
-        if (end == digits || *end != '\0' || digits[0] == '-' || digits[0] == '+' || ascii_is_space(digits[0]))
-            return 0;
-        *code_point = tame(c);
-        return n + 2;
+    char kind = mark[HTML_MARK_PREFIX_BYTES];
+    if (kind == HTML_MARK_VALUE) {
+        put_text(writer, mark, len);
+        return;
     }
-    for (size_t i = 0; i < countof(entities); i++) {
-        if (strcmp(entities[i].name, name) != 0)
-            continue;
-        *code_point = entities[i].code_point;
-        return n + 2;
-    }
-    return 0;
+    if (kind == HTML_MARK_OPEN)
+        writer->sections++;
+    else if (writer->sections > 0)
+        writer->sections--;
+    settle(writer);
+    buffer_append(writer->out, mark, len);
 }
 
-/* Text of an attribute or a link, with its entities decoded, as one line. */
-static void decode_into(const char *text, size_t len, struct buffer *out)
+/* Text of an attribute, as one line with its marks. */
+static void tame_into(const char *text, struct buffer *out)
 {
+    size_t len = strlen(text);
     for (size_t i = 0; i < len;) {
         uint32_t c = 0;
-        size_t n = text[i] == '&' ? read_entity(text + i, len - i, &c) : 0;
-        if (n > 0) {
-            char bytes[4];
-            if (c != 0)
-                buffer_append(out, bytes, encode_utf8(c, bytes));
-            i += n;
-            continue;
-        }
-        if (!ascii_is_space(text[i]))
-            buffer_append_char(out, text[i]);
-        else if (out->len > 0 && out->data[out->len - 1] != ' ')
+        size_t mark = html_mark(text + i, len - i, &(uint32_t){0});
+        size_t n = mark > 0 ? mark : utf8_decode(text + i, len - i, &c);
+        uint32_t kept = mark > 0 ? 1 : n > 0 ? tame(c) : 0;
+        if (kept == ' ' && out->len > 0 && out->data[out->len - 1] != ' ')
             buffer_append_char(out, ' ');
-        i++;
+        else if (kept != ' ' && kept != 0)
+            buffer_append(out, text + i, n);
+        i += MAX_OF(n, (size_t)1);
     }
     while (out->len > 0 && out->data[out->len - 1] == ' ')
         out->data[--out->len] = '\0';
 }
 
-static bool is_letter(char c)
+static void put_characters(struct writer *writer, const char *text)
 {
-    char lower = ascii_lower(c);
-    return lower >= 'a' && lower <= 'z';
-}
-
-/* The '>' that ends the tag at `at`, quotes heeded; NULL when there is none. */
-static const char *tag_end(const char *at, const char *end)
-{
-    char quote = '\0';
-    for (; at < end; at++) {
-        if (quote != '\0') {
-            if (*at == quote)
-                quote = '\0';
-        } else if ((*at == '"' || *at == '\'') && at[-1] == '=') {
-            quote = *at;
-        } else if (*at == '>') {
-            return at;
+    size_t len = strlen(text);
+    for (size_t i = 0; i < len;) {
+        uint32_t c = 0;
+        size_t mark = html_mark(text + i, len - i, &(uint32_t){0});
+        size_t n = mark > 0 ? mark : utf8_decode(text + i, len - i, &c);
+        if (mark > 0) {
+            put_mark(writer, text + i, mark);
+        } else if (n > 0 && writer->pre > 0 && c == '\n') {
+            writer->owed = MIN_OF(writer->owed + 1, 2u);
+        } else if (n > 0 && tame(c) == ' ') {
+            if (writer->pre > 0)
+                put_text(writer, " ", 1);
+            else
+                writer->space = true;
+        } else if (n > 0 && tame(c) != 0) {
+            size_t run = n;
+            while (i + run < len && text[i + run] > ' ' && text[i + run] < 0x7f)
+                run++;
+            put_text(writer, text + i, run);
+            n = run;
         }
+        i += MAX_OF(n, (size_t)1);
     }
-    return NULL;
 }
 
-static bool read_tag(const char *at, const char *end, struct tag *tag)
+/* ---- elements ---- */
+
+static const char *attribute(const GumboNode *node, const char *name)
 {
-    const char *name = at + 1;
-    *tag = (struct tag){.closing = *name == '/'};
-    if (tag->closing)
-        name++;
-    tag->end = tag_end(name, end);
-    if (tag->end == NULL)
-        return false;
-    const char *p = name;
-    while (p < tag->end && !ascii_is_space(*p) && *p != '/')
-        p++;
-    tag->attributes = p;
-    if ((size_t)(p - name) <= TAG_NAME_MAX_BYTES)
-        for (size_t i = 0; name + i < p; i++)
-            tag->name[i] = ascii_lower(name[i]);
-    return true;
+    const GumboAttribute *found = gumbo_get_attribute(&node->v.element.attributes, name);
+    return found != NULL ? found->value : NULL;
 }
 
-/* The raw value of an attribute of the tag; NULL when it has none. */
-static const char *attribute(const struct tag *tag, const char *wanted, size_t *len)
+/* True when the style sets the property to the value, spaces left aside. */
+static bool style_has(const char *style, const char *wanted)
 {
-    const char *p = tag->attributes;
-    while (p < tag->end) {
-        while (p < tag->end && (ascii_is_space(*p) || *p == '/'))
-            p++;
-        const char *name = p;
-        while (p < tag->end && !ascii_is_space(*p) && *p != '=')
-            p++;
-        size_t name_len = (size_t)(p - name);
-        while (p < tag->end && ascii_is_space(*p))
-            p++;
-        const char *value = "";
-        *len = 0;
-        if (p < tag->end && *p == '=') {
-            p++;
-            while (p < tag->end && ascii_is_space(*p))
-                p++;
-            char quote = p < tag->end && (*p == '"' || *p == '\'') ? *p++ : '\0';
-            value = p;
-            while (p < tag->end && (quote != '\0' ? *p != quote : !ascii_is_space(*p)))
-                p++;
-            *len = (size_t)(p - value);
-            if (quote != '\0' && p < tag->end)
-                p++;
+    size_t len = strlen(wanted);
+    char before = ';';
+    for (const char *p = style; *p != '\0'; p++) {
+        if (ascii_is_space(*p))
+            continue;
+        size_t matched = 0;
+        const char *q = p;
+        for (; *q != '\0' && matched < len; q++) {
+            if (ascii_is_space(*q))
+                continue;
+            if (ascii_lower(*q) != wanted[matched])
+                break;
+            matched++;
         }
-        if (name_len == strlen(wanted) && strncasecmp(name, wanted, name_len) == 0)
-            return value;
+        if (matched == len && before == ';')
+            return true;
+        before = *p;
     }
-    return NULL;
+    return false;
 }
 
-/* Behind the end tag of an element whose content is no text; `end` when it is never closed, as browsers have it. */
-static const char *skip_element(const char *at, const char *end, const char *name)
+static bool is_hidden(const GumboNode *node)
 {
-    size_t name_len = strlen(name);
-    while ((at = memchr(at, '<', (size_t)(end - at))) != NULL) {
-        if ((size_t)(end - at) > name_len + 2 && at[1] == '/' && strncasecmp(at + 2, name, name_len) == 0) {
-            const char *close = memchr(at, '>', (size_t)(end - at));
-            return close != NULL ? close + 1 : end;
-        }
-        at++;
+    switch (node->v.element.tag) {
+    case GUMBO_TAG_SCRIPT:
+    case GUMBO_TAG_STYLE:
+    case GUMBO_TAG_TITLE:
+    case GUMBO_TAG_TEMPLATE:
+    case GUMBO_TAG_TEXTAREA:
+    case GUMBO_TAG_SELECT:
+    case GUMBO_TAG_IFRAME:
+    case GUMBO_TAG_OBJECT:
+    case GUMBO_TAG_NOFRAMES:
+    case GUMBO_TAG_NOEMBED:
+    case GUMBO_TAG_SVG:
+    case GUMBO_TAG_MATH:
+        return true;
+    default:
+        break;
     }
-    return end;
+    const char *style = attribute(node, "style");
+    return attribute(node, "hidden") != NULL ||
+           (style != NULL && (style_has(style, "display:none") || style_has(style, "visibility:hidden") ||
+                              style_has(style, "mso-hide:all")));
 }
 
-static void end_link(struct stripper *stripper)
+/* Elements that begin and end a line (1), or stand apart by an empty line (2). */
+static unsigned lines_around(GumboTag tag)
 {
-    if (stripper->href.len == 0)
+    switch (tag) {
+    case GUMBO_TAG_P:
+    case GUMBO_TAG_H1:
+    case GUMBO_TAG_H2:
+    case GUMBO_TAG_H3:
+    case GUMBO_TAG_H4:
+    case GUMBO_TAG_H5:
+    case GUMBO_TAG_H6:
+    case GUMBO_TAG_DL:
+    case GUMBO_TAG_PRE:
+    case GUMBO_TAG_BLOCKQUOTE:
+        return 2;
+    case GUMBO_TAG_DIV:
+    case GUMBO_TAG_TABLE:
+    case GUMBO_TAG_TR:
+    case GUMBO_TAG_SECTION:
+    case GUMBO_TAG_ARTICLE:
+    case GUMBO_TAG_HEADER:
+    case GUMBO_TAG_FOOTER:
+    case GUMBO_TAG_MAIN:
+    case GUMBO_TAG_NAV:
+    case GUMBO_TAG_ASIDE:
+    case GUMBO_TAG_FORM:
+    case GUMBO_TAG_FIGURE:
+    case GUMBO_TAG_FIGCAPTION:
+    case GUMBO_TAG_ADDRESS:
+    case GUMBO_TAG_CENTER:
+    case GUMBO_TAG_LI:
+    case GUMBO_TAG_DT:
+    case GUMBO_TAG_DD:
+    case GUMBO_TAG_FIELDSET:
+    case GUMBO_TAG_CAPTION:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+static void end_link(struct writer *writer)
+{
+    if (writer->href.len == 0)
         return;
-    const char *href = stripper->href.data;
-    size_t len = stripper->href.len;
-    size_t start = MIN_OF(stripper->link_start, stripper->out->len);
-    const char *text = buffer_text(stripper->out) + start;
-    size_t text_len = stripper->out->len - start;
+    const char *href = writer->href.data;
+    size_t len = writer->href.len;
+    size_t start = MIN_OF(writer->link_start, writer->out->len);
+    const char *text = buffer_text(writer->out) + start;
+    size_t text_len = writer->out->len - start;
     while (text_len > 0 && ascii_is_space(*text)) {
         text++;
         text_len--;
@@ -276,142 +323,198 @@ static void end_link(struct stripper *stripper)
     bool same = text_len == len && memcmp(text, href, len) == 0;
     bool mail = str_starts_nocase(href, "mailto:") && len - 7 == text_len && memcmp(text, href + 7, text_len) == 0;
     if (!same && !mail) {
-        /* White space at the end of the link's text belongs behind the address. */
-        bool space = stripper->space;
-        unsigned newlines = stripper->newlines;
-        stripper->space = text_len > 0;
-        stripper->newlines = text_len > 0 ? 0 : newlines;
-        settle(stripper);
-        stripper->space = space;
-        stripper->newlines = text_len > 0 ? newlines : 0;
-        buffer_append_char(stripper->out, '<');
-        buffer_append(stripper->out, href, len);
-        buffer_append_char(stripper->out, '>');
+        /* What the link's text owes at its end belongs behind the address. */
+        bool space = writer->space;
+        unsigned owed = writer->owed;
+        writer->space = text_len > 0;
+        writer->owed = text_len > 0 ? 0 : owed;
+        struct buffer address = BUFFER_INIT(0);
+        buffer_append_char(&address, '<');
+        buffer_append(&address, href, len);
+        buffer_append_char(&address, '>');
+        if (address.failed)
+            writer->out->failed = true;
+        else
+            put_text(writer, address.data, address.len);
+        buffer_finish(&address);
+        writer->space = space;
+        writer->owed = text_len > 0 ? owed : 0;
     }
-    buffer_clear(&stripper->href);
+    buffer_clear(&writer->href);
 }
 
-static void begin_link(struct stripper *stripper, const struct tag *tag)
+static void begin_link(struct writer *writer, const GumboNode *node)
 {
-    end_link(stripper);
-    size_t len = 0;
-    const char *href = attribute(tag, "href", &len);
+    end_link(writer);
+    const char *href = attribute(node, "href");
     if (href == NULL)
         return;
-    decode_into(href, len, &stripper->href);
-    if (stripper->href.len > 0 &&
-        (stripper->href.data[0] == '#' || str_starts_nocase(stripper->href.data, "javascript:")))
-        buffer_clear(&stripper->href);
-    stripper->link_start = stripper->out->len;
+    tame_into(href, &writer->href);
+    if (writer->href.len > 0 && (writer->href.data[0] == '#' || str_starts_nocase(writer->href.data, "javascript:")))
+        buffer_clear(&writer->href);
+    writer->link_start = writer->out->len;
 }
 
-static void put_image(struct stripper *stripper, const struct tag *tag)
+static void put_image(struct writer *writer, const GumboNode *node)
 {
-    size_t len = 0;
-    const char *alt = attribute(tag, "alt", &len);
+    const char *alt = attribute(node, "alt");
     struct buffer text = BUFFER_INIT(0);
     if (alt != NULL)
-        decode_into(alt, len, &text);
+        tame_into(alt, &text);
     if (text.len > 0)
-        put_text(stripper, text.data, text.len);
-    if (text.failed)
-        stripper->out->failed = true;
+        put_text(writer, text.data, text.len);
+    writer->out->failed = writer->out->failed || text.failed;
     buffer_finish(&text);
 }
 
-/* Returns where to go on. */
-static const char *take_tag(struct stripper *stripper, const struct tag *tag, const char *end)
+static void begin_item(struct writer *writer)
 {
-    static const char *const opaque[] = {"script", "style", "title", "template", "textarea", "select"};
-    const char *next = tag->end + 1;
-    for (size_t i = 0; i < countof(opaque) && !tag->closing; i++)
-        if (strcmp(tag->name, opaque[i]) == 0)
-            return skip_element(next, end, tag->name);
-    for (size_t i = 0; i < countof(blocks); i++)
-        if (strcmp(tag->name, blocks[i].name) == 0)
-            want_newlines(stripper, blocks[i].newlines);
-    if (strcmp(tag->name, "br") == 0) {
-        stripper->newlines = MIN_OF(stripper->newlines + 1, 2u);
-        stripper->space = false;
-    } else if (strcmp(tag->name, "hr") == 0 && !tag->closing) {
-        want_newlines(stripper, 1);
-        put_text(stripper, "----------", 10);
-        want_newlines(stripper, 1);
-    } else if (strcmp(tag->name, "li") == 0) {
-        want_newlines(stripper, 1);
-        if (!tag->closing)
-            put_text(stripper, "- ", 2);
-    } else if (strcmp(tag->name, "td") == 0 || strcmp(tag->name, "th") == 0) {
-        stripper->space = true;
-    } else if (strcmp(tag->name, "a") == 0) {
-        if (tag->closing)
-            end_link(stripper);
-        else
-            begin_link(stripper, tag);
-    } else if (strcmp(tag->name, "img") == 0 && !tag->closing) {
-        put_image(stripper, tag);
-    } else if (strcmp(tag->name, "pre") == 0) {
-        stripper->pre = tag->closing ? 0 : 1;
+    char bullet[24] = "- ";
+    unsigned indent = 2 * MIN_OF(writer->lists > 0 ? writer->lists - 1 : 0, (unsigned)INDENT_MAX);
+    for (size_t i = writer->depth - 1; i > 0; i--) {
+        struct open_element *around = &writer->stack[i - 1];
+        if (around->node->type != GUMBO_NODE_ELEMENT || around->node->v.element.tag == GUMBO_TAG_UL)
+            break;
+        if (around->node->v.element.tag != GUMBO_TAG_OL)
+            continue;
+        /* An item that a section repeats has no number of its own. */
+        if (writer->sections == around->sections)
+            (void)snprintf(bullet, sizeof(bullet), "%u. ", ++around->number);
+        break;
     }
-    return next;
+    put_text(writer, "                ", indent);
+    put_text(writer, bullet, strlen(bullet));
+    writer->at_bullet = true;
 }
 
-static const char *take_text(struct stripper *stripper, const char *at, const char *end)
+static void begin_element(struct writer *writer, const GumboNode *node)
 {
-    if (ascii_is_space(*at)) {
-        if (stripper->pre == 0)
-            stripper->space = true;
-        else if (*at == '\n')
-            stripper->newlines = MIN_OF(stripper->newlines + 1, 2u);
-        else if (*at != '\r')
-            put_text(stripper, " ", 1);
-        return at + 1;
+    GumboTag tag = node->v.element.tag;
+    unsigned lines = lines_around(tag);
+    if (tag == GUMBO_TAG_UL || tag == GUMBO_TAG_OL)
+        lines = writer->lists++ == 0 ? 2 : 1;
+    if (tag == GUMBO_TAG_LI)
+        writer->at_bullet = false;
+    if (lines > 0)
+        owe_lines(writer, lines);
+    if (tag == GUMBO_TAG_BR) {
+        writer->owed = MIN_OF(writer->owed + 1, 2u);
+        writer->space = false;
+    } else if (tag == GUMBO_TAG_HR) {
+        owe_lines(writer, 1);
+        put_text(writer, "----------", 10);
+        owe_lines(writer, 1);
+    } else if (tag == GUMBO_TAG_LI) {
+        begin_item(writer);
+    } else if (tag == GUMBO_TAG_TD || tag == GUMBO_TAG_TH) {
+        writer->space = true;
+    } else if (tag == GUMBO_TAG_A) {
+        begin_link(writer, node);
+    } else if (tag == GUMBO_TAG_IMG) {
+        put_image(writer, node);
+    } else if (tag == GUMBO_TAG_PRE) {
+        writer->pre++;
     }
-    uint32_t c = 0;
-    size_t n = *at == '&' ? read_entity(at, (size_t)(end - at), &c) : 0;
-    if (n > 0) {
-        char bytes[4];
-        if (c == ' ')
-            stripper->space = true;
-        else if (c != 0)
-            put_text(stripper, bytes, encode_utf8(c, bytes));
-        return at + n;
-    }
-    n = 1;
-    while (at + n < end && at[n] != '<' && at[n] != '&' && !ascii_is_space(at[n]))
-        n++;
-    put_text(stripper, at, n);
-    return at + n;
 }
 
-void html_to_text(const char *html, size_t len, struct buffer *out)
+static void end_element(struct writer *writer, const GumboNode *node)
 {
-    struct stripper stripper = {.out = out};
-    const char *end = html + len;
-    bool tags = true; /* false once a tag did not end: then there is no '>' ahead that could end another */
-    for (const char *at = html; at < end;) {
-        size_t left = (size_t)(end - at);
-        struct tag tag;
-        if (!tags || *at != '<' || left < 3) {
-            at = take_text(&stripper, at, end);
-        } else if (left >= 4 && memcmp(at, "<!--", 4) == 0) {
-            const char *close = memmem(at + 4, left - 4, "-->", 3);
-            at = close != NULL ? close + 3 : end;
-        } else if (at[1] == '!' || at[1] == '?') {
-            const char *close = memchr(at, '>', left);
-            at = close != NULL ? close + 1 : end;
-        } else if (is_letter(at[1]) || (at[1] == '/' && is_letter(at[2]))) {
-            tags = read_tag(at, end, &tag);
-            if (tags)
-                at = take_tag(&stripper, &tag, end);
-        } else {
-            at = take_text(&stripper, at, end);
+    GumboTag tag = node->v.element.tag;
+    unsigned lines = lines_around(tag);
+    if (tag == GUMBO_TAG_A)
+        end_link(writer);
+    if (tag == GUMBO_TAG_PRE)
+        writer->pre--;
+    if (tag == GUMBO_TAG_UL || tag == GUMBO_TAG_OL)
+        lines = --writer->lists == 0 ? 2 : 1;
+    if (tag == GUMBO_TAG_LI)
+        writer->at_bullet = false;
+    if (lines > 0)
+        owe_lines(writer, lines);
+    if (tag == GUMBO_TAG_TD || tag == GUMBO_TAG_TH)
+        writer->space = true;
+}
+
+/* ---- the walk ---- */
+
+static int push(struct writer *writer, const GumboNode *node)
+{
+    if (writer->depth == writer->capacity) {
+        size_t capacity = writer->capacity == 0 ? 64 : writer->capacity * 2;
+        struct open_element *stack = realloc(writer->stack, capacity * sizeof(*stack));
+        if (stack == NULL)
+            return -ENOMEM;
+        writer->stack = stack;
+        writer->capacity = capacity;
+    }
+    writer->stack[writer->depth++] = (struct open_element){.node = node, .sections = writer->sections};
+    return 0;
+}
+
+static int visit(struct writer *writer, const GumboNode *node)
+{
+    int rc = 0;
+    size_t mark = 0;
+    switch (node->type) {
+    case GUMBO_NODE_TEXT:
+    case GUMBO_NODE_CDATA:
+    case GUMBO_NODE_WHITESPACE:
+        put_characters(writer, node->v.text.text);
+        break;
+    case GUMBO_NODE_COMMENT:
+        mark = html_mark(node->v.text.text, strlen(node->v.text.text), &(uint32_t){0});
+        if (mark > 0)
+            put_mark(writer, node->v.text.text, mark);
+        break;
+    case GUMBO_NODE_ELEMENT:
+        if (is_hidden(node))
+            break;
+        rc = push(writer, node);
+        if (rc == 0)
+            begin_element(writer, node);
+        break;
+    case GUMBO_NODE_DOCUMENT:
+    case GUMBO_NODE_TEMPLATE:
+    default:
+        break;
+    }
+    return rc;
+}
+
+static const GumboVector *children_of(const GumboNode *node)
+{
+    return node->type == GUMBO_NODE_DOCUMENT ? &node->v.document.children : &node->v.element.children;
+}
+
+static int walk(struct writer *writer, const GumboNode *document)
+{
+    int rc = push(writer, document);
+    while (rc == 0 && writer->depth > 0 && !writer->out->failed) {
+        struct open_element *top = &writer->stack[writer->depth - 1];
+        const GumboVector *children = children_of(top->node);
+        if (top->next < children->length) {
+            rc = visit(writer, children->data[top->next++]);
+            continue;
         }
+        if (top->node->type == GUMBO_NODE_ELEMENT)
+            end_element(writer, top->node);
+        writer->depth--;
     }
-    end_link(&stripper);
-    if (stripper.href.failed)
-        out->failed = true;
-    if (out->len > 0)
-        buffer_append_char(out, '\n');
-    buffer_finish(&stripper.href);
+    end_link(writer);
+    if (writer->any && writer->ended == 0)
+        buffer_append_char(writer->out, '\n');
+    return rc;
+}
+
+int html_to_text(const char *html, size_t len, struct buffer *out)
+{
+    struct pool pool = {.arena = ARENA_INIT(TREE_MAX_BYTES), .deadline_ms = processor_ms() + PARSE_MAX_MS};
+    struct writer writer = {.out = out};
+    const GumboOutput *tree = parse(&pool, html, len);
+    int rc = tree != NULL ? walk(&writer, tree->document) : pool.rc;
+    bool failed = writer.href.failed || out->failed;
+    buffer_finish(&writer.href);
+    free(writer.stack);
+    arena_finish(&pool.arena);
+    return rc == 0 && failed ? -ENOMEM : rc;
 }

@@ -88,7 +88,7 @@ struct template_values {
 int template_compile(const char *text, size_t len, const struct template_partials *partials, struct template **out,
                      struct error *err) ATTR_MUSTCHECK;
 /* The text/plain counterpart of an HTML template: markup taken away, tags kept in their places, partials put in theirs.
- * -E2BIG when that grows past TEMPLATE_SOURCE_MAX_BYTES; -ENOMEM. */
+ * -E2BIG when that is too much; -EINVAL when a section's ends come apart; -ENOMEM. */
 int template_text_from_html(const struct template *html, struct template **out, struct error *err) ATTR_MUSTCHECK;
 void template_free(struct template *template);
 

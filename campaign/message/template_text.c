@@ -2,36 +2,134 @@
  * template_text.c - the text/plain template of an HTML template.
  *
  * The HTML is written out with a mark in the place of each tag, partials in theirs; html_to_text() takes the markup
- * away and lets the marks through; what is left is cut at the marks into nodes again. Taking markup away may take a
- * mark along (in a style, in a hidden element) and so leave a section open or closed on one side only: such a mark goes
- * too.
+ * away and lets the marks through; what is left is cut at the marks into nodes again. A mark in text is written as a
+ * comment, which may stand anywhere, between the rows of a table too; a mark in an attribute cannot be one. So the
+ * writer follows the markup just far enough to know where it is; when it is led astray, a tag is lost or stands in the
+ * text as well.
  *
- * A partial that calls itself is followed once: the text of deeper levels is not in the text part.
+ * A section of which only one end comes through is refused: what it encloses would be shown to everybody. A partial
+ * that calls itself is followed once: the text of deeper levels is not in the text part.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+
+#include "base/str.h"
 
 #include "campaign/message/html.h"
 #include "campaign/message/template.h"
+
+/* Where in the markup the writer is. */
+enum place {
+    IN_TEXT,
+    IN_TAG,
+    IN_QUOTES,  /* of an attribute's value */
+    IN_COMMENT, /* and all else that begins with "<!" or "<?" */
+    IN_RAW      /* the content of a script, a style, …: ends at its end tag only */
+};
 
 struct linear {
     const struct template *html;
     struct buffer out;
     uint32_t calls[TEMPLATE_CALLS_MAX]; /* first nodes of the partials that are being written */
     size_t call_count;
+    enum place place;
+    char quote;      /* IN_QUOTES */
+    bool assigned;   /* IN_TAG: the last character was '=', spaces aside */
+    bool long_one;   /* IN_COMMENT: "<!--", which ends with "-->" */
+    const char *raw; /* IN_TAG, IN_RAW: the element's name when its content is raw, else NULL */
 };
 
-/* Control characters of the text itself are left out, so that none can pass for a mark. */
+static const char *raw_element(const char *name, size_t len)
+{
+    static const char *const raw[] = {"script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes"};
+    for (size_t i = 0; i < countof(raw); i++)
+        if (len > strlen(raw[i]) && strncasecmp(name, raw[i], strlen(raw[i])) == 0 &&
+            strchr(" \t\n\f/>", name[strlen(raw[i])]) != NULL)
+            return raw[i];
+    return NULL;
+}
+
+static bool is_letter(char c)
+{
+    char lower = ascii_lower(c);
+    return lower >= 'a' && lower <= 'z';
+}
+
+/* What the character at `p` makes of a place outside tags. */
+static void leave_text(struct linear *linear, const char *p, size_t left)
+{
+    if (linear->place == IN_COMMENT) {
+        if (*p == '>' && (!linear->long_one || (p[-1] == '-' && p[-2] == '-')))
+            linear->place = IN_TEXT;
+    } else if (linear->place == IN_RAW) {
+        size_t len = strlen(linear->raw);
+        if (*p == '<' && left > len + 2 && p[1] == '/' && strncasecmp(p + 2, linear->raw, len) == 0) {
+            linear->place = IN_TAG;
+            linear->raw = NULL;
+            linear->assigned = false;
+        }
+    } else if (*p == '<' && left > 1 && (p[1] == '!' || p[1] == '?')) {
+        linear->place = IN_COMMENT;
+        linear->long_one = left > 3 && memcmp(p, "<!--", 4) == 0;
+    } else if (*p == '<' && left > 1 && (is_letter(p[1]) || (left > 2 && p[1] == '/' && is_letter(p[2])))) {
+        linear->place = IN_TAG;
+        linear->raw = raw_element(p + 1, left - 1);
+        linear->assigned = false;
+    }
+}
+
+static void step_over(struct linear *linear, const char *p, size_t left)
+{
+    if (linear->place == IN_QUOTES) {
+        if (*p == linear->quote)
+            linear->place = IN_TAG;
+    } else if (linear->place != IN_TAG) {
+        leave_text(linear, p, left);
+    } else if (*p == '>') {
+        linear->place = linear->raw != NULL ? IN_RAW : IN_TEXT;
+    } else if (linear->assigned && (*p == '"' || *p == '\'')) {
+        linear->place = IN_QUOTES;
+        linear->quote = *p;
+        linear->assigned = false;
+    } else if (!ascii_is_space(*p)) {
+        linear->assigned = *p == '=';
+    }
+}
+
+/* What could pass for a mark becomes a space. */
 static void write_text(struct linear *linear, const struct template_node *node)
 {
-    for (size_t at = 0; at < node->len;) {
-        size_t run = 0;
-        while (at + run < node->len && ((uint8_t)node->text[at + run] > 0x08))
-            run++;
-        buffer_append(&linear->out, node->text + at, run);
-        at += run + 1;
+    size_t start = linear->out.len;
+    const char *end = node->text + node->len;
+    for (const char *at = node->text; at < end;) {
+        const char *odd = memmem(at, (size_t)(end - at), HTML_MARK_PREFIX, HTML_MARK_PREFIX_BYTES);
+        bool mark = odd != NULL && html_mark_character(odd, (size_t)(end - odd));
+        const char *next = odd == NULL ? end : odd + HTML_MARK_PREFIX_BYTES + (mark ? 1 : 0);
+        buffer_append(&linear->out, at, (size_t)((mark ? odd : next) - at));
+        if (mark)
+            buffer_append_char(&linear->out, ' ');
+        at = next;
     }
+    /* Two characters before each are looked at: those of a comment's beginning are there. */
+    for (size_t at = start; at < linear->out.len && !linear->out.failed; at++)
+        step_over(linear, linear->out.data + at, linear->out.len - at);
+}
+
+static void write_mark(struct linear *linear, enum template_node_kind kind, uint32_t index)
+{
+    char begin = HTML_MARK_VALUE;
+    if (kind == NODE_END)
+        begin = HTML_MARK_CLOSE;
+    else if (kind != NODE_VALUE)
+        begin = HTML_MARK_OPEN;
+    if (linear->place == IN_TEXT)
+        buffer_printf(&linear->out, "<!--" HTML_MARK_PREFIX "%c%u" HTML_MARK_PREFIX "%c-->", begin, index,
+                      HTML_MARK_END);
+    else if (linear->place == IN_TAG || linear->place == IN_QUOTES)
+        buffer_printf(&linear->out, HTML_MARK_PREFIX "%c%u" HTML_MARK_PREFIX "%c", begin, index, HTML_MARK_END);
+    linear->assigned = false;
 }
 
 static bool is_being_written(const struct linear *linear, uint32_t start)
@@ -52,7 +150,7 @@ static void write_nodes(struct linear *linear, uint32_t start)
         if (node->kind == NODE_TEXT) {
             write_text(linear, node);
         } else if (node->kind != NODE_PARTIAL) {
-            buffer_printf(&linear->out, "%c%u%c", HTML_MARK_BEGIN, i, HTML_MARK_END);
+            write_mark(linear, node->kind, i);
         } else if (node->target != TEMPLATE_NOWHERE && linear->call_count < TEMPLATE_CALLS_MAX &&
                    !is_being_written(linear, node->target)) {
             linear->calls[linear->call_count++] = node->target;
@@ -67,21 +165,13 @@ struct piece {
     const char *text;
     size_t len;
     const struct template_node *node;
-    uint32_t made; /* the new node's index */
-    bool kept;
 };
 
-/* Reads the mark at `at`; what is no mark of ours gives NULL. */
-static const struct template_node *read_mark(const struct template *html, const char *at, const char *end,
-                                             const char **after)
+/* The node that a mark names; NULL when there is none such: nobody but us makes marks, but entities can spell one. */
+static const struct template_node *named_node(const struct template *html, uint32_t index)
 {
-    size_t index = 0;
-    const char *p = at + 1;
-    for (; p < end && *p >= '0' && *p <= '9' && index < html->count; p++)
-        index = index * 10 + (size_t)(*p - '0');
-    if (p == at + 1 || p == end || *p != HTML_MARK_END || index >= html->count)
+    if (index >= html->count)
         return NULL;
-    *after = p + 1;
     const struct template_node *node = &html->nodes[index];
     return node->kind == NODE_TEXT || node->kind == NODE_PARTIAL || node->kind == NODE_RETURN ? NULL : node;
 }
@@ -89,45 +179,38 @@ static const struct template_node *read_mark(const struct template *html, const 
 static size_t cut(const struct template *html, const char *text, size_t len, struct piece *pieces)
 {
     const char *end = text + len;
+    const char *at = text;
     size_t count = 0;
-    for (const char *at = text; at < end;) {
-        const char *mark = memchr(at, HTML_MARK_BEGIN, (size_t)(end - at));
-        const char *stop = mark != NULL ? mark : end;
-        const char *after = mark != NULL ? mark + 1 : end;
-        const struct template_node *node = mark != NULL ? read_mark(html, mark, end, &after) : NULL;
-        pieces[count++] = (struct piece){.text = at, .len = (size_t)(stop - at), .node = node};
-        at = after;
+    for (const char *p = text; p < end;) {
+        uint32_t index = 0;
+        size_t mark = *p == HTML_MARK_PREFIX[0] ? html_mark(p, (size_t)(end - p), &index) : 0;
+        if (mark == 0) {
+            p++;
+            continue;
+        }
+        pieces[count++] = (struct piece){.text = at, .len = (size_t)(p - at), .node = named_node(html, index)};
+        p += mark;
+        at = p;
     }
+    pieces[count++] = (struct piece){.text = at, .len = (size_t)(end - at)};
     return count;
 }
 
-/* Keeps values, and of sections those whose two ends are both there and do not cross another's. */
-static int pair_sections(const struct template *html, struct piece *pieces, size_t count)
+/* Every beginning must meet its own end. Returns the section that does not, or NULL. */
+static const struct template_node *find_half(const struct template *html, const struct piece *pieces, size_t count,
+                                             size_t *open)
 {
-    size_t *open = malloc((count + 1) * sizeof(*open));
     size_t depth = 0;
-    if (open == NULL)
-        return -ENOMEM;
     for (size_t i = 0; i < count; i++) {
         const struct template_node *node = pieces[i].node;
-        if (node == NULL)
+        if (node == NULL || node->kind == NODE_VALUE)
             continue;
-        pieces[i].kept = node->kind == NODE_VALUE;
-        if (node->kind == NODE_SECTION || node->kind == NODE_INVERTED)
-            open[depth++] = i;
         if (node->kind != NODE_END)
-            continue;
-        size_t found = depth;
-        while (found > 0 && pieces[open[found - 1]].node != &html->nodes[node->target])
-            found--;
-        if (found == 0)
-            continue;
-        depth = found - 1;
-        pieces[i].kept = true;
-        pieces[open[depth]].kept = true;
+            open[depth++] = i;
+        else if (depth == 0 || pieces[open[--depth]].node != &html->nodes[node->target])
+            return &html->nodes[node->target];
     }
-    free(open);
-    return 0;
+    return depth > 0 ? pieces[open[depth - 1]].node : NULL;
 }
 
 static int add_named(struct template *text, const struct template_node *from, struct template_node *node)
@@ -142,8 +225,8 @@ static int add_named(struct template *text, const struct template_node *from, st
     return node->text != NULL && (from->otherwise == NULL || node->otherwise != NULL) ? 0 : -ENOMEM;
 }
 
-/* After pair_sections() the kept ends and beginnings nest, so a stack of beginnings is all it takes. */
-static int make_nodes(struct template *text, struct piece *pieces, size_t count, uint32_t *open)
+/* After find_half() ends and beginnings are known to nest. */
+static int make_nodes(struct template *text, const struct piece *pieces, size_t count, size_t *open)
 {
     size_t depth = 0;
     for (size_t i = 0; i < count; i++) {
@@ -151,7 +234,7 @@ static int make_nodes(struct template *text, struct piece *pieces, size_t count,
         if (piece->len > 0)
             text->nodes[text->count++] =
                 (struct template_node){.kind = NODE_TEXT, .text = piece->text, .len = piece->len};
-        if (!piece->kept)
+        if (piece->node == NULL)
             continue;
         uint32_t index = (uint32_t)text->count++;
         struct template_node *node = &text->nodes[index];
@@ -160,7 +243,7 @@ static int make_nodes(struct template *text, struct piece *pieces, size_t count,
         if (node->kind == NODE_SECTION || node->kind == NODE_INVERTED) {
             open[depth++] = index;
         } else if (node->kind == NODE_END) {
-            node->target = open[--depth];
+            node->target = (uint32_t)open[--depth];
             text->nodes[node->target].target = index;
         }
     }
@@ -169,32 +252,45 @@ static int make_nodes(struct template *text, struct piece *pieces, size_t count,
 }
 
 /* `bytes`, the text with marks, has its copy in the template's arena. */
-static int build(const struct template *html, struct template *text, const char *bytes, size_t len)
+static int build(const struct template *html, struct template *text, const char *bytes, size_t len, struct error *err)
 {
     size_t marks = 0;
     for (size_t i = 0; i < len; i++)
-        marks += bytes[i] == HTML_MARK_BEGIN;
+        marks += bytes[i] == HTML_MARK_PREFIX[0];
     struct piece *pieces = calloc(marks + 2, sizeof(*pieces));
-    uint32_t *open = calloc(marks + 1, sizeof(*open));
+    size_t *open = calloc(marks + 1, sizeof(*open));
     text->nodes = calloc(2 * marks + 4, sizeof(*text->nodes));
-    int rc = pieces != NULL && open != NULL && text->nodes != NULL ? 0 : -ENOMEM;
+    int rc = pieces != NULL && open != NULL && text->nodes != NULL ? 0 : error_memory(err);
     if (rc == 0) {
         size_t count = cut(html, bytes, len, pieces);
-        rc = pair_sections(html, pieces, count);
-        if (rc == 0)
-            rc = make_nodes(text, pieces, count, open);
+        const struct template_node *half = find_half(html, pieces, count, open);
+        if (half != NULL)
+            rc = error_set(
+                err, -EINVAL,
+                "the section \"%s\" of line %u begins in the text and ends in markup that is left out, or the "
+                "other way round",
+                half->text, half->line);
+        else if (make_nodes(text, pieces, count, open) < 0)
+            rc = error_memory(err);
     }
     free(pieces);
     free(open);
     return rc;
 }
 
-static int from_marked(const struct template *html, const struct buffer *marked, struct template *text)
+static int from_marked(const struct template *html, const struct buffer *marked, struct template *text,
+                       struct error *err)
 {
     struct buffer plain = BUFFER_INIT(0);
-    html_to_text(buffer_text(marked), marked->len, &plain);
-    char *bytes = plain.failed ? NULL : arena_dup_len(&text->storage, buffer_text(&plain), plain.len);
-    int rc = bytes != NULL ? build(html, text, bytes, plain.len) : -ENOMEM;
+    int rc = html_to_text(buffer_text(marked), marked->len, &plain);
+    if (rc == -E2BIG) {
+        (void)error_set(err, rc, "the HTML is too large or nests too deep to make a text of it");
+    } else if (rc < 0) {
+        rc = error_memory(err);
+    } else {
+        char *bytes = arena_dup_len(&text->storage, buffer_text(&plain), plain.len);
+        rc = bytes != NULL ? build(html, text, bytes, plain.len, err) : error_memory(err);
+    }
     buffer_finish(&plain);
     return rc;
 }
@@ -207,18 +303,14 @@ int template_text_from_html(const struct template *html, struct template **out, 
         return error_memory(err);
     struct linear linear = {.html = html, .out = BUFFER_INIT(TEMPLATE_SOURCE_MAX_BYTES)};
     /* All at once, so that a failure behind it can only mean too much text. */
-    int rc = buffer_reserve(&linear.out, TEMPLATE_SOURCE_MAX_BYTES);
+    int rc = buffer_reserve(&linear.out, TEMPLATE_SOURCE_MAX_BYTES) < 0 ? error_memory(err) : 0;
     if (rc == 0)
         write_nodes(&linear, 0);
     if (rc == 0 && linear.out.failed)
-        rc = -E2BIG;
+        rc = error_set(err, -E2BIG, "the text made from the HTML and its partials is too large");
     if (rc == 0)
-        rc = from_marked(html, &linear.out, text);
+        rc = from_marked(html, &linear.out, text, err);
     buffer_finish(&linear.out);
-    if (rc == -E2BIG)
-        (void)error_set(err, rc, "the text made from the HTML and its partials is too large");
-    else if (rc < 0)
-        (void)error_memory(err);
     if (rc < 0)
         template_free(text);
     else
