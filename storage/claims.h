@@ -50,10 +50,13 @@ struct storage_claim {
 void storage_claim_post(struct storage *storage, struct storage_claim *claim);
 
 /*
- * Once at server start, before the first claim: members of claims left open by a crash, and retries left `sending`, become rows: `deferred`, due now, flagged uncertain
- * (hold = false), or `uncertain` (hold = true). Claims are gone after it. Counts what it found.
+ * Once at server start, before storage_journal_begin() and the first claim: members of claims left open by a crash, and retries left `sending`, become
+ * rows. By what the flight journal knows of each: its end-of-data was never out: `deferred`, due now, as if it had not been claimed;
+ * it was out: `deferred`, due now, flagged uncertain (hold = false), or `uncertain` (hold = true); its outcome was noted: that outcome. Where
+ * the journal cannot tell (none was kept, the machine was restarted, damage) its end-of-data counts as out. What a cancelled campaign would
+ * defer is `cancelled`. Claims are gone after it. Counts what it found; deliveries = unsent + uncertain + recorded.
  */
-struct storage_recovery { int64_t claims, deliveries; };
+struct storage_recovery { int64_t claims, deliveries, unsent, uncertain, recorded; };
 int storage_recover(struct storage *storage, bool hold, int64_t now_ms, struct storage_recovery *found, struct error *err);
 
 #endif

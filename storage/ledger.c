@@ -253,6 +253,11 @@ void ledger_dropped(struct ledger *ledger)
         (void)hashmap_remove(&ledger->claims, &claim->id, sizeof(claim->id));
     }
     free_claims(&ledger->fresh);
+    ledger_forget(ledger);
+}
+
+void ledger_forget(struct ledger *ledger)
+{
     ledger->campaign_count = 0;
     ledger->suppressions = 0;
 }

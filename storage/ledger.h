@@ -62,6 +62,8 @@ void ledger_claim_drop(struct ledger *ledger, int64_t id);
 
 /* Writes what has added up. After it, SQL sees the counters as they are. */
 int ledger_flush(struct ledger *ledger, struct db *db, struct error *err) ATTR_MUSTCHECK;
+/* Drops the sums since the last flush, not the claims. */
+void ledger_forget(struct ledger *ledger);
 void ledger_committed(struct ledger *ledger);
 void ledger_dropped(struct ledger *ledger);
 

@@ -157,22 +157,10 @@ static void note_delivery_time(struct ledger_campaign *line, int64_t at_ms)
     line->last_delivery_ms = MAX_OF(line->last_delivery_ms, at_ms);
 }
 
-int outcome_write(struct storage *storage, const struct storage_outcome *record, struct error *err)
+/* What a stored outcome adds up to beside the row. The line is not used after the minute, which may move it. */
+static int account(struct storage *storage, struct ledger_campaign *line, const struct storage_outcome *record,
+                   enum delivery_state state, struct error *err)
 {
-    enum delivery_state state = record->state;
-    assure(state > DELIVERY_SENDING && state < DELIVERY_STATE_COUNT);
-    struct ledger_campaign *line = ledger_campaign(&storage->ledger, &storage->db, record->campaign_id, err);
-    if (line == NULL)
-        return -EIO;
-    if (!line->known) {
-        log_stray(record, "no such campaign");
-        return 0;
-    }
-    if (line->status == CAMPAIGN_CANCELLED && state == DELIVERY_DEFERRED)
-        state = DELIVERY_CANCELLED;
-    int stored = insert_row(storage, line, record, state, err);
-    if (stored <= 0)
-        return stored;
     line->missing_attributes += record->missing_attributes;
     if (state == DELIVERY_DELIVERED)
         note_delivery_time(line, ended_ms(record));
@@ -184,4 +172,48 @@ int outcome_write(struct storage *storage, const struct storage_outcome *record,
     return record->tried ? ledger_minute(&storage->ledger, &storage->db, record->campaign_id, record->state,
                                          ended_ms(record), err)
                          : 0;
+}
+
+static enum delivery_state state_for(const struct ledger_campaign *line, const struct storage_outcome *record)
+{
+    assure(record->state > DELIVERY_SENDING && record->state < DELIVERY_STATE_COUNT);
+    return line->status == CAMPAIGN_CANCELLED && record->state == DELIVERY_DEFERRED ? DELIVERY_CANCELLED
+                                                                                    : record->state;
+}
+
+int outcome_write(struct storage *storage, const struct storage_outcome *record, struct error *err)
+{
+    struct ledger_campaign *line = ledger_campaign(&storage->ledger, &storage->db, record->campaign_id, err);
+    if (line == NULL)
+        return -EIO;
+    if (!line->known) {
+        log_stray(record, "no such campaign");
+        return 0;
+    }
+    enum delivery_state state = state_for(line, record);
+    int stored = insert_row(storage, line, record, state, err);
+    return stored <= 0 ? stored : account(storage, line, record, state, err);
+}
+
+int outcome_recover(struct storage *storage, const struct storage_outcome *record, bool retry, struct error *err)
+{
+    struct ledger_campaign *line = ledger_campaign(&storage->ledger, &storage->db, record->campaign_id, err);
+    if (line == NULL)
+        return -EIO;
+    if (!line->known)
+        return 0;
+    enum delivery_state state = state_for(line, record);
+    if (retry) {
+        int stored = update_row(storage, line, record, state, err);
+        if (stored <= 0)
+            return stored;
+    } else {
+        int failed = run_bound(&storage->db, insert_sql, record, state, err);
+        if (failed || db_changes(&storage->db) == 0)
+            return failed;
+        line->states[DELIVERY_SENDING]--;
+        line->states[state]++;
+    }
+    int failed = account(storage, line, record, state, err);
+    return failed ? failed : 1;
 }

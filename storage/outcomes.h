@@ -23,6 +23,7 @@ struct storage_outcome {
     bool tried;                /* false: released untried; no attempt is recorded and the last reply stays as it was */
     const char *suppress_reason; /* static text, e.g. "hard-bounce": suppress the address in the same transaction; NULL = no */
     bool missing_attributes;   /* the rendering lacked an attribute; counted */
+    uint32_t journal_slot;     /* from journal_sent(), cleared by the writer after the commit; 0 = its end-of-data was never out */
     struct outcome outcome;
 };
 

@@ -2,10 +2,12 @@
  * recover.c - after a crash: whoever was in flight gets a row.
  *
  * In flight are the audience members of an open claim without a delivery row, and the retries that rest in `sending`.
- * Whether their messages went out is not known here, so they are flagged uncertain. All in one transaction: a crash in
- * the middle of it starts over.
+ * How far each had come is in the flight journal, if one was kept: not sent yet, sent without a reply, or answered.
+ * Where it cannot tell, the message counts as sent. All in one transaction: a crash in the middle of it starts over,
+ * with the journal still there; the journal is removed after the commit.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "storage/audience.h"
@@ -16,70 +18,85 @@ struct recovery {
     bool hold;
     int64_t now_ms;
     struct storage_recovery *found;
+    struct journal_past past;
 };
 
 struct lost_claim {
     int64_t id, campaign_id, lane, lo, hi, epoch;
-    enum campaign_status status;
 };
 
-static enum delivery_state state_after(const struct recovery *recovery, int64_t status)
+/* The outcome that the journal holds, as it would have been posted; the text went with the process. */
+static void fill_recorded(struct storage_outcome *record, const struct journal_slot *slot)
 {
-    if (recovery->hold)
-        return DELIVERY_UNCERTAIN;
-    return status == CAMPAIGN_CANCELLED ? DELIVERY_CANCELLED : DELIVERY_DEFERRED;
+    record->state = (enum delivery_state)slot->state;
+    record->next_attempt_ms = slot->next_attempt_ms;
+    record->tried = (slot->flags & JOURNAL_TRIED) != 0;
+    record->uncertain = (slot->flags & JOURNAL_UNCERTAIN) != 0;
+    record->missing_attributes = (slot->flags & JOURNAL_MISSING) != 0;
+    record->attempts += record->tried;
+    record->suppress_reason = slot->reason[0] != '\0' ? slot->reason : NULL;
+    outcome_set(&record->outcome, OUTCOME_RELEASED, (enum outcome_stage)slot->stage,
+                "the reply came as the server went down; its text is lost");
+    record->outcome.code = slot->code;
+    memcpy(record->outcome.enhanced, slot->enhanced, sizeof(record->outcome.enhanced));
+    record->outcome.tls = (slot->flags & JOURNAL_TLS) != 0;
+    record->outcome.duration_ms = slot->duration_ms;
+    record->outcome.ended_wall_ms = slot->ended_ms;
 }
 
-static int move_counters(struct db *db, int64_t campaign_id, int64_t count, enum delivery_state state,
+/* Gives one delivery its row: 1 = done, 0 = there was nothing to do. */
+static int recover_one(struct storage *storage, struct recovery *recovery, int64_t campaign_id, int64_t recipient_id,
+                       int64_t attempts, bool retry, struct error *err)
+{
+    int made = (int)MIN_OF(MAX_OF(attempts, 0), INT32_MAX - 1);
+    struct storage_outcome record = {.campaign_id = campaign_id,
+                                     .recipient_id = recipient_id,
+                                     .state = DELIVERY_DEFERRED,
+                                     .next_attempt_ms = recovery->now_ms,
+                                     .attempts = made,
+                                     .outcome = {.ended_wall_ms = recovery->now_ms}};
+    const struct journal_slot *slot = journal_past_find(&recovery->past, campaign_id, recipient_id, made + 1);
+    int64_t *count = &recovery->found->unsent;
+    if (slot != NULL && slot->outcome_check != 0) {
+        fill_recorded(&record, slot);
+        count = &recovery->found->recorded;
+    } else if (slot != NULL || !recovery->past.complete) {
+        record.uncertain = true;
+        if (recovery->hold)
+            record.state = DELIVERY_UNCERTAIN;
+        count = &recovery->found->uncertain;
+    }
+    int stored = outcome_recover(storage, &record, retry, err);
+    if (stored > 0) {
+        ++*count;
+        recovery->found->deliveries++;
+    }
+    return stored;
+}
+
+static int recover_claim(struct storage *storage, struct recovery *recovery, const struct lost_claim *claim,
                          struct error *err)
 {
-    return db_run(db, err,
-                  "UPDATE campaign SET sending = sending - ?2, deferred = deferred + iif(?3 = 3, ?2, 0),"
-                  " cancelled = cancelled + iif(?3 = 7, ?2, 0), uncertain = uncertain + iif(?3 = 8, ?2, 0)"
-                  " WHERE id = ?1",
-                  DB_I(campaign_id), DB_I(count), DB_I(state));
-}
-
-static int recover_member(struct db *db, const struct recovery *recovery, const struct lost_claim *claim,
-                          int64_t recipient_id, enum delivery_state state, int64_t *count, struct error *err)
-{
-    int failed = db_run(db, err,
-                        "INSERT INTO delivery (campaign_id, recipient_id, state, uncertain, attempts, next_attempt,"
-                        " updated, code, stage, tls, duration, enhanced, reply, mx_host, source)"
-                        " VALUES (?, ?, ?, 1, 0, ?, ?, 0, NULL, 0, 0, '', '', '', '') ON CONFLICT DO NOTHING",
-                        DB_I(claim->campaign_id), DB_I(recipient_id), DB_I(state),
-                        DB_I(state == DELIVERY_DEFERRED ? recovery->now_ms : 0), DB_I(recovery->now_ms));
-    if (!failed)
-        *count += db_changes(db);
-    return failed;
-}
-
-static int recover_claim(struct db *db, struct recovery *recovery, const struct lost_claim *claim, struct error *err)
-{
+    struct db *db = &storage->db;
     struct audience audience;
     int failed = audience_open(&audience, db, claim->campaign_id, claim->epoch, claim->lane, claim->lo - 1, err);
     if (failed)
         return failed;
-    enum delivery_state state = state_after(recovery, claim->status);
     struct audience_member member;
-    int64_t count = 0;
     int more;
     /* Who left since the claim was made is in flight all the same; the retry will see it. */
     while ((more = audience_next(&audience, &member, err)) > 0 && member.recipient_id <= claim->hi) {
         if (member.verdict == AUDIENCE_OUTSIDE)
             continue;
-        failed = recover_member(db, recovery, claim, member.recipient_id, state, &count, err);
-        if (failed) {
-            more = failed;
+        more = recover_one(storage, recovery, claim->campaign_id, member.recipient_id, 0, false, err);
+        if (more < 0)
             break;
-        }
     }
     audience_close(&audience);
     if (more < 0)
         return more;
     recovery->found->claims++;
-    recovery->found->deliveries += count;
-    failed = move_counters(db, claim->campaign_id, count, state, err);
+    failed = ledger_flush(&storage->ledger, db, err);
     return failed ? failed : db_run(db, err, "DELETE FROM claim WHERE id = ?", DB_I(claim->id));
 }
 
@@ -87,7 +104,7 @@ static int recover_claim(struct db *db, struct recovery *recovery, const struct 
 static int next_claim(struct db *db, struct lost_claim *claim, int64_t after, struct error *err)
 {
     sqlite3_stmt *row = db_query(db, err,
-                                 "SELECT l.id, l.campaign_id, l.lane, l.lo, l.hi, c.epoch, c.status FROM claim l"
+                                 "SELECT l.id, l.campaign_id, l.lane, l.lo, l.hi, c.epoch FROM claim l"
                                  " LEFT JOIN campaign c ON c.id = l.campaign_id WHERE l.id > ? ORDER BY l.id LIMIT 1",
                                  DB_I(after));
     int more = row == NULL ? -EIO : db_step(db, row, err);
@@ -97,61 +114,101 @@ static int next_claim(struct db *db, struct lost_claim *claim, int64_t after, st
                                      .lane = db_int(row, 2),
                                      .lo = db_int(row, 3),
                                      .hi = db_int(row, 4),
-                                     .epoch = db_int(row, 5),
-                                     .status = (enum campaign_status)db_int(row, 6)};
+                                     .epoch = db_int(row, 5)};
         db_end(row);
     }
     return more;
 }
 
-/* Retries that were out, and then what the counter still says (members whose list is gone since a cancel): 1 = one
- * campaign done. */
-static int recover_campaign(struct db *db, struct recovery *recovery, struct error *err)
+/* The next retry that was out: 1 = it has left `sending`. */
+static int recover_retry(struct storage *storage, struct recovery *recovery, int64_t campaign_id, struct error *err)
 {
-    sqlite3_stmt *row = db_query(db, err, "SELECT id, status, sending FROM campaign WHERE sending <> 0 LIMIT 1");
-    int more = row == NULL ? -EIO : db_step(db, row, err);
+    sqlite3_stmt *row = db_query(&storage->db, err,
+                                 "SELECT recipient_id, attempts FROM delivery"
+                                 " WHERE campaign_id = ? AND state = 1 AND state <> 2 LIMIT 1",
+                                 DB_I(campaign_id));
+    int more = row == NULL ? -EIO : db_step(&storage->db, row, err);
     if (more <= 0)
         return more;
-    int64_t id = db_int(row, 0), status = db_int(row, 1), sending = db_int(row, 2);
+    int64_t recipient_id = db_int(row, 0), attempts = db_int(row, 1);
     db_end(row);
-    enum delivery_state state = state_after(recovery, status);
-    int failed =
-        db_run(db, err,
-               "UPDATE delivery SET state = ?2, uncertain = 1, next_attempt = ?3, updated = ?4"
-               " WHERE campaign_id = ?1 AND state = 1 AND state <> 2",
-               DB_I(id), DB_I(state), DB_I(state == DELIVERY_DEFERRED ? recovery->now_ms : 0), DB_I(recovery->now_ms));
-    if (failed)
-        return failed;
-    int64_t count = db_changes(db);
-    recovery->found->deliveries += count;
-    failed = move_counters(db, id, count, state, err);
-    if (failed || count == sending)
-        return failed ? failed : 1;
-    log_warn("storage", "campaign %lld recovery_difference deliveries=%lld", (long long)id,
-             (long long)(sending - count));
-    failed =
-        db_run(db, err, "UPDATE campaign SET sending = 0, cancelled = cancelled + iif(status = 5, ?2, 0) WHERE id = ?1",
-               DB_I(id), DB_I(sending - count));
-    return failed ? failed : 1;
+    more = recover_one(storage, recovery, campaign_id, recipient_id, attempts, true, err);
+    return more == 0 ? error_set(err, -EIO, "%s: the index of campaign %lld's deliveries is damaged", storage->db.path,
+                                 (long long)campaign_id)
+                     : more;
 }
 
-static int recover_all(struct storage *storage, void *arg, struct error *err)
+/* Retries that were out, and then what the counter still says (members whose list is gone since a cancel): 1 = one
+ * campaign done. */
+static int recover_campaign(struct storage *storage, struct recovery *recovery, struct error *err)
 {
-    struct recovery *recovery = arg;
+    struct db *db = &storage->db;
+    int64_t id, sending;
+    int missing = db_get(db, err, &id, "SELECT id FROM campaign WHERE sending <> 0 LIMIT 1");
+    if (missing)
+        return missing < 0 ? missing : 0;
+    int more;
+    while ((more = recover_retry(storage, recovery, id, err)) > 0)
+        ;
+    if (more == 0)
+        more = ledger_flush(&storage->ledger, db, err);
+    if (more == 0)
+        more = db_get(db, err, &sending, "SELECT sending FROM campaign WHERE id = ?", DB_I(id));
+    if (more != 0 || sending == 0)
+        return more < 0 ? more : 1;
+    log_warn("storage", "campaign %lld recovery_difference deliveries=%lld", (long long)id, (long long)sending);
+    more =
+        db_run(db, err, "UPDATE campaign SET sending = 0, cancelled = cancelled + iif(status = 5, ?2, 0) WHERE id = ?1",
+               DB_I(id), DB_I(sending));
+    return more < 0 ? more : 1;
+}
+
+static int recover_in_flight(struct storage *storage, struct recovery *recovery, struct error *err)
+{
     struct lost_claim claim = {.id = INT64_MIN};
     int more;
     while ((more = next_claim(&storage->db, &claim, claim.id, err)) > 0) {
         if (hashmap_get(&storage->ledger.claims, &claim.id, sizeof(claim.id)) != NULL)
             continue; /* made by this process, and alive */
-        int failed = recover_claim(&storage->db, recovery, &claim, err);
+        int failed = recover_claim(storage, recovery, &claim, err);
         if (failed)
             return failed;
     }
     if (more < 0 || storage->ledger.claims.count > 0)
         return more;
-    while ((more = recover_campaign(&storage->db, recovery, err)) > 0)
+    while ((more = recover_campaign(storage, recovery, err)) > 0)
         ;
     return more;
+}
+
+/* The journal is a former run's only while this one has none. */
+static int read_past(struct storage *storage, struct recovery *recovery, struct error *err)
+{
+    if (!storage->server || storage_journal(storage) != NULL)
+        return 0;
+    uint8_t run[JOURNAL_RUN_BYTES] = {0};
+    sqlite3_stmt *row = db_query(&storage->db, err, "SELECT run FROM meta");
+    int more = row == NULL ? -EIO : db_step(&storage->db, row, err);
+    if (more < 0)
+        return more;
+    if (more > 0) {
+        if (sqlite3_column_bytes(row, 0) == JOURNAL_RUN_BYTES)
+            memcpy(run, sqlite3_column_blob(row, 0), sizeof(run));
+        db_end(row);
+    }
+    return journal_past_read(storage->data_dir, run, &recovery->past, err);
+}
+
+static int recover_all(struct storage *storage, void *arg, struct error *err)
+{
+    struct recovery *recovery = arg;
+    int failed = read_past(storage, recovery, err);
+    if (!failed)
+        failed = recover_in_flight(storage, recovery, err);
+    journal_past_finish(&recovery->past);
+    if (failed)
+        ledger_forget(&storage->ledger); /* the savepoint takes the rows back, and the sums go with them */
+    return failed;
 }
 
 int storage_recover(struct storage *storage, bool hold, int64_t now_ms, struct storage_recovery *found,
@@ -162,5 +219,7 @@ int storage_recover(struct storage *storage, bool hold, int64_t now_ms, struct s
     int failed = storage_call(storage, recover_all, &recovery, err);
     if (failed)
         *found = (struct storage_recovery){0};
+    else if (storage->server && storage_journal(storage) == NULL)
+        failed = journal_past_remove(storage->data_dir, err);
     return failed;
 }

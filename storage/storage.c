@@ -156,6 +156,7 @@ void storage_close(struct storage *storage)
         db_close(storage->spare);
         free(storage->spare);
     }
+    journal_close(storage_journal(storage));
     ledger_finish(&storage->ledger);
     db_close(&storage->db);
     if (storage->lock_fd >= 0)
@@ -198,6 +199,46 @@ void storage_reader_close(struct storage_reader *reader)
         return;
     db_close(&reader->db);
     free(reader);
+}
+
+struct journal *storage_journal(struct storage *storage)
+{
+    return atomic_load_explicit(&storage->journal, memory_order_acquire);
+}
+
+/* On the writer thread. The mark is in the database before it is in the file: a crash in between leaves a file that is
+ * refused, not one that is believed. */
+static int mark_run(struct storage *storage, void *arg, struct error *err)
+{
+    struct db *db = &storage->db;
+    int64_t open;
+    int failed = db_get(db, err, &open,
+                        "SELECT EXISTS (SELECT 1 FROM claim) OR EXISTS (SELECT 1 FROM campaign WHERE sending <> 0)");
+    if (failed)
+        return failed;
+    if (open != 0) {
+        (void)error_set(err, -EBUSY, "%s: deliveries of a former run are not recovered", db->path);
+        return STORAGE_WRONG_STATE;
+    }
+    sqlite3_randomness(JOURNAL_RUN_BYTES, arg);
+    return db_run(db, err, "UPDATE meta SET run = ?", DB_B(arg, JOURNAL_RUN_BYTES));
+}
+
+int storage_journal_begin(struct storage *storage, int slots_max, struct error *err)
+{
+    if (!storage->server)
+        return error_set(err, -EINVAL, "only a server keeps a flight journal");
+    if (slots_max < 1 || slots_max > JOURNAL_SLOTS_MAX)
+        return error_set(err, -EINVAL, "a flight journal of %d messages", slots_max);
+    assure(storage_journal(storage) == NULL);
+    uint8_t run[JOURNAL_RUN_BYTES];
+    int failed = storage_call(storage, mark_run, run, err);
+    struct journal *journal = NULL;
+    if (!failed)
+        failed = journal_create(storage->data_dir, run, slots_max, &journal, err);
+    if (!failed)
+        atomic_store_explicit(&storage->journal, journal, memory_order_release);
+    return failed;
 }
 
 static int file_size(const char *path, int64_t *bytes)

@@ -261,6 +261,7 @@ static void set_health(struct storage *storage, bool healthy, const struct error
 
 static void batch_done(struct storage *storage, struct batch *batch)
 {
+    struct journal *journal = storage_journal(storage);
     ledger_committed(&storage->ledger);
     pthread_mutex_lock(&storage->lock);
     storage->outcomes_written += batch->outcome_count;
@@ -270,6 +271,10 @@ static void batch_done(struct storage *storage, struct batch *batch)
         set_health(storage, true, &(struct error){.text = ""});
     for (struct list *node; (node = list_take_first(&batch->outcomes)) != NULL;) {
         struct storage_outcome *record = list_entry(node, struct storage_outcome, node);
+        if (record->journal_slot != 0) {
+            journal_clear(journal, record->journal_slot);
+            record->journal_slot = 0;
+        }
         record->done(record);
     }
     answer_claims(&batch->claims, 0);

@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "storage/db.h"
+#include "storage/journal_file.h"
 #include "storage/ledger.h"
 #include "storage/storage.h"
 
@@ -37,6 +38,7 @@ struct storage {
     struct db db;
     struct ledger ledger;
     int64_t next_claim_id;
+    _Atomic(struct journal *) journal; /* NULL until storage_journal_begin() */
 };
 
 struct storage_reader {
@@ -54,6 +56,10 @@ void writer_stop(struct storage *storage); /* works off the queues first */
 
 /* One outcome into the current transaction (outcomes.c). */
 int outcome_write(struct storage *storage, const struct storage_outcome *record, struct error *err) ATTR_MUSTCHECK;
+/* The same for a delivery that a former process had in flight: `retry` = its row is there and `sending`. 1 = done, 0 =
+ * it has a row already (or, for a retry, is not in flight) and nothing was changed. */
+int outcome_recover(struct storage *storage, const struct storage_outcome *record, bool retry,
+                    struct error *err) ATTR_MUSTCHECK;
 /* One claim into the current transaction (claims.c): what belongs in claim->status. */
 int claim_make(struct storage *storage, struct storage_claim *claim, struct error *err) ATTR_MUSTCHECK;
 /* The answer as it is before anything was looked for; takes what is there for uninitialised. */

@@ -3,6 +3,7 @@
  *
  *   bench_storage DIR import ROWS DOMAINS     a fresh load, then the same file again
  *   bench_storage DIR outcomes ROWS DOMAINS   loads, launches, claims in lanes of 1000 and posts an outcome each
+ *   bench_storage DIR journal ROWS DEPTH      notes ROWS messages in the flight journal, DEPTH of them at a time
  *
  * Prints one line a measure. Rows come in random order with a third in ten large domains, as lists do.
  */
@@ -73,13 +74,46 @@ static void deliver(struct fixture *fixture, int64_t list)
     assert_adds_up(&found);
 }
 
+/* The three calls of each message, as many in the air as the depth says. */
+static void note_flights(struct fixture *fixture, int rows, int depth)
+{
+    struct error err = {.text = ""};
+    must(storage_journal_begin(fixture->storage, depth, &err));
+    struct journal *journal = storage_journal(fixture->storage);
+    uint32_t *slots = calloc((size_t)depth, sizeof(*slots));
+    struct storage_outcome *record = make_outcome(&(struct storage_job){.campaign_id = 1}, DELIVERY_DELIVERED, NULL);
+    assert_non_null(slots);
+    int64_t begun_us = clock_monotonic_us();
+    for (int i = 0; i < rows; i += depth) {
+        for (int n = 0; n < depth; n++)
+            slots[n] = journal_sent(journal, 1, i + n, 1);
+        for (int n = 0; n < depth; n++) {
+            record->recipient_id = i + n;
+            record->journal_slot = slots[n];
+            journal_outcome(journal, record);
+        }
+        for (int n = 0; n < depth; n++)
+            journal_clear(journal, slots[n]);
+    }
+    printf("journal messages=%d depth=%d ns_each=%.1f\n", rows, depth,
+           (double)(clock_monotonic_us() - begun_us) * 1e3 / rows);
+    free(record);
+    free(slots);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 5)
-        return fprintf(stderr, "usage: bench_storage DIR import|outcomes ROWS DOMAINS\n"), 2;
+        return fprintf(stderr, "usage: bench_storage DIR import|outcomes|journal ROWS DOMAINS\n"), 2;
     struct fixture fixture = {0};
     (void)snprintf(fixture.dir, sizeof(fixture.dir), "%s", argv[1]);
     int rows = atoi(argv[3]), domains = atoi(argv[4]);
+    if (strcmp(argv[2], "journal") == 0) {
+        fixture_reopen(&fixture, true);
+        note_flights(&fixture, rows, MAX_OF(domains, 1));
+        fixture_close(&fixture);
+        return 0;
+    }
     fixture_reopen(&fixture, false);
     int64_t list = make_list(&fixture, "bench");
     load(&fixture, list, rows, domains, "import");
