@@ -228,6 +228,13 @@ static void read_tags(struct draft_reader *reader, const json_t *value)
     }
 }
 
+/* The files themselves are looked at by the message compiler. */
+static void read_attachments(struct draft_reader *reader, const json_t *value)
+{
+    if (!json_is_array(value))
+        problem_add(reader->problem, "attachments", "must be an array of files");
+}
+
 static void read_schedule_at(struct draft_reader *reader, const json_t *value)
 {
     if (!json_is_string(value) || time_parse_rfc3339(json_string_value(value), &reader->draft->campaign.scheduled_ms) != 0)
@@ -263,6 +270,7 @@ static const struct field {
     {"html", read_html, false},
     {"text", read_text, false},
     {"headers", read_headers, false},
+    {"attachments", read_attachments, false},
     {"tags", read_tags, false},
     {"metadata", read_metadata, false},
     {"schedule_at", read_schedule_at, false},

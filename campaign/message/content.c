@@ -212,6 +212,23 @@ static int compile_parts(struct compile *compile)
     return rc;
 }
 
+static int compile_attachments(struct compile *compile)
+{
+    struct content *content = compile->content;
+    const json_t *spec = compile->options->spec;
+    bool has_html = json_string_length(json_object_get(spec, "html")) > 0;
+    /* "=_" never occurs in quoted-printable text (RFC 2045 section 6.7), nor "_" in base64, so no part can hold these
+     * lines; and none of them begins like another. */
+    long long id = (long long)compile->options->campaign_id;
+    (void)snprintf(content->boundary, sizeof(content->boundary), "=_posthaste_%lld", id);
+    (void)snprintf(content->related_boundary, sizeof(content->related_boundary), "=_posthaste_r%lld", id);
+    (void)snprintf(content->mixed_boundary, sizeof(content->mixed_boundary), "=_posthaste_m%lld", id);
+    content->attachments.inline_boundary = content->related_boundary;
+    content->attachments.boundary = content->mixed_boundary;
+    return attachments_compile(json_object_get(spec, "attachments"), has_html, &content->attachments, &compile->faulty,
+                               compile->problem, compile->err);
+}
+
 static int compile_header(struct compile *compile, const char *name, const json_t *value)
 {
     struct content *content = compile->content;
@@ -363,12 +380,14 @@ static int write_head(struct compile *compile)
     write_fixed_fields(content);
     header_raw(&content->head, "MIME-Version", "1.0");
     char text[128];
-    if (content->html != NULL) {
-        (void)snprintf(text, sizeof(text), "multipart/alternative; boundary=\"%s\"", content->boundary);
+    if (content->html != NULL || content->attachments.attached.len > 0) {
+        bool mixed = content->attachments.attached.len > 0;
+        (void)snprintf(text, sizeof(text), "multipart/%s; boundary=\"%s\"", mixed ? "mixed" : "alternative",
+                       mixed ? content->mixed_boundary : content->boundary);
         header_raw(&content->head, "Content-Type", text);
     } else {
         header_raw(&content->head, "Content-Type", "text/plain; charset=utf-8");
-        header_raw(&content->head, "Content-Transfer-Encoding", "quoted-printable");
+        header_raw(&content->head, "Content-Transfer-Encoding", part_encoding(content->text));
     }
     return content->head.failed ? error_memory(compile->err) : 0;
 }
@@ -410,8 +429,6 @@ static int copy_options(struct compile *compile)
         content->dkim_domain = str_dup(options->dkim_domain != NULL ? options->dkim_domain : from_domain);
         copied = copied && content->dkim_selector != NULL && content->dkim_domain != NULL;
     }
-    /* "=_" never occurs in quoted-printable text (RFC 2045 section 6.7), so no part can hold this line. */
-    (void)snprintf(content->boundary, sizeof(content->boundary), "=_posthaste_%lld", (long long)content->campaign_id);
     return copied ? 0 : error_memory(compile->err);
 }
 
@@ -431,6 +448,8 @@ int content_compile(const struct content_options *options, struct content **out,
         rc = compile_parts(&compile);
     if (rc == 0)
         rc = compile_headers(&compile);
+    if (rc == 0)
+        rc = compile_attachments(&compile);
     check_reply_to(&compile);
     check_tags(&compile);
     if (rc == 0 && compile.faulty)
@@ -464,6 +483,8 @@ void content_unref(struct content *content)
     part_free(content->html);
     part_free(content->text);
     buffer_finish(&content->head);
+    buffer_finish(&content->attachments.inlined);
+    buffer_finish(&content->attachments.attached);
     dkim_key_unref(content->dkim_key);
     free(content->campaign_name);
     free(content->from_name);

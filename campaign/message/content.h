@@ -8,6 +8,7 @@
 
 #include "base/address.h"
 
+#include "campaign/message/attachment.h"
 #include "campaign/message/message.h"
 #include "campaign/message/mime.h"
 
@@ -33,7 +34,8 @@ struct content {
     struct content_field fields[CONTENT_HEADERS_MAX];
     size_t field_count;
     struct part *html, *text; /* text is never NULL; html NULL = text only */
-    char boundary[BOUNDARY_BYTES];
+    char boundary[BOUNDARY_BYTES], related_boundary[BOUNDARY_BYTES], mixed_boundary[BOUNDARY_BYTES];
+    struct attachments attachments;
     bool uses_attributes;
     bool utf8; /* an address of the head has UTF-8 */
     const struct mac_key *mac;

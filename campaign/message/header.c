@@ -21,6 +21,7 @@
 #define WORD_MAX_BYTES 900     /* an unbreakable run of this length still fits a line of 998 */
 #define ENCODED_MAX_BYTES 75   /* RFC 2047 section 2 */
 #define ENCODED_FRAME_BYTES 12 /* "=?utf-8?Q?" and "?=" */
+#define SEGMENT_BYTES 55       /* " filename*99*=utf-8''", this and ";" make a line of 78 */
 #define QUOTED_MAX_BYTES 60    /* longer display names are encoded, which can be folded */
 
 struct clean {
@@ -229,6 +230,17 @@ static bool is_atoms(const char *text)
     return true;
 }
 
+static void append_quoted(struct buffer *out, const char *text)
+{
+    buffer_append_char(out, '"');
+    for (const char *p = text; *p != '\0'; p++) {
+        if (*p == '"' || *p == '\\')
+            buffer_append_char(out, '\\');
+        buffer_append_char(out, *p);
+    }
+    buffer_append_char(out, '"');
+}
+
 static size_t append_phrase(struct buffer *out, size_t column, const struct clean *phrase)
 {
     if (!is_plain(phrase))
@@ -238,13 +250,8 @@ static size_t append_phrase(struct buffer *out, size_t column, const struct clea
     if (phrase->len > QUOTED_MAX_BYTES)
         return append_encoded(out, column, phrase);
     size_t before = out->len;
-    buffer_append_str(out, " \"");
-    for (const char *p = phrase->text; *p != '\0'; p++) {
-        if (*p == '"' || *p == '\\')
-            buffer_append_char(out, '\\');
-        buffer_append_char(out, *p);
-    }
-    buffer_append_char(out, '"');
+    buffer_append_char(out, ' ');
+    append_quoted(out, phrase->text);
     return column + (out->len - before);
 }
 
@@ -260,6 +267,63 @@ void header_phrase_id(struct buffer *out, const char *name, const char *display,
     buffer_append(out, " <", 2);
     buffer_append_str(out, id);
     buffer_append_str(out, ">\r\n");
+}
+
+static bool is_attribute_literal(char c)
+{
+    char lower = ascii_lower(c);
+    return (lower >= 'a' && lower <= 'z') || ascii_is_digit(c) || c == '-' || c == '.' || c == '_';
+}
+
+/* Whole characters, percent-encoded but for attribute-char of RFC 2231, as many as SEGMENT_BYTES take. */
+static size_t append_segment(struct buffer *out, const char *text, size_t len)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    size_t taken = 0;
+    size_t used = 0;
+    while (taken < len) {
+        size_t n = utf8_decode(text + taken, len - taken, &(uint32_t){0});
+        bool literal = is_attribute_literal(text[taken]);
+        size_t cost = literal ? 1 : 3 * n;
+        if (used + cost > SEGMENT_BYTES)
+            break;
+        for (size_t i = taken; i < taken + n && !literal; i++)
+            buffer_append(out, (char[]){'%', hex[(uint8_t)text[i] >> 4], hex[(uint8_t)text[i] & 15]}, 3);
+        if (literal)
+            buffer_append_char(out, text[taken]);
+        used += cost;
+        taken += n;
+    }
+    return taken;
+}
+
+void header_disposition(struct buffer *out, const char *kind, const char *filename)
+{
+    struct clean name;
+    clean(&name, filename, strlen(filename));
+    (void)begin_field(out, "Content-Disposition");
+    buffer_append_char(out, ' ');
+    buffer_append_str(out, kind);
+    buffer_append_str(out, ";\r\n filename");
+    if (is_plain(&name) && name.len <= QUOTED_MAX_BYTES) {
+        buffer_append_char(out, '=');
+        append_quoted(out, name.text);
+    } else {
+        size_t encoded = 0;
+        for (size_t i = 0; i < name.len; i++)
+            encoded += is_attribute_literal(name.text[i]) ? 1 : 3;
+        bool several = encoded > SEGMENT_BYTES;
+        unsigned segment = 0;
+        for (size_t at = 0; at < name.len || segment == 0; segment++) {
+            if (segment > 0)
+                buffer_append_str(out, ";\r\n filename");
+            if (several)
+                buffer_printf(out, "*%u", segment);
+            buffer_append_str(out, segment == 0 ? "*=utf-8''" : "*=");
+            at += append_segment(out, name.text + at, name.len - at);
+        }
+    }
+    buffer_append(out, "\r\n", 2);
 }
 
 void header_mailbox(struct buffer *out, const char *name, const char *display, const char *address)

@@ -22,6 +22,8 @@ void header_mailbox(struct buffer *out, const char *name, const char *display, c
 void header_phrase_id(struct buffer *out, const char *name, const char *display, const char *id);
 /* "Name: value" for a value that we made ourselves: printable ASCII, bounded; asserted. */
 void header_raw(struct buffer *out, const char *name, const char *value);
+/* "Content-Disposition: kind; filename=…" (RFC 2183); a name that needs it in the segments of RFC 2231. */
+void header_disposition(struct buffer *out, const char *kind, const char *filename);
 
 /* True when the address may stand in a header and in a command as it is: dot-atom or UTF-8 local part, ASCII domain, no
  * control, separator or quote; at most 254 octets. *utf8: has non-ASCII. */

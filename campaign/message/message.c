@@ -5,8 +5,8 @@
  * signature is made over them and put in front. So a message costs one allocation that outlives the call, plus the JSON
  * of the attributes when the content names any.
  *
- * Success means a complete message whose every byte went through header.c or the quoted-printable encoder. Whether the
- * address takes mail, or the key is published, is not known here.
+ * Success means a complete message whose every byte went through header.c or an encoder of mime.c or base64.c. Whether
+ * the address takes mail, or the key is published, is not known here.
  */
 #include "campaign/message/message.h"
 
@@ -235,35 +235,80 @@ static int write_part(struct rendering *rendering, const struct part *part, cons
     return rc < 0 ? template_failure(rc, err) : 0;
 }
 
-static void begin_part(struct buffer *body, const char *boundary, const char *type)
+static void begin_part(struct buffer *body, const char *boundary, const char *type, const char *encoding)
 {
     buffer_append_str(body, "--");
     buffer_append_str(body, boundary);
     buffer_append_str(body, "\r\nContent-Type: ");
     buffer_append_str(body, type);
-    buffer_append_str(body, "; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n");
+    buffer_append_str(body, "; charset=utf-8\r\nContent-Transfer-Encoding: ");
+    buffer_append_str(body, encoding);
+    buffer_append_str(body, "\r\n\r\n");
+}
+
+static void begin_multipart(struct buffer *body, const char *around, const char *type, const char *boundary)
+{
+    buffer_append_str(body, "--");
+    buffer_append_str(body, around);
+    buffer_append_str(body, "\r\nContent-Type: multipart/");
+    buffer_append_str(body, type);
+    buffer_append_str(body, "; boundary=\"");
+    buffer_append_str(body, boundary);
+    buffer_append_str(body, "\"\r\n\r\n");
+}
+
+/* The HTML, with the files that it shows when there are any. */
+static int write_html(struct rendering *rendering, struct buffer *body, struct error *err)
+{
+    const struct content *content = rendering->content;
+    const struct buffer *inlined = &content->attachments.inlined;
+    const char *boundary = content->boundary;
+    if (inlined->len > 0) {
+        /* RFC 2387 section 3.1 wants the type of the root. */
+        begin_multipart(body, boundary, "related; type=\"text/html\"", content->related_boundary);
+        boundary = content->related_boundary;
+    }
+    begin_part(body, boundary, "text/html", part_encoding(content->html));
+    int rc = write_part(rendering, content->html, "html", body, err);
+    if (rc == 0)
+        buffer_append(body, buffer_text(inlined), inlined->len);
+    return rc;
 }
 
 /* RFC 2046 section 5.1.4: the plainest form first. */
-static int write_body(struct composer *composer, struct rendering *rendering, struct error *err)
+static int write_alternatives(struct rendering *rendering, struct buffer *body, struct error *err)
 {
     const struct content *content = rendering->content;
-    struct buffer *body = &composer->body;
-    buffer_clear(body);
-    if (content->html == NULL)
-        return write_part(rendering, content->text, "text", body, err);
-    begin_part(body, content->boundary, "text/plain");
+    begin_part(body, content->boundary, "text/plain", part_encoding(content->text));
     int rc = write_part(rendering, content->text, "text", body, err);
     if (rc < 0)
         return rc;
     buffer_append(body, "\r\n", 2);
-    begin_part(body, content->boundary, "text/html");
-    rc = write_part(rendering, content->html, "html", body, err);
+    rc = write_html(rendering, body, err);
     if (rc < 0)
         return rc;
     buffer_append_str(body, "\r\n--");
     buffer_append_str(body, content->boundary);
     buffer_append_str(body, "--\r\n");
+    return 0;
+}
+
+/* mixed(alternative(text, related(html, images)), files), less what is not there. */
+static int write_body(struct composer *composer, struct rendering *rendering, struct error *err)
+{
+    const struct content *content = rendering->content;
+    const struct buffer *attached = &content->attachments.attached;
+    struct buffer *body = &composer->body;
+    buffer_clear(body);
+    if (attached->len > 0 && content->html != NULL)
+        begin_multipart(body, content->mixed_boundary, "alternative", content->boundary);
+    else if (attached->len > 0)
+        begin_part(body, content->mixed_boundary, "text/plain", part_encoding(content->text));
+    int rc = content->html != NULL ? write_alternatives(rendering, body, err)
+                                   : write_part(rendering, content->text, "text", body, err);
+    if (rc < 0)
+        return rc;
+    buffer_append(body, buffer_text(attached), attached->len);
     return body->failed ? error_memory(err) : 0;
 }
 

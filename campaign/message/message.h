@@ -23,7 +23,8 @@ struct composer;
 /* Everything is copied, except `mac`, which must live until the last message of the content is composed (NULL will do
  * while only the spec is checked), and `dkim_key`, which is referenced. */
 struct content_options {
-    const json_t *spec; /* the campaign as posted: from{email,name}, reply_to, subject, html, text, headers{}, tags[];
+    const json_t *spec; /* the campaign as posted: from{email,name}, reply_to, subject, html, text, headers{}, tags[],
+                            attachments[{filename, content_type, content, inline, cid}];
                            other members are not looked at */
     const json_t *partials; /* object of names and templates for {{>name}}; NULL = none */
     int64_t campaign_id;    /* 0 while a campaign is only checked */
@@ -57,7 +58,7 @@ struct composed {
     const char *mail_from; /* reverse-path without brackets, as struct engine_message wants it */
     const char *data;      /* CRLF line ends, ends with CRLF, no line over 998 octets */
     size_t size_bytes;
-    bool eight_bit; /* only with smtputf8: the parts are quoted-printable */
+    bool eight_bit; /* only with smtputf8: the parts are quoted-printable or base64 */
     bool smtputf8;
     bool missing; /* a tag named an attribute that the recipient lacks, and was rendered empty */
 };

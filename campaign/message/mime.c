@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "campaign/message/base64.h"
 #include "campaign/message/html.h"
 
 #define LINE_BYTES 75u /* and "=" of a soft line break makes 76 */
@@ -127,7 +128,8 @@ struct stretch {
 struct part {
     struct template *template;
     enum template_escape escape;
-    struct buffer encoded;
+    bool base64;
+    struct buffer encoded;     /* quoted-printable only: base64 has no lines of its own */
     struct stretch *stretches; /* one for each node */
 };
 
@@ -150,6 +152,22 @@ static void cut_text(struct part *part, const struct template_node *node, bool a
     stretch->len = part->encoded.len - stretch->start;
 }
 
+/* Quoted-printable takes three bytes for one, base64 four for three. */
+static bool prefers_base64(const struct template *template)
+{
+    size_t bytes = 0;
+    size_t encoded = 0;
+    for (size_t i = 0; i < template->count; i++) {
+        const struct template_node *node = &template->nodes[i];
+        if (node->kind != NODE_TEXT)
+            continue;
+        bytes += node->len;
+        for (size_t at = 0; at < node->len; at++)
+            encoded += (uint8_t)node->text[at] >= 0x80;
+    }
+    return bytes + 2 * encoded > bytes / 3 * 4 + 4;
+}
+
 int part_create(struct template *template, enum template_escape escape, struct part **out)
 {
     *out = NULL;
@@ -165,8 +183,9 @@ int part_create(struct template *template, enum template_escape escape, struct p
         part_free(part);
         return -ENOMEM;
     }
+    part->base64 = prefers_base64(template);
     /* Only the very first node is known to begin a line; behind a tag, or in a partial, it depends. */
-    for (size_t i = 0; i < template->count; i++)
+    for (size_t i = 0; i < template->count && !part->base64; i++)
         if (template->nodes[i].kind == NODE_TEXT)
             cut_text(part, &template->nodes[i], i == 0, &part->stretches[i]);
     if (part->encoded.failed) {
@@ -192,39 +211,65 @@ const struct template *part_template(const struct part *part)
     return part->template;
 }
 
-static size_t write_html(struct qp *qp, const char *text, size_t len)
+const char *part_encoding(const struct part *part)
+{
+    return part->base64 ? "base64" : "quoted-printable";
+}
+
+/* The one or the other. */
+struct encoder {
+    const struct part *part;
+    struct qp qp;
+    struct base64 base64;
+};
+
+static void encode(struct encoder *encoder, const char *text, size_t len)
+{
+    if (encoder->part->base64)
+        base64_write(&encoder->base64, text, len);
+    else
+        qp_write(&encoder->qp, text, len);
+}
+
+static size_t write_html(struct encoder *encoder, const char *text, size_t len)
 {
     size_t written = 0;
     for (size_t at = 0; at < len; at++) {
         size_t run = html_clean_run(text + at, len - at);
-        qp_write(qp, text + at, run);
+        encode(encoder, text + at, run);
         at += run;
         written += run;
         if (at == len)
             break;
         const char *entity = html_entity(text[at]);
         size_t entity_len = strlen(entity);
-        qp_write(qp, entity, entity_len);
+        encode(encoder, entity, entity_len);
         written += entity_len;
     }
     return written;
 }
 
-static void write_text(const struct part *part, struct qp *qp, const struct template_node *node)
+static void write_text(struct encoder *encoder, const struct template_node *node)
 {
+    const struct part *part = encoder->part;
     const struct stretch *stretch = &part->stretches[node - part->template->nodes];
     size_t done = stretch->first + stretch->lines;
-    qp_write(qp, node->text, stretch->first);
+    if (part->base64) {
+        base64_write(&encoder->base64, node->text, node->len);
+        return;
+    }
+    qp_write(&encoder->qp, node->text, stretch->first);
     /* The text before these lines ended with LF, so the encoder stands at the beginning of a line. */
     if (stretch->len > 0)
-        buffer_append(qp->out, part->encoded.data + stretch->start, stretch->len);
-    qp_write(qp, node->text + done, node->len - done);
+        buffer_append(encoder->qp.out, part->encoded.data + stretch->start, stretch->len);
+    qp_write(&encoder->qp, node->text + done, node->len - done);
 }
 
-int part_render(const struct part *part, const struct template_values *values, size_t max_bytes, struct buffer *out,
-                unsigned *missing)
+/* As part_render(); the last line is not ended. */
+static int write_nodes(struct encoder *encoder, const struct template_values *values, size_t max_bytes,
+                       unsigned *missing)
 {
-    struct qp qp = QP_INIT(out);
+    const struct part *part = encoder->part;
     struct template_walk walk;
     struct template_step step;
     size_t rendered = 0;
@@ -234,21 +279,31 @@ int part_render(const struct part *part, const struct template_values *values, s
         if (step.missing)
             (*missing)++;
         if (step.node->kind == NODE_TEXT) {
-            write_text(part, &qp, step.node);
+            write_text(encoder, step.node);
             rendered += step.len;
         } else if (part->escape == TEMPLATE_HTML && !step.node->raw) {
-            rendered += write_html(&qp, step.text, step.len);
+            rendered += write_html(encoder, step.text, step.len);
         } else {
-            qp_write(&qp, step.text, step.len);
+            encode(encoder, step.text, step.len);
             rendered += step.len;
         }
         if (rendered > max_bytes)
             return -E2BIG;
-        if (out->failed)
+        if (encoder->qp.out->failed)
             return -ENOMEM;
     }
+    return rc;
+}
+
+int part_render(const struct part *part, const struct template_values *values, size_t max_bytes, struct buffer *out,
+                unsigned *missing)
+{
+    struct encoder encoder = {.part = part, .qp = QP_INIT(out)};
+    base64_begin(&encoder.base64, out, true);
+    int rc = write_nodes(&encoder, values, max_bytes, missing);
     if (rc < 0)
         return rc;
-    qp_end(&qp);
+    qp_end(&encoder.qp);
+    base64_end(&encoder.base64);
     return out->failed ? -ENOMEM : 0;
 }

@@ -1,5 +1,6 @@
 """Composed messages read by Python's e-mail parser and judged by dkimpy: what an author or a list puts in must come out where it belongs, and nowhere else."""
 
+import base64
 import email
 import email.policy
 import itertools
@@ -217,3 +218,87 @@ def test_bad_attributes_are_told():
     bad["recipient"]["attributes"] = "{\"name\":"
     (answer,) = compose_all([bad])
     assert "attributes are not a JSON object" in answer["error"]
+
+
+# --- structure: what is in a message, and how ------------------------------------------------------------------------
+
+SCRIPTS = {"latin": "Grüße aus Köln, dear reader; the weather is fine. ", "russian": "Привет, дорогой читатель, погода хорошая. ",
+           "japanese": "こんにちは、お元気ですか。", "ascii": "Plain text of no interest = 100%. ", "emoji": "\U0001f600\U0001f468\u200d\U0001f469 hi "}
+NAMES = ["a.pdf", "with \"quotes\".txt", "Präsentation 2026.pdf", "日本語のとても長いファイル名" * 4 + ".docx", "x" * 200 + ".txt", "=?utf-8?Q?x?=.txt", "ü.png"]
+TYPES = ["application/pdf", "image/png", None, "text/calendar; method=REQUEST; charset=utf-8"]
+
+
+def files(draw, inlined, attached):
+    out = []
+    for n in range(inlined + attached):
+        data = bytes(draw.randrange(256) for _ in range(draw.choice([0, 1, 2, 3, 56, 57, 58, 1000])))
+        entry = {"filename": draw.choice(NAMES), "content": base64.b64encode(data).decode()}
+        kind = draw.choice(TYPES)
+        if kind:
+            entry["content_type"] = kind
+        if n < inlined:
+            entry.update(inline=True, cid="img%d@x" % n)
+        out.append(entry)
+    draw.shuffle(out)
+    return out
+
+
+def structure(part):
+    if part.is_multipart():
+        return part.get_content_subtype() + "(" + ",".join(structure(p) for p in part.iter_parts()) + ")"
+    return "file" if part.get_filename() is not None else part.get_content_subtype()
+
+
+def expected_structure(html, text, inlined, attached):
+    out = "plain"
+    if html:
+        out = "alternative(plain,%s)" % ("related(html%s)" % (",file" * inlined) if inlined else "html")
+    return "mixed(%s%s)" % (out, ",file" * attached) if attached else out
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_kind_of_message(seed):
+    """Kinds of content x scripts x kinds of files x lengths: Python's strict parser finds nothing wrong, and everything that was put in."""
+    draw = random.Random(seed)
+    cases = []
+    for script, (html, text), (inlined, attached), repeat in itertools.product(
+            SCRIPTS, [(True, True), (True, False), (False, True)], [(0, 0), (1, 0), (0, 1), (2, 2)], [1, 40, 400]):
+        if inlined and not html:
+            continue
+        story = SCRIPTS[script] * repeat
+        broken = draw.choice(["\n", "", "\r\n"]).join(story[i:i + 37] for i in range(0, len(story), 37))
+        spec = {"subject": SCRIPTS[script] * 3 + "{{name}}", "from": {"email": "news@example.com", "name": story[:60]},
+                "html": "<p>%s {{name}}</p>{{#list}}<b>{{.}}</b>\n{{/list}}" % broken if html else None,
+                "text": "%s {{name}}\n{{#list}}- {{.}}\n{{/list}}" % broken if text else None,
+                "attachments": files(draw, inlined, attached) if inlined or attached else None}
+        cases.append((spec, broken, html, text, inlined, attached))
+    answers = compose_all([request(case[0], {"name": "Zoë 太郎", "list": ["ä", "б", "."]}) for case in cases])
+    for answer, (spec, broken, html, text, inlined, attached) in zip(answers, cases):
+        data = wire(answer)
+        message = email.message_from_bytes(data, policy=email.policy.strict.clone(linesep="\r\n"))
+        assert all(len(line) <= 998 for line in data.split(b"\r\n")) and data.isascii() and not re.search(rb"(?<!\r)\n|\r(?!\n)", data)
+        assert structure(message) == expected_structure(html, text, inlined, attached)
+        assert message["Subject"] == (spec["subject"].replace("{{name}}", "Zoë 太郎"))
+        leaves = [part for part in message.walk() if not part.is_multipart()]
+        assert not any(part.defects for part in message.walk())
+        plain = broken.replace("\r\n", "\n")
+        if html:
+            part = next(p for p in leaves if p.get_content_type() == "text/html")
+            assert content(part).rstrip("\n") == ("<p>%s Zoë 太郎</p><b>ä</b>\n<b>б</b>\n<b>.</b>" % plain)
+        if text:
+            part = next(p for p in leaves if p.get_content_type() == "text/plain" and p.get_filename() is None)
+            assert content(part).rstrip("\n") == "%s Zoë 太郎\n- ä\n- б\n- ." % plain
+        got = sorted((p.get_filename(), p.get_payload(decode=True), p.get_content_disposition(), p["Content-ID"], p.get_content_type())
+                     for p in leaves if p.get_filename() is not None) if inlined or attached else []
+        want = sorted((f["filename"], base64.b64decode(f["content"]), "inline" if f.get("inline") else "attachment",
+                       "<%s>" % f["cid"] if f.get("inline") else None, f.get("content_type", "application/octet-stream").split(";")[0])
+                      for f in spec["attachments"] or [])
+        assert sorted(map(repr, got)) == sorted(map(repr, want))
+
+
+def test_partials_are_filled_in_everywhere():
+    spec = {"subject": "{{>who}}: news", "html": "{{>head}}<p>{{>who}}</p>", "text": None}
+    answer = compose_all([request(spec, {"name": "A&B"}, partials={"who": "{{name|friend}}", "head": "<h1>{{>who}}</h1>\n"}, preview=True)])[0]
+    assert answer["subject"] == "A&B: news"
+    assert answer["html"] == "<h1>A&amp;B</h1>\n<p>A&amp;B</p>"
+    assert answer["text"] == "A&B\n\nA&B\n"

@@ -3,7 +3,7 @@
  *
  * Each line of standard input is one JSON object:
  *   {"spec": {…}, "recipient": {"id": 1, "email": "…", "attributes": {…} or "text"}, "campaign_id", "campaign_name",
- * "lists": […], "public_url", "bounce_domain", "now_ms", "key": PEM, "selector", "preview": true} and each is answered
+ * "lists": […], "partials": {…}, "public_url", "bounce_domain", "now_ms", "key": PEM, "selector", "preview": true} and each is answered
  * by one line: {"mail_from","message","eight_bit","smtputf8","missing"} (with preview also "subject","html","text"), or
  * {"error", "problems": [{"field","message"}]}.
  */
@@ -83,6 +83,7 @@ static json_t *serve(struct composer *composer, const struct mac_key *mac, const
     const json_t *lists = json_object_get(request, "lists");
     struct content_options options = {
         .spec = json_object_get(request, "spec"),
+        .partials = json_object_get(request, "partials"),
         .campaign_id = json_integer_value(json_object_get(request, "campaign_id")),
         .campaign_name = text_of(request, "campaign_name", "A campaign"),
         .list_names = names,

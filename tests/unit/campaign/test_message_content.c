@@ -6,6 +6,8 @@
 
 #include <errno.h>
 
+#include "campaign/message/attachment.h"
+
 static void faults_name_their_field(void **state)
 {
     (void)state;
@@ -47,6 +49,35 @@ static void faults_name_their_field(void **state)
         {"{" FROM "," REST ",\"headers\":{\"subject\":\"x\"}}", "headers.subject", "cannot be set"},
         {"{" FROM "," REST ",\"headers\":{\"Content-Type\":\"x\"}}", "headers.Content-Type", "cannot be set"},
         {"{" FROM "," REST ",\"headers\":{\"X-A\":\"x\",\"x-a\":\"y\"}}", "headers.x-a", "twice"},
+        {"{" FROM ",\"subject\":\"s\",\"html\":\"{{>x}}\"}", "html", "line 1, column 1: there is no partial"},
+        {"{" FROM ",\"subject\":\"s\",\"html\":\"{{#a}}<p title='{{/a}}'>\"}", "text", "is needed: the section \"a\""},
+        {"{" FROM "," REST ",\"attachments\":{}}", "attachments", "array"},
+        {"{" FROM "," REST ",\"attachments\":[1]}", "attachments[0]", "object"},
+#define FILE_WITH(more)                                                                                                \
+    "{" FROM "," REST ",\"html\":\"h\",\"attachments\":[{\"filename\":\"f\",\"content\":\"QQ==\"," more "}]}"
+        {"{" FROM "," REST ",\"attachments\":[{\"content\":\"QQ==\"}]}", "attachments[0].filename", "missing"},
+        {"{" FROM "," REST ",\"attachments\":[{\"filename\":\"f\"}]}", "attachments[0].content", "missing"},
+        {FILE_WITH("\"size\":1"), "attachments[0].size", "not a known field"},
+        {FILE_WITH("\"filename\":\"a/b\""), "attachments[0].filename", "slash"},
+        {FILE_WITH("\"filename\":\"a\\r\\nX: b\""), "attachments[0].filename", "control"},
+        {FILE_WITH("\"filename\":\"\""), "attachments[0].filename", "1 to"},
+        {FILE_WITH("\"content\":\"A\""), "attachments[0].content", "not base64"},
+        {FILE_WITH("\"content\":7"), "attachments[0].content", "base64"},
+        {FILE_WITH("\"content_type\":\"png\""), "attachments[0].content_type", "media type"},
+        {FILE_WITH("\"content_type\":\"a/b\\r\\nX: y\""), "attachments[0].content_type", "control"},
+        {FILE_WITH("\"content_type\":\"a/b; c\""), "attachments[0].content_type", "media type"},
+        {FILE_WITH("\"content_type\":\"a/b; c=\\\"d\\\"\""), "attachments[0].content_type", "media type"},
+        {FILE_WITH("\"content_type\":\"Message/rfc822\""), "attachments[0].content_type", "cannot be"},
+        {FILE_WITH("\"inline\":1"), "attachments[0].inline", "true or false"},
+        {FILE_WITH("\"inline\":true"), "attachments[0].cid", "missing"},
+        {FILE_WITH("\"inline\":true,\"cid\":\"a>b\""), "attachments[0].cid", "may hold"},
+        {FILE_WITH("\"cid\":\"a\""), "attachments[0].cid", "inline files only"},
+        {"{" FROM "," REST ",\"attachments\":[{\"filename\":\"f\",\"content\":\"\",\"inline\":true,\"cid\":\"x\"}]}",
+         "attachments[0].inline", "HTML"},
+        {"{" FROM "," REST
+         ",\"html\":\"h\",\"attachments\":[{\"filename\":\"f\",\"content\":\"\",\"inline\":true,\"cid\":\"x\"},"
+         "{\"filename\":\"g\",\"content\":\"\",\"inline\":true,\"cid\":\"x\"}]}",
+         "attachments[1].cid", "another file"},
         {"{" FROM "," REST ",\"tags\":\"x\"}", "tags", "array"},
         {"{" FROM "," REST ",\"tags\":[1]}", "tags", "array"},
     };
@@ -63,6 +94,44 @@ static void faults_name_their_field(void **state)
             fail_msg("%s: %zu, %s: %s", cases[i].spec, problem.count, problem.fields[0].field,
                      problem.fields[0].message);
         assert_int_equal(compile(cases[i].spec, NULL, &content, NULL, NULL), -EINVAL);
+    }
+}
+
+static void files_are_bounded(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t files, bytes;
+        const char *field;
+    } cases[] = {{1, ATTACHMENTS_MAX_BYTES, NULL},
+                 {1, ATTACHMENTS_MAX_BYTES + 1, "attachments[0].content"},
+                 {1, 3 * ATTACHMENTS_MAX_BYTES, "attachments[0].content"},
+                 {4, ATTACHMENTS_MAX_BYTES / 4 + 1, "attachments[3].content"},
+                 {ATTACHMENTS_MAX, 1, NULL},
+                 {ATTACHMENTS_MAX + 1, 1, "attachments"}};
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct problem problem = {.count = 0};
+        struct content *content = NULL;
+        size_t digits = (cases[i].bytes + 2) / 3 * 4;
+        char *text = malloc(digits + 1);
+        assert_non_null(text);
+        memset(text, 'A', digits + 1);
+        memset(text + digits - (3 - cases[i].bytes % 3) % 3, '=', (3 - cases[i].bytes % 3) % 3);
+        text[digits] = '\0';
+        json_t *spec = json_loads("{" FROM "," REST "}", 0, NULL);
+        json_t *files = json_array();
+        for (size_t n = 0; n < cases[i].files; n++)
+            json_array_append_new(files, json_pack("{s:s, s:s}", "filename", "f", "content", text));
+        json_object_set_new(spec, "attachments", files);
+        struct content_options options = {.spec = spec, .public_url = "https://e", .mac = mac, .bounce_domain = ""};
+        int rc = content_compile(&options, &content, &problem, NULL);
+        assert_int_equal(rc, cases[i].field == NULL ? 0 : -EINVAL);
+        if (cases[i].field != NULL)
+            assert_string_equal(problem.fields[0].field, cases[i].field);
+        assert_int_equal(problem.count, cases[i].field != NULL);
+        content_unref(content);
+        json_decref(spec);
+        free(text);
     }
 }
 
@@ -142,9 +211,8 @@ static void problems_are_bounded_lines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(faults_name_their_field),
-        cmocka_unit_test(every_fault_is_told_at_once),
-        cmocka_unit_test(configuration_faults_are_errors),
+        cmocka_unit_test(faults_name_their_field),     cmocka_unit_test(files_are_bounded),
+        cmocka_unit_test(every_fault_is_told_at_once), cmocka_unit_test(configuration_faults_are_errors),
         cmocka_unit_test(problems_are_bounded_lines),
     };
     return cmocka_run_group_tests(tests, open_keys, close_keys);

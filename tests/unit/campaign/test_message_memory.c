@@ -68,7 +68,9 @@ static const char spec_text[] =
     "Inc.\"},\"reply_to\":\"help@example.com\",\"subject\":\"Hi {{name}}\","
     "\"html\":\"<p>Hi {{name}}</p>\\n<a "
     "href=\\\"{{unsubscribe_url}}\\\">out</a>\\nline\\n{{{x.y}}}\",\"headers\":{\"X-Fixed\":\"one\","
-    "\"X-Own\":\"{{x.y}}\"},\"tags\":[\"sale\"]}";
+    "\"X-Own\":\"{{x.y}}\"},\"tags\":[\"sale\"],"
+    "\"attachments\":[{\"filename\":\"a\",\"content\":\"QUJD\"},{\"filename\":\"b.png\",\"content_type\":\"image/"
+    "png\",\"content\":\"QUJD\",\"inline\":true,\"cid\":\"b\"}]}";
 
 static int scenario(const json_t *spec, struct buffer *result)
 {

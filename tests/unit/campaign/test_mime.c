@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "base/address.h"
+#include "campaign/message/base64.h"
 #include "campaign/message/header.h"
 #include "campaign/message/mime.h"
 
@@ -225,6 +226,125 @@ static void parts_equal_their_rendering(void **state)
         buffer_finish(&plain);
         buffer_finish(&expected);
         buffer_finish(&got);
+    }
+}
+
+static void base64_table(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *encoded, *plain; /* plain NULL: refused */
+    } cases[] = {
+        {"", ""},           {"Zg==", "f"},        {"Zm8=", "fo"},
+        {"Zm9v", "foo"},    {"Zm9vYg==", "foob"}, {" Zm\r\n9v\t", "foo"},
+        {"Zg =\n=", "f"},   {"Z", NULL},          {"Zg", NULL},
+        {"Zg=", NULL},      {"Zg===", NULL},      {"=", NULL},
+        {"Zg==Zg==", NULL}, {"Zh==", NULL},       {"Zm9=", NULL},
+        {"Zm9v=", NULL},    {"Zm-v", NULL},       {"Z===", NULL},
+    };
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct buffer out = BUFFER_INIT(0);
+        int rc = base64_decode(cases[i].encoded, strlen(cases[i].encoded), &out);
+        assert_int_equal(rc, cases[i].plain != NULL ? 0 : -EINVAL);
+        if (cases[i].plain != NULL)
+            assert_string_equal(buffer_text(&out), cases[i].plain);
+        buffer_finish(&out);
+    }
+}
+
+static void base64_comes_back_however_it_is_cut(void **state)
+{
+    (void)state;
+    uint64_t seed = 77;
+    for (int round = 0; round < 5000; round++) {
+        char bytes[400];
+        size_t len = random_below(&seed, sizeof(bytes));
+        struct buffer encoded = BUFFER_INIT(0);
+        struct buffer decoded = BUFFER_INIT(0);
+        struct base64 base64;
+        for (size_t i = 0; i < len; i++)
+            bytes[i] = (char)random_below(&seed, 256);
+        base64_begin(&base64, &encoded, false);
+        for (size_t at = 0; at < len;) {
+            size_t wanted = 1 + random_below(&seed, 80);
+            size_t n = MIN_OF(len - at, wanted);
+            base64_write(&base64, bytes + at, n);
+            at += n;
+        }
+        base64_end(&base64);
+        assert_int_equal(base64_decode(buffer_text(&encoded), encoded.len, &decoded), 0);
+        assert_int_equal(decoded.len, len);
+        assert_memory_equal(decoded.data, bytes, len);
+        for (const char *line = buffer_text(&encoded); *line != '\0'; line = strstr(line, "\r\n") + 2)
+            assert_true(strcspn(line, "\r") <= 76 && strcspn(line, "\r") > 0);
+        buffer_finish(&encoded);
+        buffer_finish(&decoded);
+    }
+}
+
+/* Text in base64 has the line ends of a message too, whatever was given and however it was cut. */
+static void base64_of_text_has_crlf(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {"a\r", "\nb\n\nc\r\r", "\n", "\rd"};
+    struct buffer encoded = BUFFER_INIT(0);
+    struct buffer decoded = BUFFER_INIT(0);
+    struct base64 base64;
+    base64_begin(&base64, &encoded, true);
+    for (size_t i = 0; i < countof(pieces); i++)
+        base64_write(&base64, pieces[i], strlen(pieces[i]));
+    base64_write(&base64, "e\0f", 3);
+    base64_end(&base64);
+    assert_int_equal(base64_decode(encoded.data, encoded.len, &decoded), 0);
+    assert_string_equal(decoded.data, "a\r\nb\r\n\r\nc\r\n\r\n\r\ndef\r\n");
+    buffer_finish(&encoded);
+    buffer_finish(&decoded);
+}
+
+static void encoding_is_chosen_by_content(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *encoding;
+    } cases[] = {
+        {"", "quoted-printable"},
+        {"plain", "quoted-printable"},
+        {"Gr\xc3\xbc\xc3\x9f"
+         "e aus K\xc3\xb6ln, das Wetter ist sch\xc3\xb6n",
+         "quoted-printable"},
+        {"\xd0\x9f\xd1\x80\xd0\xb8\xd0\xb2\xd0\xb5\xd1\x82, {{name}}\n", "base64"},
+        {"<p>{{name}}\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e</p>", "base64"},
+    };
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct template *template = NULL;
+        struct part *part = NULL;
+        assert_int_equal(template_compile(cases[i].text, strlen(cases[i].text), NULL, &template, NULL), 0);
+        assert_int_equal(part_create(template, TEMPLATE_PLAIN, &part), 0);
+        assert_string_equal(part_encoding(part), cases[i].encoding);
+        part_free(part);
+    }
+}
+
+static void file_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *field;
+    } cases[] = {
+        {"a.pdf", "Content-Disposition: inline;\r\n filename=\"a.pdf\"\r\n"},
+        {"a \"b\\.pdf", "Content-Disposition: inline;\r\n filename=\"a \\\"b\\\\.pdf\"\r\n"},
+        {"Pr\xc3\xa4sent\r\nX: y.pdf",
+         "Content-Disposition: inline;\r\n filename*=utf-8''Pr%C3%A4sent%20%20X%3A%20y.pdf\r\n"},
+        {"=?utf-8?Q?x?=", "Content-Disposition: inline;\r\n filename*=utf-8''%3D%3Futf-8%3FQ%3Fx%3F%3D\r\n"},
+        {"\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe6\x97\xa5",
+         "Content-Disposition: inline;\r\n "
+         "filename*0*=utf-8''%E6%97%A5%E6%9C%AC%E8%AA%9E%E6%97%A5%E6%9C%AC%E8%AA%9E;\r\n filename*1*=%E6%97%A5\r\n"},
+    };
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct buffer out = BUFFER_INIT(0);
+        header_disposition(&out, "inline", cases[i].name);
+        assert_string_equal(buffer_text(&out), cases[i].field);
+        buffer_finish(&out);
     }
 }
 
@@ -473,6 +593,11 @@ int main(void)
         cmocka_unit_test(random_texts_come_back_however_they_are_cut),
         cmocka_unit_test(parts_equal_their_rendering),
         cmocka_unit_test(parts_are_bounded),
+        cmocka_unit_test(base64_table),
+        cmocka_unit_test(base64_comes_back_however_it_is_cut),
+        cmocka_unit_test(base64_of_text_has_crlf),
+        cmocka_unit_test(encoding_is_chosen_by_content),
+        cmocka_unit_test(file_names),
         cmocka_unit_test(header_table),
         cmocka_unit_test(mailbox_table),
         cmocka_unit_test(any_value_is_one_field),
