@@ -60,5 +60,6 @@ int sending_domain_add(struct storage *storage, const struct config *config, con
 int unsubscribe_token_parse(struct mailer *mailer, const char *token, int64_t *campaign_id, int64_t *recipient_id);
 
 #include "campaign/audience/import.h"
+#include "campaign/bounce/classify.h"
 
 #endif

@@ -105,7 +105,10 @@ int mailer_start(const struct config *config, struct storage *storage, struct ma
     };
     list_init(&mailer->pending);
     pthread_mutex_init(&mailer->lock, NULL);
-    int result = start_parts(mailer, err);
+    int result = bounce_rules_load(NULL, &mailer->rules, err);
+    mailer->policy.rules = mailer->rules;
+    if (result == 0)
+        result = start_parts(mailer, err);
     if (result != 0) {
         mailer_stop(mailer);
         return result;
@@ -128,6 +131,7 @@ void mailer_stop(struct mailer *mailer)
     if (mailer->engine != NULL)
         engine_free(mailer->engine);
     mac_key_free(mailer->mac);
+    bounce_rules_free(mailer->rules);
     pthread_mutex_destroy(&mailer->lock);
     free(mailer);
 }

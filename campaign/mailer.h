@@ -24,7 +24,8 @@ struct mailer {
     struct engine *engine;
     struct pool *pool;
     struct feeder *feeder;
-    struct policy policy;
+    struct bounce_rules *rules;
+    struct policy policy;     /* borrows the rules */
     struct mac_key *mac;      /* Message-IDs, return paths, unsubscribe tokens */
     atomic_bool stopping;
     pthread_mutex_t lock;

@@ -48,6 +48,12 @@ static const struct cli_option SUPPRESS_LIST_OPTIONS[] = {{"limit", 0, "N", fals
                                                           END};
 static const struct cli_option SUPPRESS_EXPORT_OPTIONS[] = {
     {"raw", 0, NULL, false, "write cells as they are, also those that a spreadsheet would run as a formula"}, END};
+static const struct cli_option BOUNCE_CLASSIFY_OPTIONS[] = {
+    {"mx", 0, "HOST", false, "the server that said so, for the rules about single providers"},
+    {"stage", 0, "STAGE", false, "when it was said: connect, greeting, mail, rcpt, data, content"},
+    {"rules", 0, "FILE", false, "rules to use in place of the ones in effect"},
+    END,
+};
 static const struct cli_option TOKEN_OPTIONS[] = {{"name", 'n', "NAME", false, "what the token is for"},
                                                   {"scope", 's', "SCOPE", false, "read, send (default) or admin"},
                                                   END};
@@ -102,6 +108,11 @@ static const struct cli_command COMMANDS[] = {
      SUPPRESS_ADD_OPTIONS, cli_suppress_import},
     {"suppress export", "[FILE.csv]", 0, 1, "write all suppressed addresses as CSV (default: to standard output)", NULL,
      SUPPRESS_EXPORT_OPTIONS, cli_suppress_export},
+    {"bounce classify", "REPLY", 1, 1, "tell what a server's refusal means, and which rule says so",
+     "REPLY is one argument, as the server said it: \"550 5.1.1 no such user\". The rules are those of "
+     "/etc/posthaste/bounce-rules.conf,\n"
+     "else the installed ones.",
+     BOUNCE_CLASSIFY_OPTIONS, cli_bounce_classify},
     {"token create", "", 0, 0, "make an API token; it is shown this once", NULL, TOKEN_OPTIONS, cli_token_create},
     {"token list", "", 0, 0, "show all tokens (never their text)", NULL, NULL, cli_token_list},
     {"token revoke", "ID", 1, 1, "make a token worthless", NULL, NULL, cli_token_revoke},

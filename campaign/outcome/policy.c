@@ -14,13 +14,10 @@
  * provider that deferred ten thousand mails in one minute does not get them all back in one other minute.
  * An attempt that would fall behind the deadline is moved to it: the last try is made as late as allowed.
  *
- * A hard bounce is claimed only where the reply says that the mailbox or the domain does not exist. With an enhanced code (RFC 3463) that code alone
- * decides; without one, a 550, 551 or 553 to RCPT and its words do. Everything else that is permanent bounces this delivery and leaves the address alone.
+ * A hard bounce is claimed only where the rules (campaign/bounce) say that the mailbox or the domain does not exist. Everything else that is permanent bounces
+ * this delivery and leaves the address alone.
  */
-#include <string.h>
-
 #include "base/hashmap.h"
-#include "base/str.h"
 
 #include "campaign/outcome/policy.h"
 
@@ -39,42 +36,20 @@ int64_t policy_retry_delay_ms(const struct policy *policy, int attempts, uint64_
     return delay_ms;
 }
 
-static bool text_has(const char *text, const char *const *needles, size_t count)
+bool policy_is_hard_bounce(const struct policy *policy, const struct outcome *outcome)
 {
-    char lower[sizeof(((struct outcome *)NULL)->text)];
-    (void)str_copy(lower, sizeof(lower), text);
-    str_lower(lower);
-    for (size_t i = 0; i < count; i++) {
-        if (strstr(lower, needles[i]) != NULL)
-            return true;
-    }
-    return false;
-}
-
-bool policy_is_hard_bounce(const struct outcome *outcome)
-{
-    static const char *const dead_codes[] = {
-        "5.1.1",  /* bad destination mailbox address */
-        "5.1.2",  /* bad destination system address */
-        "5.1.10", /* RFC 7505: null MX */
-    };
-    static const char *const dead_words[] = {
-        "user unknown",     "unknown user",      "no such user",   "unknown recipient", "recipient unknown", "does not exist",
-        "doesn't exist",    "mailbox not found", "user not found", "invalid mailbox",   "no mailbox",        "no such mailbox",
-        "unknown mailbox",  "unknown address",   "no such recipient",
-    };
     if (outcome->class_ != OUTCOME_PERMANENT)
         return false;
-    if (outcome->enhanced[0] != '\0') {
-        for (size_t i = 0; i < countof(dead_codes); i++) {
-            if (strcmp(outcome->enhanced, dead_codes[i]) == 0)
-                return true;
-        }
-        return false;
-    }
-    if (outcome->stage != STAGE_RCPT || (outcome->code != 550 && outcome->code != 551 && outcome->code != 553))
-        return false;
-    return text_has(outcome->text, dead_words, countof(dead_words));
+    struct bounce_class found;
+    const struct bounce_reply reply = {
+        .code = outcome->code,
+        .enhanced = outcome->enhanced,
+        .text = outcome->text,
+        .stage = outcome->stage,
+        .mx = outcome->mx_host,
+    };
+    bounce_classify(policy->rules, &reply, &found);
+    return bounce_is_dead(&found);
 }
 
 static void defer(struct verdict *verdict, const struct policy *policy, const struct policy_case *the_case)
@@ -117,7 +92,7 @@ struct verdict policy_judge(const struct policy *policy, const struct outcome *o
         break;
     case OUTCOME_PERMANENT:
         verdict.state = DELIVERY_BOUNCED;
-        if (policy_is_hard_bounce(outcome))
+        if (policy_is_hard_bounce(policy, outcome))
             verdict.suppress_reason = "hard-bounce";
         break;
     case OUTCOME_UNCERTAIN:

@@ -10,9 +10,12 @@
 #include "base/outcome.h"
 #include "storage/storage.h"
 
+#include "campaign/bounce/classify.h"
+
 struct policy {
     int64_t retry_first_ms, retry_max_ms;
     enum on_uncertain on_uncertain;
+    const struct bounce_rules *rules; /* what replies mean */
 };
 
 /* Why a job came back untried: decides what OUTCOME_RELEASED means. */
@@ -43,7 +46,7 @@ struct verdict policy_judge(const struct policy *policy, const struct outcome *o
 /* retry_first doubled for each attempt already made, at most retry_max, minus up to a fifth (jitter). `attempts` >= 1. */
 int64_t policy_retry_delay_ms(const struct policy *policy, int attempts, uint64_t jitter_seed);
 
-/* True when the reply says that the mailbox or its domain does not exist - and never for a block (X.7.X), whatever its text. */
-bool policy_is_hard_bounce(const struct outcome *outcome);
+/* True when the reply says, by the rules, that the mailbox or its domain does not exist - and never for a block, whatever its text. */
+bool policy_is_hard_bounce(const struct policy *policy, const struct outcome *outcome);
 
 #endif

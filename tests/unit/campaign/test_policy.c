@@ -13,7 +13,7 @@
 
 #define MINUTE_MS ((int64_t)60000)
 
-static const struct policy policy = {.retry_first_ms = 5 * MINUTE_MS, .retry_max_ms = 240 * MINUTE_MS};
+static struct policy policy = {.retry_first_ms = 5 * MINUTE_MS, .retry_max_ms = 240 * MINUTE_MS};
 
 static struct outcome make(enum outcome_class class_, enum outcome_stage stage, int code, const char *enhanced, const char *text)
 {
@@ -161,8 +161,26 @@ static void only_dead_addresses_are_suppressed(void **state)
         else if (verdict.suppress_reason != NULL)
             fail_msg("suppressed for %d %s %s", table[i].code, table[i].enhanced, table[i].text);
         outcome.class_ = OUTCOME_TEMPORARY;
-        assert_false(policy_is_hard_bounce(&outcome));
+        assert_false(policy_is_hard_bounce(&policy, &outcome));
     }
+}
+
+static struct bounce_rules *rules;
+
+static int load_rules(void **state)
+{
+    (void)state;
+    struct error err;
+    int failed = bounce_rules_load(POSTHASTE_SOURCE_ROOT "/share/bounce-rules.conf", &rules, &err);
+    policy.rules = rules;
+    return failed;
+}
+
+static int free_rules(void **state)
+{
+    (void)state;
+    bounce_rules_free(rules);
+    return 0;
 }
 
 int main(void)
@@ -176,5 +194,5 @@ int main(void)
         cmocka_unit_test(released_goes_on_as_its_reason_says),
         cmocka_unit_test(only_dead_addresses_are_suppressed),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, load_rules, free_rules);
 }
