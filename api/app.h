@@ -7,6 +7,7 @@
 #ifndef POSTHASTE_API_APP_H
 #define POSTHASTE_API_APP_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "base/config.h"
@@ -23,6 +24,7 @@ struct app {
     struct readers *readers;
     struct import_jobs *imports;
     uint8_t local_token_sha256[32]; /* of data_dir/local.token, scope admin, this process only */
+    pthread_mutex_t edits; /* held between the check of an If-Match and the change that it guards */
     int64_t started_mono_ms;
     int64_t started_wall_ms;
     atomic_bool stopping;                  /* readiness says no from here on */

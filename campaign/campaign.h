@@ -43,6 +43,8 @@ const char *mailer_campaign_limit(struct mailer *mailer, int64_t campaign_id, do
  * column), header names, times. Nothing is stored when a problem is found. With `"launch": true` it is launched too.
  */
 int campaign_create(struct mailer *mailer, struct storage_reader *reader, const json_t *spec, int64_t *id, struct problem *problem, struct error *err);
+/* Changes a draft by a merge patch (RFC 7396), checked as a new one is. STORAGE_NOT_FOUND, STORAGE_WRONG_STATE (`err` says which), -EINVAL with a problem. */
+int campaign_edit(struct mailer *mailer, struct storage_reader *reader, int64_t id, const json_t *patch, struct problem *problem, struct error *err);
 /* Launch (scheduled when schedule_at is ahead). -EINVAL with a problem when it cannot be sent: no DKIM key for the From domain, empty audience list gone. STORAGE_WRONG_STATE. */
 int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_t id, struct problem *problem, struct error *err);
 int campaign_pause(struct mailer *mailer, int64_t id, struct error *err);

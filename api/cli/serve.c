@@ -139,6 +139,7 @@ int cli_serve(struct cli *cli)
     block_signals(&signals);
     struct server server = {.listen_fd = -1};
     server.app.config = config;
+    assure(pthread_mutex_init(&server.app.edits, NULL) == 0);
     server.app.started_mono_ms = clock_monotonic_ms();
     server.app.started_wall_ms = clock_wall_ms();
     int rc = start(&server, config, &err);
@@ -147,6 +148,7 @@ int cli_serve(struct cli *cli)
         wait_for_signal(&signals);
     }
     stop(&server, config);
+    (void)pthread_mutex_destroy(&server.app.edits);
     if (rc != 0)
         return out_fail("%s", err.text[0] != '\0' ? err.text : strerror(rc < 0 ? -rc : EIO));
     log_info("serve", "stopped");

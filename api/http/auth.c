@@ -64,12 +64,14 @@ int auth_hash(const char *authorization, uint8_t sha256[32])
 struct found_token {
     int64_t id, last_used_ms;
     enum token_scope scope;
+    char name[sizeof(((struct caller *)NULL)->name)];
 };
 
 static int keep_token(void *context, const struct storage_token *token)
 {
     struct found_token *found = context;
     *found = (struct found_token){.id = token->id, .last_used_ms = token->last_used_ms, .scope = token->scope};
+    (void)str_copy(found->name, sizeof(found->name), token->name);
     return 0;
 }
 
@@ -90,7 +92,7 @@ static bool refuse(struct response *response, const char *detail)
 }
 
 bool auth_check(struct app *app, struct storage_reader *reader, enum route_access access, const char *authorization,
-                struct response *response)
+                struct caller *caller, struct response *response)
 {
     if (access == ACCESS_OPEN)
         return true;
@@ -111,7 +113,9 @@ bool auth_check(struct app *app, struct storage_reader *reader, enum route_acces
             return false;
         }
         note_use(app, &token);
+        (void)str_copy(caller->name, sizeof(caller->name), token.name);
     }
+    caller->token_id = token.id;
     static const enum token_scope needed[] = {[ACCESS_OPEN] = TOKEN_READ,
                                               [ACCESS_READ] = TOKEN_READ,
                                               [ACCESS_SEND] = TOKEN_SEND,

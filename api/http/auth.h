@@ -19,8 +19,8 @@ const char *token_scope_name(enum token_scope scope);                          /
 int token_scope_parse(const char *name, enum token_scope *out) ATTR_MUSTCHECK; /* 0 or -EINVAL */
 
 /* True when the request may go on; else the response holds the 401 (with WWW-Authenticate), 403 or 503. `authorization`
- * may be NULL. */
+ * may be NULL. `caller` gets the token's id and name. */
 bool auth_check(struct app *app, struct storage_reader *reader, enum route_access access, const char *authorization,
-                struct response *response);
+                struct caller *caller, struct response *response);
 
 #endif

@@ -75,6 +75,7 @@ void *exchange_create(void *context, const char *target, struct MHD_Connection *
     exchange->target = str_dup(target);
     exchange->request.app = exchange->server->app;
     exchange->request.spool_fd = -1;
+    exchange->request.caller.token_id = -1;
     exchange->request.body = BUFFER_INIT(HTTP_BODY_MAX_BYTES);
     exchange->response = RESPONSE_INIT;
     return exchange;
@@ -203,7 +204,8 @@ static bool check_token(struct exchange *exchange, const char *authorization)
     if (!take_reader(exchange))
         return false;
     struct app *app = exchange->server->app;
-    bool allowed = auth_check(app, exchange->request.reader, access, authorization, &exchange->response);
+    bool allowed = auth_check(app, exchange->request.reader, access, authorization,
+                              &exchange->request.caller, &exchange->response);
     /* Not held while a slow client sends its body. */
     readers_give(app->readers, exchange->request.reader);
     exchange->request.reader = NULL;
@@ -278,6 +280,8 @@ static void begin(struct exchange *exchange, struct MHD_Connection *connection, 
     request->content_type = value != NULL ? value : "";
     value = header(connection, "If-None-Match");
     request->if_none_match = value != NULL ? value : "";
+
+    request->if_match = header(connection, "If-Match");
 
     watch_set(exchange->server->watch, exchange->watch, HTTP_BODY_DEADLINE_MS);
     exchange->next_step = HTTP_UPLOAD_STEP_BYTES;

@@ -26,6 +26,13 @@ const char *http_method_name(enum http_method method);
 #define REQUEST_QUERY_MAX 16
 #define REQUEST_TARGET_MAX_BYTES 4096
 
+/* Who asks. */
+struct caller {
+    int64_t token_id; /* 0 = the local token; -1 = nobody that we know */
+    char name[104];   /* the token's */
+    char address[48]; /* of the connection, "" = unknown */
+};
+
 struct request_pair {
     const char *name, *value;
 };
@@ -45,6 +52,8 @@ struct request {
 
     const char *content_type;  /* "" when there is none */
     const char *if_none_match; /* "" when there is none */
+    const char *if_match;      /* NULL when there is none */
+    struct caller caller;
     bool wants_html;           /* Accept names text/html: a person looks at it */
 
     struct buffer body;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "api/http/etag.h"
 #include "api/routes/routes.h"
 
 struct campaign_page {
@@ -70,6 +71,7 @@ void campaigns_page(struct request *request, struct response *response)
 struct detail {
     json_t *object;
     struct mailer *mailer;
+    char tag[ETAG_BYTES];
 };
 
 static int keep_campaign(void *context, const struct storage_campaign *campaign)
@@ -77,18 +79,40 @@ static int keep_campaign(void *context, const struct storage_campaign *campaign)
     struct detail *detail = context;
     json_decref(detail->object);
     detail->object = view_campaign_detail(campaign, detail->mailer);
+    etag_make(detail->tag, &campaign->spec, 1);
     return 0;
+}
+
+static int keep_tag(void *context, const struct storage_campaign *campaign)
+{
+    etag_make(context, &campaign->spec, 1);
+    return 0;
+}
+
+/* Call it with `edits` held. False: the response is there. */
+static bool check_version(struct request *request, struct response *response)
+{
+    char tag[ETAG_BYTES] = "";
+    struct error err = {""};
+    if (request->if_match == NULL)
+        return true;
+    int rc = storage_campaign_get(request->reader, request->id[0], keep_tag, tag, &err);
+    if (rc != 0)
+        response_condition(response, rc, "campaign", &err);
+    return rc == 0 && etag_check(request, tag, response);
 }
 
 static void answer_campaign(struct request *request, struct response *response, int64_t id, int status)
 {
-    struct detail detail = {NULL, request->app->mailer};
+    struct detail detail = {NULL, request->app->mailer, ""};
     struct error err = {""};
     int rc = storage_campaign_get(request->reader, id, keep_campaign, &detail, &err);
-    if (rc != 0)
+    if (rc != 0) {
         response_condition(response, rc, "campaign", &err);
-    else
-        response_json(response, status, detail.object);
+        return;
+    }
+    response_json(response, status, detail.object);
+    response_header(response, "ETag", "%s", detail.tag);
 }
 
 /* -EINVAL with named fields is the caller's input; everything else goes the common way. */
@@ -124,10 +148,33 @@ void campaigns_get(struct request *request, struct response *response)
     answer_campaign(request, response, request->id[0], 200);
 }
 
+void campaigns_update(struct request *request, struct response *response)
+{
+    struct problem problem = {.count = 0};
+    struct error err = {""};
+    (void)pthread_mutex_lock(&request->app->edits);
+    bool current = check_version(request, response);
+    int rc = current
+                 ? campaign_edit(request->app->mailer, request->reader, request->id[0], request->json, &problem, &err)
+                 : 0;
+    (void)pthread_mutex_unlock(&request->app->edits);
+    if (!current)
+        return;
+    if (rc != 0)
+        answer_refusal(response, rc, &problem, &err);
+    else
+        answer_campaign(request, response, request->id[0], 200);
+}
+
 void campaigns_delete(struct request *request, struct response *response)
 {
     struct error err = {""};
-    int rc = storage_campaign_delete(request->app->storage, request->id[0], &err);
+    (void)pthread_mutex_lock(&request->app->edits);
+    bool current = check_version(request, response);
+    int rc = current ? storage_campaign_delete(request->app->storage, request->id[0], &err) : 0;
+    (void)pthread_mutex_unlock(&request->app->edits);
+    if (!current)
+        return;
     if (rc == STORAGE_WRONG_STATE)
         response_problem(response, 409, "only a draft can be deleted; cancel the campaign in place of it");
     else if (rc != 0)
@@ -159,10 +206,15 @@ void campaigns_launch(struct request *request, struct response *response)
 {
     struct problem problem = {.count = 0};
     struct error err = {""};
-    if (check_no_fields(request, response))
-        answer_move(request, response,
-                    campaign_launch(request->app->mailer, request->reader, request->id[0], &problem, &err), &problem,
-                    &err);
+    if (!check_no_fields(request, response))
+        return;
+    /* What is launched is what was checked: nobody edits between the two. */
+    (void)pthread_mutex_lock(&request->app->edits);
+    bool current = check_version(request, response);
+    int rc = current ? campaign_launch(request->app->mailer, request->reader, request->id[0], &problem, &err) : 0;
+    (void)pthread_mutex_unlock(&request->app->edits);
+    if (current)
+        answer_move(request, response, rc, &problem, &err);
 }
 
 void campaigns_pause(struct request *request, struct response *response)

@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "api/http/etag.h"
 #include "api/routes/routes.h"
 #include "base/str.h"
 
@@ -14,23 +15,45 @@ static int take_list(void *context, const struct storage_list *list)
     return page_take_id(context, view_list(list), list->id) ? 0 : 1;
 }
 
+struct kept_list {
+    json_t *object;
+    char tag[ETAG_BYTES];
+};
+
 static int keep_list(void *context, const struct storage_list *list)
 {
-    json_t **out = context;
-    json_decref(*out);
-    *out = view_list(list);
+    struct kept_list *kept = context;
+    json_decref(kept->object);
+    kept->object = view_list(list);
+    etag_make(kept->tag, (const char *const[]){list->name, list->description}, 2);
     return 0;
 }
 
 static void answer_list(struct request *request, struct response *response, int64_t id, int status)
 {
-    json_t *list = NULL;
+    struct kept_list kept = {NULL, ""};
     struct error err = {""};
-    int rc = storage_list_get(request->reader, id, keep_list, &list, &err);
+    int rc = storage_list_get(request->reader, id, keep_list, &kept, &err);
+    if (rc != 0) {
+        response_condition(response, rc, "list", &err);
+        return;
+    }
+    response_json(response, status, kept.object);
+    response_header(response, "ETag", "%s", kept.tag);
+}
+
+/* Call it with `edits` held. False: the response is there. */
+static bool check_version(struct request *request, struct response *response)
+{
+    struct kept_list kept = {NULL, ""};
+    struct error err = {""};
+    if (request->if_match == NULL)
+        return true;
+    int rc = storage_list_get(request->reader, request->id[0], keep_list, &kept, &err);
     if (rc != 0)
         response_condition(response, rc, "list", &err);
-    else
-        response_json(response, status, list);
+    json_decref(kept.object);
+    return rc == 0 && etag_check(request, kept.tag, response);
 }
 
 /* ?name= asks for one list by its exact name, as a page of none or one. */
@@ -137,7 +160,12 @@ void lists_update(struct request *request, struct response *response)
         response_invalid(response, &problem);
         return;
     }
-    int rc = storage_list_update(request->app->storage, request->id[0], name, description, &err);
+    (void)pthread_mutex_lock(&request->app->edits);
+    bool current = check_version(request, response);
+    int rc = current ? storage_list_update(request->app->storage, request->id[0], name, description, &err) : 0;
+    (void)pthread_mutex_unlock(&request->app->edits);
+    if (!current)
+        return;
     if (rc == STORAGE_EXISTS)
         response_problem(response, 409, "another list has the name \"%.100s\"", name != NULL ? name : "");
     else if (rc != 0)
@@ -149,6 +177,12 @@ void lists_update(struct request *request, struct response *response)
 void lists_delete(struct request *request, struct response *response)
 {
     struct error err = {""};
+    (void)pthread_mutex_lock(&request->app->edits);
+    bool current = check_version(request, response);
+    (void)pthread_mutex_unlock(&request->app->edits);
+    if (!current)
+        return;
+    /* Not under the lock: the members of a large list take their time. */
     int rc = storage_list_delete(request->app->storage, request->id[0], &err);
     if (rc == STORAGE_WRONG_STATE)
         response_problem(response, 409, "a scheduled, running or paused campaign uses this list");
