@@ -119,8 +119,7 @@ static int compile(struct mailer *mailer, const json_t *spec, int64_t id, const 
         .public_url = mailer->config->public_url,
         .bounce_domain = mailer->config->bounce_domain,
         .mac = mailer->mac,
-        .dkim_key = signing->key,
-        .dkim_selector = signing->selector,
+        .signers = {{.key = signing->key, .selector = signing->selector}},
     };
     return content_compile(&options, out, problem, err);
 }

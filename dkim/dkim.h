@@ -18,8 +18,9 @@
 struct dkim_key;
 struct dkim_signer;
 
-/* A new RSA key (2048 bits) as PEM (PKCS #8) text, appended to `pem`. */
+/* A new RSA key (2048 bits), or Ed25519 key, as PEM (PKCS #8) text, appended to `pem`. */
 int dkim_key_generate(struct buffer *pem, struct error *err) ATTR_MUSTCHECK;
+int dkim_key_generate_ed25519(struct buffer *pem, struct error *err) ATTR_MUSTCHECK;
 /* Parses a PEM private key (RSA >= 1024 bits, or Ed25519); references counted, any thread. */
 int dkim_key_load(const char *pem, size_t len, struct dkim_key **out, struct error *err) ATTR_MUSTCHECK;
 struct dkim_key *dkim_key_ref(struct dkim_key *key);
@@ -53,9 +54,18 @@ int dkim_signer_sign_hashed(struct dkim_signer *signer, const char *header, size
 /* SHA-256 of the body in relaxed form (RFC 6376 3.4.4). */
 int dkim_body_hash(const char *body, size_t body_len, uint8_t out[32]) ATTR_MUSTCHECK;
 
-/* Verifies every signature of a message with libopendkim against `record` (the TXT value; NULL-answering domain fails)
- * - our own check before a campaign starts. 0 = good; 1 = a signature is there but bad (why in err); 2 = no signature;
- * negative = failure. */
+/* What DNS would answer for a selector. */
+struct dkim_published {
+    const char *selector; /* NULL = any */
+    const char *record;   /* the TXT value */
+};
+
+/* Verifies every signature of a message with libopendkim against the record of its selector (none: that signature is
+ * bad) - our own check before a campaign starts. 0 = all good; 1 = a signature is there but bad (why in err); 2 = no
+ * signature; negative = failure. */
+int dkim_check_all(const char *message, size_t len, const struct dkim_published *published, size_t count,
+                   struct error *err) ATTR_MUSTCHECK;
+/* The same with one record for every selector; NULL: nothing is published. */
 int dkim_check(const char *message, size_t len, const char *record, struct error *err) ATTR_MUSTCHECK;
 
 #endif

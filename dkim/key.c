@@ -24,13 +24,13 @@ int key_openssl_error(struct error *err, int code, const char *what)
     return error_set(err, code, "%s: %s", what, reason != NULL ? reason : "unknown reason");
 }
 
-int dkim_key_generate(struct buffer *pem, struct error *err)
+/* Takes the key. */
+static int write_pem(EVP_PKEY *made, const char *kind, struct buffer *pem, struct error *err)
 {
     int rc = 0;
-    EVP_PKEY *made = EVP_RSA_gen(RSA_BITS_NEW);
     BIO *text = BIO_new(BIO_s_mem());
     if (made == NULL || text == NULL || PEM_write_bio_PKCS8PrivateKey(text, made, NULL, NULL, 0, NULL, NULL) != 1) {
-        rc = key_openssl_error(err, -EIO, "cannot make an RSA key");
+        rc = key_openssl_error(err, -EIO, kind);
     } else {
         char *bytes = NULL;
         long len = BIO_get_mem_data(text, &bytes);
@@ -42,6 +42,16 @@ int dkim_key_generate(struct buffer *pem, struct error *err)
     BIO_free(text);
     EVP_PKEY_free(made);
     return rc;
+}
+
+int dkim_key_generate(struct buffer *pem, struct error *err)
+{
+    return write_pem(EVP_RSA_gen(RSA_BITS_NEW), "cannot make an RSA key", pem, err);
+}
+
+int dkim_key_generate_ed25519(struct buffer *pem, struct error *err)
+{
+    return write_pem(EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), "cannot make an Ed25519 key", pem, err);
 }
 
 /* In place of OpenSSL's own, which would ask at the terminal. */

@@ -2,7 +2,7 @@
  * verify.c - a second opinion on a signed message, by libopendkim: the check of our own signatures before a campaign
  * starts.
  *
- * The library is given the record in place of DNS. Every signature of the message must be good; expiry (x=) is judged
+ * The library is given the records in place of DNS. Every signature of the message must be good; expiry (x=) is judged
  * by the library with the system's time. A message that the library cannot take apart is a failure, not a bad
  * signature.
  *
@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/types.h>
 
 #include <stdbool.h>
@@ -21,10 +22,21 @@
 #define CHECK_BAD 1
 #define CHECK_NONE 2
 
+struct answers {
+    const struct dkim_published *published;
+    size_t count;
+};
+
 static DKIM_CBSTAT answer_record(DKIM *dkim, DKIM_SIGINFO *sig, u_char *out, size_t out_bytes)
 {
-    (void)sig;
-    const char *record = dkim_get_user_context(dkim);
+    const struct answers *answers = dkim_get_user_context(dkim);
+    const char *selector = (const char *)dkim_sig_getselector(sig);
+    const char *record = NULL;
+    for (size_t i = 0; i < answers->count && record == NULL; i++) {
+        const char *wanted = answers->published[i].selector;
+        if (wanted == NULL || (selector != NULL && strcasecmp(wanted, selector) == 0))
+            record = answers->published[i].record;
+    }
     if (record == NULL)
         return DKIM_CBSTAT_NOTFOUND;
     size_t len = strlen(record);
@@ -115,8 +127,10 @@ static int check_with(DKIM *dkim, const char *message, size_t len, struct error 
     return judge(dkim, err);
 }
 
-int dkim_check(const char *message, size_t len, const char *record, struct error *err)
+int dkim_check_all(const char *message, size_t len, const struct dkim_published *published, size_t count,
+                   struct error *err)
 {
+    struct answers answers = {published, count};
     DKIM_LIB *library = dkim_init(NULL, NULL);
     if (library == NULL)
         return error_memory(err);
@@ -127,10 +141,16 @@ int dkim_check(const char *message, size_t len, const char *record, struct error
     if (dkim == NULL) {
         rc = library_error(NULL, status, err);
     } else {
-        (void)dkim_set_user_context(dkim, (void *)(uintptr_t)record);
+        (void)dkim_set_user_context(dkim, &answers);
         rc = check_with(dkim, message, len, err);
         (void)dkim_free(dkim);
     }
     dkim_close(library);
     return rc;
+}
+
+int dkim_check(const char *message, size_t len, const char *record, struct error *err)
+{
+    const struct dkim_published any = {.record = record};
+    return dkim_check_all(message, len, &any, 1, err);
 }

@@ -423,11 +423,13 @@ static int copy_options(struct compile *compile)
     content->unsubscribe_prefix = str_printf("%.*s/u/", (int)url_len, options->public_url);
     bool copied =
         content->campaign_name != NULL && content->return_domain != NULL && content->unsubscribe_prefix != NULL;
-    if (options->dkim_key != NULL) {
-        content->dkim_key = dkim_key_ref(options->dkim_key);
-        content->dkim_selector = str_dup(options->dkim_selector);
-        content->dkim_domain = str_dup(options->dkim_domain != NULL ? options->dkim_domain : from_domain);
-        copied = copied && content->dkim_selector != NULL && content->dkim_domain != NULL;
+    for (size_t i = 0; i < CONTENT_SIGNERS_MAX && options->signers[i].key != NULL; i++) {
+        const struct content_signer *signer = &options->signers[i];
+        struct content_key *made = &content->signers[content->signer_count++];
+        made->key = dkim_key_ref(signer->key);
+        made->selector = str_dup(signer->selector);
+        made->domain = str_dup(signer->domain != NULL ? signer->domain : from_domain);
+        copied = copied && made->selector != NULL && made->domain != NULL;
     }
     return copied ? 0 : error_memory(compile->err);
 }
@@ -485,13 +487,15 @@ void content_unref(struct content *content)
     buffer_finish(&content->head);
     buffer_finish(&content->attachments.inlined);
     buffer_finish(&content->attachments.attached);
-    dkim_key_unref(content->dkim_key);
+    for (size_t i = 0; i < content->signer_count; i++) {
+        dkim_key_unref(content->signers[i].key);
+        free(content->signers[i].domain);
+        free(content->signers[i].selector);
+    }
     free(content->campaign_name);
     free(content->from_name);
     free(content->return_domain);
     free(content->unsubscribe_prefix);
-    free(content->dkim_domain);
-    free(content->dkim_selector);
     free(content);
 }
 

@@ -20,6 +20,11 @@ struct content_field {
     struct template *template;
 };
 
+struct content_key {
+    struct dkim_key *key;
+    char *domain, *selector;
+};
+
 struct content {
     atomic_uint references;
     int64_t campaign_id;
@@ -39,8 +44,8 @@ struct content {
     bool uses_attributes;
     bool utf8; /* an address of the head has UTF-8 */
     const struct mac_key *mac;
-    struct dkim_key *dkim_key; /* NULL = unsigned */
-    char *dkim_domain, *dkim_selector;
+    struct content_key signers[CONTENT_SIGNERS_MAX];
+    size_t signer_count; /* 0 = unsigned */
 };
 
 #endif

@@ -82,12 +82,12 @@ void composer_free(struct composer *composer)
     free(composer);
 }
 
-static int prepare_signer(struct prepared *prepared, const struct content *content, struct error *err)
+static int prepare_signer(struct prepared *prepared, const struct content_key *key, struct error *err)
 {
     prepared_finish(prepared);
-    prepared->key = dkim_key_ref(content->dkim_key);
-    prepared->domain = str_dup(content->dkim_domain);
-    prepared->selector = str_dup(content->dkim_selector);
+    prepared->key = dkim_key_ref(key->key);
+    prepared->domain = str_dup(key->domain);
+    prepared->selector = str_dup(key->selector);
     int rc = prepared->domain != NULL && prepared->selector != NULL
                  ? dkim_signer_create(prepared->key, prepared->domain, prepared->selector, &prepared->signer, err)
                  : error_memory(err);
@@ -96,15 +96,15 @@ static int prepare_signer(struct prepared *prepared, const struct content *conte
     return rc;
 }
 
-/* The composer's own signer for the key of the content; made at first use. */
-static int find_signer(struct composer *composer, const struct content *content, struct dkim_signer **out,
+/* The composer's own signer for a key of the content; made at first use. */
+static int find_signer(struct composer *composer, const struct content_key *key, struct dkim_signer **out,
                        struct error *err)
 {
     struct prepared *oldest = &composer->prepared[0];
     for (size_t i = 0; i < SIGNERS_MAX; i++) {
         struct prepared *prepared = &composer->prepared[i];
-        if (prepared->key == content->dkim_key && strcmp(prepared->domain, content->dkim_domain) == 0 &&
-            strcmp(prepared->selector, content->dkim_selector) == 0) {
+        if (prepared->key == key->key && strcmp(prepared->domain, key->domain) == 0 &&
+            strcmp(prepared->selector, key->selector) == 0) {
             prepared->used = composer->clock;
             *out = prepared->signer;
             return 0;
@@ -112,7 +112,7 @@ static int find_signer(struct composer *composer, const struct content *content,
         if (prepared->used < oldest->used)
             oldest = prepared;
     }
-    int rc = prepare_signer(oldest, content, err);
+    int rc = prepare_signer(oldest, key, err);
     if (rc < 0)
         return rc;
     oldest->used = composer->clock;
@@ -312,19 +312,26 @@ static int write_body(struct composer *composer, struct rendering *rendering, st
     return body->failed ? error_memory(err) : 0;
 }
 
+/* Every signature is over the same header, none over another; the body is hashed once for all. */
 static int sign(struct composer *composer, const struct content *content, int64_t now_ms, struct error *err)
 {
+    uint8_t body_sha256[32];
     buffer_clear(&composer->signature);
     composer->clock++;
-    if (content->dkim_key == NULL)
+    if (content->signer_count == 0)
         return 0;
-    struct dkim_signer *signer = NULL;
-    int rc = find_signer(composer, content, &signer, err);
-    if (rc < 0)
-        return rc;
+    if (dkim_body_hash(buffer_text(&composer->body), composer->body.len, body_sha256) < 0)
+        return error_set(err, -EIO, "cannot hash the body");
     int64_t now_s = now_ms / 1000;
-    return dkim_signer_sign(signer, composer->head.data, composer->head.len, buffer_text(&composer->body),
-                            composer->body.len, now_s, now_s + SIGNATURE_LIFE_S, &composer->signature, err);
+    int rc = 0;
+    for (size_t i = 0; i < content->signer_count && rc == 0; i++) {
+        struct dkim_signer *signer = NULL;
+        rc = find_signer(composer, &content->signers[i], &signer, err);
+        if (rc == 0)
+            rc = dkim_signer_sign_hashed(signer, composer->head.data, composer->head.len, body_sha256, now_s,
+                                         now_s + SIGNATURE_LIFE_S, &composer->signature, err);
+    }
+    return rc;
 }
 
 static char *put(char *to, const void *bytes, size_t len)

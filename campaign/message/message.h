@@ -17,11 +17,20 @@
 #define CONTENT_PART_MAX_BYTES ((size_t)1 << 20) /* of a part as posted, and of a part as rendered */
 #define CONTENT_HEADERS_MAX 50
 
+#define CONTENT_SIGNERS_MAX 2 /* RFC 8463 section 3: RSA for all, Ed25519 beside it for those who know it */
+
 struct content;
 struct composer;
 
+/* Each makes a DKIM-Signature field of its own, in this order; every selector names its own key. */
+struct content_signer {
+    struct dkim_key *key; /* NULL = no (further) signature */
+    const char *selector;
+    const char *domain; /* NULL = the From domain */
+};
+
 /* Everything is copied, except `mac`, which must live until the last message of the content is composed (NULL will do
- * while only the spec is checked), and `dkim_key`, which is referenced. */
+ * while only the spec is checked), and the signers' keys, which are referenced. */
 struct content_options {
     const json_t *spec; /* the campaign as posted: from{email,name}, reply_to, subject, html, text, headers{}, tags[],
                             attachments[{filename, content_type, content, inline, cid}];
@@ -34,9 +43,7 @@ struct content_options {
     const char *public_url;    /* where /u/TOKEN is served */
     const char *bounce_domain; /* of the return path; "" = the From domain */
     const struct mac_key *mac;
-    struct dkim_key *dkim_key; /* NULL = unsigned */
-    const char *dkim_selector; /* with dkim_key */
-    const char *dkim_domain;   /* with dkim_key; NULL = the From domain */
+    struct content_signer signers[CONTENT_SIGNERS_MAX];
 };
 
 /* 0; -EINVAL with every fault of the spec in `problem` (fields "from.email", "subject", "html", "headers.X-Name", …;

@@ -302,3 +302,30 @@ def test_partials_are_filled_in_everywhere():
     assert answer["subject"] == "A&B: news"
     assert answer["html"] == "<h1>A&amp;B</h1>\n<p>A&amp;B</p>"
     assert answer["text"] == "A&B\n\nA&B\n"
+
+
+def test_both_signatures_verify_in_dkimpy(tmp_path):
+    """RFC 8463: RSA and Ed25519 on one message, over the same header, each good for a verifier that knows only the one."""
+    pems, records = {}, {}
+    for selector, words in (("rsa", ["-algorithm", "rsa", "-pkeyopt", "rsa_keygen_bits:2048"]), ("ed", ["-algorithm", "ed25519"])):
+        path = tmp_path / (selector + ".pem")
+        subprocess.run(["openssl", "genpkey", *words, "-out", path], check=True, timeout=60, capture_output=True)
+        pems[selector] = path.read_text()
+        records[selector] = subprocess.run([program("dkim", "sign_tool"), "--record", path], check=True, timeout=60, capture_output=True).stdout.strip()
+    now = int(time.time() * 1000)
+    for spec in ({}, {"html": None}, {"attachments": [{"filename": "ü.bin", "content": base64.b64encode(bytes(range(256))).decode()}]}):
+        answer = compose_all([request(spec, {"name": "Zoë"}, now_ms=now, key=pems["rsa"], selector="rsa", second_key=pems["ed"], second_selector="ed")])[0]
+        data = wire(answer)
+
+        def dns(name, timeout=5):
+            return records[name.decode().split(".")[0]]
+
+        for altered, good in ((data, True), (data + b"more\r\n", False), (data.replace(b"\r\nTo:", b"\r\nSubject: x\r\nTo:", 1), False)):
+            verifier = dkim.DKIM(altered)
+            for index in (0, 1):
+                try:
+                    result = verifier.verify(idx=index, dnsfunc=dns)
+                except dkim.ValidationError:
+                    result = False
+                assert bool(result) == good, (index, altered)
+        assert data.count(b"DKIM-Signature:") == 2 and b"a=ed25519-sha256" in data and b"a=rsa-sha256" in data

@@ -57,8 +57,7 @@ static int run(const char *what, bool one_line, const struct mac_key *mac, struc
                                       .public_url = "https://mail.example.com",
                                       .bounce_domain = "",
                                       .mac = mac,
-                                      .dkim_key = key,
-                                      .dkim_selector = "s1"};
+                                      .signers = {{.key = key, .selector = "s1"}}};
     struct content *content = NULL;
     struct composer *composer = NULL;
     struct error err = {{0}};

@@ -3,8 +3,9 @@
  *
  * Each line of standard input is one JSON object:
  *   {"spec": {…}, "recipient": {"id": 1, "email": "…", "attributes": {…} or "text"}, "campaign_id", "campaign_name",
- * "lists": […], "partials": {…}, "public_url", "bounce_domain", "now_ms", "key": PEM, "selector", "preview": true} and each is answered
- * by one line: {"mail_from","message","eight_bit","smtputf8","missing"} (with preview also "subject","html","text"), or
+ * "lists": […], "partials": {…}, "public_url", "bounce_domain", "now_ms", "key": PEM, "selector", "second_key",
+ * "second_selector", "preview": true} and each is answered by one line:
+ * {"mail_from","message","eight_bit","smtputf8","missing"} (with preview also "subject","html","text"), or
  * {"error", "problems": [{"field","message"}]}.
  */
 #include <stdio.h>
@@ -73,13 +74,18 @@ static int compose(struct composer *composer, const struct content *content, con
     return rc;
 }
 
+static int load_key(const json_t *request, const char *name, struct content_signer *signer, struct error *err)
+{
+    const char *pem = text_of(request, name, NULL);
+    return pem != NULL ? dkim_key_load(pem, strlen(pem), &signer->key, err) : 0;
+}
+
 static json_t *serve(struct composer *composer, const struct mac_key *mac, const json_t *request)
 {
     static const char *names[16];
     struct problem problem = {.count = 0};
     struct error err = {{0}};
     struct content *content = NULL;
-    struct dkim_key *key = NULL;
     const json_t *lists = json_object_get(request, "lists");
     struct content_options options = {
         .spec = json_object_get(request, "spec"),
@@ -90,13 +96,14 @@ static json_t *serve(struct composer *composer, const struct mac_key *mac, const
         .public_url = text_of(request, "public_url", "https://mail.example.com"),
         .bounce_domain = text_of(request, "bounce_domain", ""),
         .mac = mac,
-        .dkim_selector = text_of(request, "selector", "s1"),
     };
     for (; options.list_count < json_array_size(lists) && options.list_count < 16; options.list_count++)
         names[options.list_count] = json_string_value(json_array_get(lists, options.list_count));
-    const char *pem = text_of(request, "key", NULL);
-    int rc = pem != NULL ? dkim_key_load(pem, strlen(pem), &key, &err) : 0;
-    options.dkim_key = key;
+    int rc = load_key(request, "key", &options.signers[0], &err);
+    options.signers[0].selector = text_of(request, "selector", "s1");
+    if (rc == 0)
+        rc = load_key(request, "second_key", &options.signers[1], &err);
+    options.signers[1].selector = text_of(request, "second_selector", "s2");
     if (rc == 0)
         rc = content_compile(&options, &content, &problem, &err);
     json_t *answer = json_object();
@@ -107,7 +114,8 @@ static json_t *serve(struct composer *composer, const struct mac_key *mac, const
         answer = answer_problem(&problem, &err);
     }
     content_unref(content);
-    dkim_key_unref(key);
+    dkim_key_unref(options.signers[0].key);
+    dkim_key_unref(options.signers[1].key);
     return answer;
 }
 

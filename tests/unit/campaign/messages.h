@@ -63,8 +63,7 @@ ATTR_UNUSED static int compile(const char *spec_text, struct dkim_key *with, str
                                       .public_url = "https://mail.example.com/",
                                       .bounce_domain = "",
                                       .mac = mac,
-                                      .dkim_key = with,
-                                      .dkim_selector = "s1"};
+                                      .signers = {{.key = with, .selector = "s1"}}};
     int rc = content_compile(&options, out, problem, err);
     json_decref(spec);
     return rc;

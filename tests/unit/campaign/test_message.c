@@ -210,6 +210,46 @@ static void signed_messages_verify(void **state)
     composer_free(composer);
 }
 
+/* RFC 8463: both signatures over the same header, each good by itself; the one that was published wrongly is found. */
+static void two_signatures_verify(void **state)
+{
+    (void)state;
+    struct composer *composer = new_composer();
+    struct buffer pem = BUFFER_INIT(0);
+    struct buffer second = BUFFER_INIT(0);
+    struct dkim_key *ed25519 = NULL;
+    struct content *content = NULL;
+    struct composed m;
+    struct error err = {{0}};
+    assert_int_equal(dkim_key_generate_ed25519(&pem, &err), 0);
+    assert_int_equal(dkim_key_load(pem.data, pem.len, &ed25519, &err), 0);
+    assert_int_equal(dkim_record(ed25519, &second, &err), 0);
+    json_t *spec = json_loads(BOTH, 0, NULL);
+    struct content_options options = {.spec = spec,
+                                      .campaign_id = 1,
+                                      .public_url = "https://e",
+                                      .bounce_domain = "",
+                                      .mac = mac,
+                                      .signers = {{key, "s1", NULL}, {ed25519, "ed", NULL}}};
+    assert_int_equal(content_compile(&options, &content, NULL, &err), 0);
+    const struct dkim_published right[] = {{"s1", record.data}, {"ed", second.data}};
+    const struct dkim_published swapped[] = {{"s1", second.data}, {"ed", record.data}};
+    for (int i = 0; i < 3; i++) {
+        composed_for(composer, content, "a@example.net", "{\"name\":\"Zo\\u00eb\"}", &m);
+        assert_true(strstr(m.data, "a=rsa-sha256") < strstr(m.data, "a=ed25519-sha256"));
+        assert_int_equal(dkim_check_all(m.data, m.size_bytes, right, 2, &err), 0);
+        assert_int_equal(dkim_check_all(m.data, m.size_bytes, right, 1, &err), 1);
+        assert_int_equal(dkim_check_all(m.data, m.size_bytes, swapped, 2, &err), 1);
+        free(m.block);
+    }
+    content_unref(content);
+    composer_free(composer);
+    dkim_key_unref(ed25519);
+    json_decref(spec);
+    buffer_finish(&pem);
+    buffer_finish(&second);
+}
+
 static void many_keys_take_turns(void **state)
 {
     (void)state;
@@ -227,9 +267,7 @@ static void many_keys_take_turns(void **state)
                                           .public_url = "https://e",
                                           .bounce_domain = "b.example.org",
                                           .mac = mac,
-                                          .dkim_key = key,
-                                          .dkim_selector = selector,
-                                          .dkim_domain = "example.org"};
+                                          .signers = {{.key = key, .selector = selector, .domain = "example.org"}}};
         assert_int_equal(content_compile(&options, &contents[i], NULL, &err), 0);
     }
     for (size_t i = 0; i < 60; i++) {
@@ -482,6 +520,7 @@ int main(void)
         cmocka_unit_test(missing_attributes_are_told),
         cmocka_unit_test(attempts_keep_their_names),
         cmocka_unit_test(signed_messages_verify),
+        cmocka_unit_test(two_signatures_verify),
         cmocka_unit_test(many_keys_take_turns),
         cmocka_unit_test(unusable_recipients_are_refused),
         cmocka_unit_test(utf8_addresses_need_smtputf8),

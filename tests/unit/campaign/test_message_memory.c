@@ -82,8 +82,7 @@ static int scenario(const json_t *spec, struct buffer *result)
                                       .public_url = "https://mail.example.com",
                                       .bounce_domain = "b.example.com",
                                       .mac = mac,
-                                      .dkim_key = key,
-                                      .dkim_selector = "s1"};
+                                      .signers = {{.key = key, .selector = "s1"}}};
     struct message_recipient recipient = {
         .id = 7, .email = "a@example.net", .attributes_json = "{\"name\":\"Zo\\u00eb\",\"x\":{\"y\":1.5}}"};
     struct content *content = NULL;

@@ -24,6 +24,22 @@ static void generated_key_loads(void **state)
     buffer_finish(&pem);
 }
 
+static void generated_ed25519_key_loads(void **state)
+{
+    (void)state;
+    struct buffer pem = BUFFER_INIT(0);
+    struct buffer record = BUFFER_INIT(0);
+    struct error err = {{0}};
+    struct dkim_key *key = NULL;
+    assert_int_equal(dkim_key_generate_ed25519(&pem, &err), 0);
+    assert_int_equal(dkim_key_load(pem.data, pem.len, &key, &err), 0);
+    assert_int_equal(dkim_record(key, &record, &err), 0);
+    assert_int_equal(record.len, 22 + 44);
+    dkim_key_unref(key);
+    buffer_finish(&pem);
+    buffer_finish(&record);
+}
+
 static void ed25519_record_is_the_raw_key(void **state)
 {
     (void)state;
@@ -172,13 +188,10 @@ static void zone_text_is_cut_at_255(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(generated_key_loads),
-        cmocka_unit_test(ed25519_record_is_the_raw_key),
-        cmocka_unit_test(bad_texts_are_refused),
-        cmocka_unit_test(wrong_kinds_are_refused),
-        cmocka_unit_test(truncated_and_flipped_keys_never_crash),
-        cmocka_unit_test(smallest_key_is_taken),
-        cmocka_unit_test(signer_names_are_checked),
+        cmocka_unit_test(generated_key_loads),           cmocka_unit_test(generated_ed25519_key_loads),
+        cmocka_unit_test(ed25519_record_is_the_raw_key), cmocka_unit_test(bad_texts_are_refused),
+        cmocka_unit_test(wrong_kinds_are_refused),       cmocka_unit_test(truncated_and_flipped_keys_never_crash),
+        cmocka_unit_test(smallest_key_is_taken),         cmocka_unit_test(signer_names_are_checked),
         cmocka_unit_test(zone_text_is_cut_at_255),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
