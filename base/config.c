@@ -135,9 +135,12 @@ void config_free(struct config *config)
     free(config->public_url);
     free(config->bounce_domain);
     free(config->dns_server);
+    free(config->tls_ca_file);
     for (size_t i = 0; i < config->route_count; i++) {
         free(config->routes[i].pattern);
         free(config->routes[i].host);
+        free(config->routes[i].user);
+        free(config->routes[i].password_file);
     }
     for (size_t i = 0; i < config->source_count; i++) {
         free(config->sources[i].name);

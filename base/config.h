@@ -24,9 +24,15 @@ struct config_route {    /* an explicit next hop in place of the MX lookup */
     char *host;          /* name or address literal without brackets */
     uint16_t port;       /* default 25 */
     enum tls_policy tls; /* default opportunistic */
+    bool implicit_tls;   /* TLS from the first byte on (RFC 8314 section 3.3); always so on port 465 */
+    char *user;          /* "" = no login */
+    char *password_file; /* one line; required with `user` */
+    bool auth_clear;     /* the password may go over a connection that is not encrypted */
 };
 struct config_source {
     char *name, *address, *hostname; /* hostname "" = the global one */
+    uint32_t weight;                 /* share of the connections, default 1 */
+    uint32_t connections;            /* at one time, per loop; 0 = no limit */
 };
 struct config_pool {
     char *name;
@@ -49,6 +55,7 @@ struct config_profile { /* what a profile leaves out is what "default" says, who
 struct config_timeouts { /* RFC 5321 section 4.5.3.2 minimums are the defaults; section `timeouts { greeting = "5min" …
                             }` */
     int64_t connect_ms;  /* 60 s */
+    int64_t tls_ms;      /* 60 s: the whole handshake */
     int64_t greeting_ms; /* 5 min */
     int64_t ehlo_ms;     /* 5 min */
     int64_t mail_ms;     /* 5 min */
@@ -65,14 +72,17 @@ struct config_domain { /* per recipient domain, inside its site; 0 / unlimited =
 };
 
 struct config {
-    char *file;           /* where it was read from, "" = defaults */
-    char *hostname;       /* EHLO name; default gethostname() */
-    char *data_dir;       /* default "./posthaste-data" */
-    char *listen_host;    /* "127.0.0.1"; brackets of an IPv6 literal removed */
-    uint16_t listen_port; /* 8025; 0 lets the system choose */
-    char *public_url;     /* "http://HOST:PORT" of `listen` when not set; no trailing slash */
-    char *bounce_domain;  /* domain of the VERP return path; "" = the domain of the campaign's From */
-    char *dns_server;     /* "" = /etc/resolv.conf */
+    char *file;            /* where it was read from, "" = defaults */
+    char *hostname;        /* EHLO name; default gethostname() */
+    char *data_dir;        /* default "./posthaste-data" */
+    char *listen_host;     /* "127.0.0.1"; brackets of an IPv6 literal removed */
+    uint16_t listen_port;  /* 8025; 0 lets the system choose */
+    char *public_url;      /* "http://HOST:PORT" of `listen` when not set; no trailing slash */
+    char *bounce_domain;   /* domain of the VERP return path; "" = the domain of the campaign's From */
+    char *dns_server;      /* "" = /etc/resolv.conf */
+    char *tls_ca_file;     /* PEM file of the roots to trust; "" = the system's */
+    bool allow_private_mx; /* MX records may point to loopback and private addresses, and to ourselves */
+    uint16_t mx_port;      /* 25; another one is for test networks */
     enum log_level log_level;
     uint32_t loops;           /* engine threads; default max(1, cores / 2) */
     uint32_t compose_threads; /* default: cores */

@@ -51,6 +51,7 @@ static void put_value(struct buffer *out, const struct config_key *key, const vo
     case KIND_DNS:
     case KIND_HOST:
     case KIND_ADDRESS:
+    case KIND_TEXT:
         put_text(out, *(char *const *)field);
         break;
     case KIND_LISTEN: {
@@ -68,6 +69,9 @@ static void put_value(struct buffer *out, const struct config_key *key, const vo
         break;
     case KIND_TLS:
         put_text(out, config_tls_name(*(const enum tls_policy *)field));
+        break;
+    case KIND_BOOL:
+        buffer_append_str(out, config_bool_name(*(const bool *)field));
         break;
     case KIND_U32:
         buffer_printf(out, "%" PRIu32, *(const uint32_t *)field);
@@ -96,7 +100,7 @@ static bool is_unset(const struct config_key *key, const void *item)
         return *(const size_t *)(const void *)((const char *)item + key->count_offset) == 0;
     if (key->kind == KIND_U32)
         return *(const uint32_t *)field == 0;
-    if (key->kind == KIND_HOSTNAME) {
+    if (key->kind == KIND_HOSTNAME || key->kind == KIND_PATH || key->kind == KIND_TEXT) {
         const char *text = *(char *const *)field;
         return text == NULL || text[0] == '\0';
     }

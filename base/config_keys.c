@@ -26,6 +26,9 @@ static const struct config_key top_keys[] = {
     {"listen", KIND_LISTEN, FIELD(config, listen_host)},
     {"public_url", KIND_URL, FIELD(config, public_url)},
     {"bounce_domain", KIND_DOMAIN, FIELD(config, bounce_domain)},
+    {"allow_private_mx", KIND_BOOL, FIELD(config, allow_private_mx)},
+    {"mx_port", KIND_PORT, FIELD(config, mx_port), .min = 1, .max = 65535},
+    {"tls_ca_file", KIND_PATH, FIELD(config, tls_ca_file)},
     {"log_level", KIND_LEVEL, FIELD(config, log_level)},
     {"loops", KIND_U32, FIELD(config, loops), .min = 1, .max = 256},
     {"compose_threads", KIND_U32, FIELD(config, compose_threads), .min = 1, .max = 1024},
@@ -42,6 +45,7 @@ static const struct config_key retry_keys[] = {
 };
 static const struct config_key timeout_keys[] = {
     {"connect", KIND_DURATION, FIELD(config, timeouts.connect_ms), .min = 1, .max = HOUR_MS},
+    {"tls", KIND_DURATION, FIELD(config, timeouts.tls_ms), .min = 1, .max = HOUR_MS},
     {"greeting", KIND_DURATION, FIELD(config, timeouts.greeting_ms), .min = 1, .max = HOUR_MS},
     {"ehlo", KIND_DURATION, FIELD(config, timeouts.ehlo_ms), .min = 1, .max = HOUR_MS},
     {"mail", KIND_DURATION, FIELD(config, timeouts.mail_ms), .min = 1, .max = HOUR_MS},
@@ -55,10 +59,16 @@ static const struct config_key route_keys[] = {
     {"host", KIND_HOST, FIELD(config_route, host), .required = true},
     {"port", KIND_PORT, FIELD(config_route, port), .min = 1, .max = 65535},
     {"tls", KIND_TLS, FIELD(config_route, tls)},
+    {"implicit_tls", KIND_BOOL, FIELD(config_route, implicit_tls)},
+    {"user", KIND_TEXT, FIELD(config_route, user)},
+    {"password_file", KIND_PATH, FIELD(config_route, password_file)},
+    {"auth_clear", KIND_BOOL, FIELD(config_route, auth_clear)},
 };
 static const struct config_key source_keys[] = {
     {"address", KIND_ADDRESS, FIELD(config_source, address), .required = true},
     {"hostname", KIND_HOSTNAME, FIELD(config_source, hostname)},
+    {"weight", KIND_U32, FIELD(config_source, weight), .min = 1, .max = 1000},
+    {"connections", KIND_U32, FIELD(config_source, connections), .min = 1, .max = 10000},
 };
 static const struct config_key pool_keys[] = {
     {"sources", KIND_NAMES, LIST(config_pool, sources, source_count), .required = true},
@@ -118,6 +128,12 @@ const char *config_uncertain_name(size_t policy)
     return policy < countof(names) ? names[policy] : NULL;
 }
 
+const char *config_bool_name(size_t value)
+{
+    static const char *const names[] = {"false", "true"};
+    return value < countof(names) ? names[value] : NULL;
+}
+
 /* The system's name, if it can be said in EHLO. */
 static char *default_hostname(void)
 {
@@ -139,9 +155,13 @@ static bool item_defaults(const struct config *config, const struct config_secti
         struct config_route *route = item;
         route->port = 25;
         route->tls = TLS_OPPORTUNISTIC;
+        route->user = str_dup("");
+        route->password_file = str_dup("");
+        return route->user != NULL && route->password_file != NULL;
     } else if (section->keys == source_keys) {
         struct config_source *source = item;
         source->hostname = str_dup("");
+        source->weight = 1;
         return source->hostname != NULL;
     } else if (section->keys == profile_keys && item == config->profiles) {
         *(struct config_profile *)item = (struct config_profile){.connections = 10,
@@ -197,6 +217,8 @@ struct config *config_defaults(void)
     config->public_url = str_dup("");
     config->bounce_domain = str_dup("");
     config->dns_server = str_dup("");
+    config->tls_ca_file = str_dup("");
+    config->mx_port = 25;
     config->log_level = LOG_LEVEL_INFO;
     config->compose_threads = cores();
     config->loops = MAX_OF(config->compose_threads / 2, 1U);
@@ -206,6 +228,7 @@ struct config *config_defaults(void)
     config->expires_after_ms = 3 * DAY_MS;
     config->shutdown_ms = 30 * SECOND_MS;
     config->timeouts = (struct config_timeouts){.connect_ms = MINUTE_MS,
+                                                .tls_ms = MINUTE_MS,
                                                 .greeting_ms = 5 * MINUTE_MS,
                                                 .ehlo_ms = 5 * MINUTE_MS,
                                                 .mail_ms = 5 * MINUTE_MS,
@@ -218,7 +241,7 @@ struct config *config_defaults(void)
     char *name = str_dup("default");
     bool whole = config->file != NULL && config->hostname != NULL && config->data_dir != NULL &&
                  config->listen_host != NULL && config->public_url != NULL && config->bounce_domain != NULL &&
-                 config->dns_server != NULL && name != NULL;
+                 config->dns_server != NULL && config->tls_ca_file != NULL && name != NULL;
     if (!whole || config_add_item(config, config_profile_section, name) == NULL) {
         free(name);
         config_free(config);

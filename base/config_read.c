@@ -277,6 +277,30 @@ static int check_pools(const char *file, cfg_t *top, const struct config *config
     return 0;
 }
 
+/* A login is whole, and its password does not go over the wire in clear unless that was said. */
+static int check_routes(const char *file, cfg_t *top, const struct config *config, struct error *err)
+{
+    for (size_t i = 0; i < config->route_count; i++) {
+        const struct config_route *route = &config->routes[i];
+        bool user = route->user[0] != '\0', password = route->password_file[0] != '\0';
+        bool encrypted = route->implicit_tls || route->port == 465 || route->tls >= TLS_REQUIRED;
+        const char *key = NULL;
+        int rc = 0;
+        if (user != password) {
+            key = user ? "user" : "password_file";
+            rc = error_set(err, -EINVAL, "needs \"%s\" beside it", user ? "password_file" : "user");
+        } else if (user && !encrypted && !route->auth_clear) {
+            key = "user";
+            rc = error_set(err, -EINVAL, "logging in needs tls = \"required\" or \"verified\", or auth_clear = true");
+        }
+        if (rc < 0) {
+            cfg_t *cfg = cfg_getnsec(top, "route", (unsigned int)i);
+            return refuse_key(file, cfg, section_named("route"), cfg_getopt(cfg, key), rc, err);
+        }
+    }
+    return 0;
+}
+
 static int check_retry(const char *file, cfg_t *top, const struct config *config, struct error *err)
 {
     if (config->retry_max_ms >= config->retry_first_ms)
@@ -300,6 +324,8 @@ int config_read(const char *file, const char *text, struct config *config, struc
         rc = read_section(file, top, &config_sections[i], config, err);
     if (rc == 0)
         rc = check_pools(file, top, config, err);
+    if (rc == 0)
+        rc = check_routes(file, top, config, err);
     if (rc == 0)
         rc = check_retry(file, top, config, err);
     cfg_free(top);

@@ -146,6 +146,17 @@ static int set_dns(const char *text, char **field, struct error *err)
     return replace(field, text, strlen(text), err);
 }
 
+static int set_text(const char *text, char **field, struct error *err)
+{
+    size_t len = strlen(text);
+    bool clean = len > 0;
+    for (size_t i = 0; i < len; i++)
+        clean = clean && (unsigned char)text[i] >= 0x20 && text[i] != 0x7f;
+    if (!clean)
+        return error_set(err, -EINVAL, "must not be empty or hold control characters");
+    return replace(field, text, len, err);
+}
+
 static int set_address(const char *text, char **field, struct error *err)
 {
     if (!is_ip(text))
@@ -302,6 +313,13 @@ int config_set_value(const struct config_key *key, const char *text, void *item,
         if (rc == 0)
             *(enum tls_policy *)field = (enum tls_policy)choice;
         return rc;
+    case KIND_BOOL:
+        rc = set_word(text, config_bool_name, &choice, err);
+        if (rc == 0)
+            *(bool *)field = choice != 0;
+        return rc;
+    case KIND_TEXT:
+        return set_text(text, field, err);
     case KIND_U32:
     case KIND_PORT:
         return set_number(key, text, field, err);

@@ -76,6 +76,35 @@ static uint32_t connections_per_loop(unsigned loops)
     return (uint32_t)MIN_OF(each, (rlim_t)UINT32_MAX / 2);
 }
 
+/* Passwords are read once, here: a file that cannot be read must not be found out by the first message. */
+static int load_logins(struct dispatch *dispatch, struct error *err)
+{
+    const struct config *config = dispatch->config;
+    if (config->route_count == 0)
+        return 0;
+    dispatch->logins = calloc(config->route_count, sizeof *dispatch->logins);
+    if (dispatch->logins == NULL)
+        return error_memory(err);
+    for (size_t i = 0; i < config->route_count; i++) {
+        const struct config_route *route = &config->routes[i];
+        if (route->user == NULL || route->user[0] == '\0')
+            continue;
+        int r = credentials_load_password(route->password_file, route->user, &dispatch->logins[i].credentials, err);
+        if (r < 0)
+            return error_prefix(err, r, "route \"%s\"", route->pattern);
+    }
+    return 0;
+}
+
+static void free_logins(struct dispatch *dispatch)
+{
+    for (size_t i = 0; dispatch->logins != NULL && i < dispatch->config->route_count; i++) {
+        credentials_wipe(&dispatch->logins[i].credentials);
+        sasl_keys_wipe(&dispatch->logins[i].keys);
+    }
+    free(dispatch->logins);
+}
+
 static int start_loop(struct engine *engine, const struct engine_tuning *tuning, const struct dispatch_source *source,
                       struct error *err)
 {
@@ -94,6 +123,9 @@ static int start_loop(struct engine *engine, const struct engine_tuning *tuning,
     dispatch->index = index;
     unsigned loops = MAX_OF(MIN_OF(engine->config->loops, (uint32_t)LOOPS_MAX), 1u);
     dispatch->conn_max = tuning->connections_max > 0 ? tuning->connections_max : connections_per_loop(loops);
+    r = load_logins(dispatch, err);
+    if (r < 0)
+        goto fail;
     r = dispatch_init(dispatch, err);
     if (r < 0)
         goto fail;
@@ -107,6 +139,8 @@ static int start_loop(struct engine *engine, const struct engine_tuning *tuning,
     engine->loop_count++;
     return 0;
 fail:
+    if (dispatch != NULL)
+        free_logins(dispatch);
     free(dispatch);
     free(stop);
     return r;
@@ -261,6 +295,7 @@ void engine_free(struct engine *engine)
     end_late(engine);
     for (unsigned i = 0; i < engine->loop_count; i++) {
         dispatch_finish(engine->loops[i]);
+        free_logins(engine->loops[i]);
         free(engine->loops[i]);
     }
     (void)pthread_mutex_destroy(&engine->late_lock);

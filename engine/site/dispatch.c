@@ -250,6 +250,15 @@ uint32_t dispatch_random(struct dispatch *dispatch, uint32_t below)
     return below > 0 ? (uint32_t)(dispatch->random % below) : 0;
 }
 
+struct tls_context *dispatch_tls(struct dispatch *dispatch, struct error *err)
+{
+    const char *ca_file = dispatch->config->tls_ca_file;
+    struct tls_options options = {.ca_file = ca_file != NULL && ca_file[0] != '\0' ? ca_file : NULL};
+    if (dispatch->tls == NULL && tls_context_create(&options, &dispatch->tls, err) < 0)
+        dispatch->tls = NULL;
+    return dispatch->tls;
+}
+
 void dispatch_conn_gone(struct dispatch *dispatch)
 {
     assure(dispatch->conn_count > 0);
@@ -274,6 +283,7 @@ int dispatch_init(struct dispatch *dispatch, struct error *err)
     list_init(&dispatch->dirty_sites);
     list_init(&dispatch->dirty_conns);
     list_init(&dispatch->starved);
+    memory_init(&dispatch->memory);
     int r = loop_init(&dispatch->loop, &events, err);
     if (r < 0)
         return r;
@@ -312,6 +322,8 @@ void dispatch_join(struct dispatch *dispatch)
 void dispatch_finish(struct dispatch *dispatch)
 {
     loop_finish(&dispatch->loop);
+    tls_context_free(dispatch->tls);
+    memory_finish(&dispatch->memory);
     inbox_finish(&dispatch->submitted);
     inbox_finish(&dispatch->composed);
     inbox_finish(&dispatch->orders);

@@ -12,7 +12,9 @@
 #include "base/hashmap.h"
 #include "base/inbox.h"
 #include "engine/engine.h"
-#include "engine/net/stream.h"
+#include "engine/net/wire.h"
+#include "engine/site/memory.h"
+#include "engine/smtp/sasl.h"
 #include "engine/tuning.h"
 
 struct site;
@@ -30,6 +32,11 @@ struct dispatch_source { /* where connections come from, and how they introduce 
     struct stream_address address;
     const char *name; /* "" = the system's choice */
     const char *ehlo_name;
+};
+
+struct dispatch_login { /* of the route with the same index; user "" = none */
+    struct credentials credentials;
+    struct sasl_keys keys;
 };
 
 struct dispatch_counts {
@@ -59,8 +66,9 @@ struct dispatch {
     struct engine_callbacks callbacks;
     struct engine_tuning tuning;
     struct dispatch_source source;
-    unsigned index;       /* 0..loops-1 */
-    struct hashmap sites; /* by domain */
+    struct dispatch_login *logins; /* config->route_count of them */
+    unsigned index;                /* 0..loops-1 */
+    struct hashmap sites;          /* by domain */
     struct list dirty_sites, dirty_conns;
     struct list starved; /* sites that wait for a connection of the quota */
     uint32_t conn_count, conn_max;
@@ -75,6 +83,8 @@ struct dispatch {
     bool wakeable;
     struct dispatch_counts counts;
     struct meter meter;
+    struct memory memory;    /* of sites by name, and of addresses */
+    struct tls_context *tls; /* made with the first handshake; NULL = not yet */
     uint64_t random;
 };
 
@@ -91,6 +101,7 @@ void dispatch_stop(struct dispatch *dispatch, int64_t deadline_ms);             
 /* For sites and connections. */
 void dispatch_done(struct dispatch *dispatch, struct engine_job *job, struct outcome *outcome); /* the job leaves us */
 uint32_t dispatch_random(struct dispatch *dispatch, uint32_t below);                            /* for jitter only */
+struct tls_context *dispatch_tls(struct dispatch *dispatch, struct error *err) ATTR_MUSTCHECK;  /* NULL = cannot */
 void dispatch_conn_gone(struct dispatch *dispatch); /* a place of the quota is free */
 
 #endif

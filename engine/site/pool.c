@@ -15,13 +15,14 @@
 #include "base/str.h"
 
 #define WRITE_PIECES_MAX 64
+#define PORT_SUBMISSIONS 465                /* RFC 8314 section 3.3 */
 #define LINGER_BYTES_MAX ((size_t)64 << 10) /* a peer that still talks more than this is not waited for */
 
-static const struct stream_events conn_stream_events;
+static const struct wire_events conn_wire_events;
 
-static struct conn *conn_of(struct stream *stream)
+static struct conn *conn_of(struct wire *wire)
 {
-    return container_of(stream, struct conn, stream);
+    return container_of(wire, struct conn, wire);
 }
 
 static int64_t now_ms(const struct conn *conn)
@@ -53,7 +54,7 @@ static void conn_close(struct conn *conn)
     set_standing(conn, false, false);
     conn->phase = CONN_CLOSED;
     conn->site = NULL;
-    stream_close(&conn->stream);
+    wire_close(&conn->wire);
     loop_timer_set(&conn->dispatch->loop, &conn->timer, LOOP_TIMER_OFF);
     list_remove(&conn->node);
     list_remove(&conn->dirty);
@@ -68,13 +69,13 @@ static void set_timer(struct conn *conn);
 static void conn_linger(struct conn *conn)
 {
     set_standing(conn, false, false);
-    if (conn->stream.ended || conn->write_broken || conn->dispatch->forced) {
+    if (conn->wire.ended || conn->wire.broken || conn->dispatch->forced) {
         conn_close(conn);
         return;
     }
     conn->phase = CONN_LINGERING;
     conn->since_ms = now_ms(conn);
-    stream_shutdown(&conn->stream);
+    wire_shutdown(&conn->wire);
     set_timer(conn);
 }
 
@@ -83,6 +84,11 @@ static void note_reply(struct site *site, const struct outcome *outcome)
 {
     (void)snprintf(site->last_reply, sizeof site->last_reply, "%u %s%s%.220s", outcome->code, outcome->enhanced,
                    outcome->enhanced[0] != '\0' ? " " : "", outcome->text);
+}
+
+static void remember(const struct conn *conn, const char *name, enum memory_fact fact)
+{
+    memory_note(&conn->dispatch->memory, name, fact, now_ms(conn) + MEMORY_DAY_MS);
 }
 
 static void on_session_ended(struct conn *conn, enum session_end end, const struct outcome *why)
@@ -95,11 +101,18 @@ static void on_session_ended(struct conn *conn, enum session_end end, const stru
     case SESSION_END_NONE:
         break;
     case SESSION_END_CHUNKING:
-        site->no_chunking = true;
+        remember(conn, site->domain, MEMORY_NO_CHUNKING);
         break;
     case SESSION_END_PROTOCOL:
-        site->slow = true;
+        if (conn->given > 0)
+            remember(conn, site->domain, MEMORY_SLOW);
         trouble = useless;
+        break;
+    case SESSION_END_TLS:
+        if (conn->tls == TLS_OPPORTUNISTIC && !conn->implicit_tls)
+            remember(conn, conn->where, MEMORY_NO_TLS); /* and the next connection is in clear text */
+        else
+            trouble = true;
         break;
     case SESSION_END_REFUSED:
     case SESSION_END_CLOSING:
@@ -118,6 +131,15 @@ static void on_session_ended(struct conn *conn, enum session_end end, const stru
         conn_linger(conn);
     else
         conn_close(conn);
+}
+
+static void secure(struct conn *conn)
+{
+    struct error err = {""};
+    struct tls_peer peer = {.host = conn->host, .port = conn->port, .policy = conn->tls};
+    struct tls_context *context = dispatch_tls(conn->dispatch, &err);
+    if (context == NULL || wire_secure(&conn->wire, context, &peer, &err) < 0)
+        session_not_secured(conn->session, err.text, now_ms(conn));
 }
 
 /* Takes all events of the session. The connection may be closed after it. */
@@ -143,6 +165,9 @@ static void take_events(struct conn *conn)
         case SESSION_BACK:
             if (site_job_back(site, job, event.charged, event.begun, event.outcome))
                 list_append(&back, &job->node);
+            break;
+        case SESSION_STARTTLS:
+            secure(conn);
             break;
         case SESSION_ENDED:
             ended = true;
@@ -177,20 +202,48 @@ static void connect_failed(struct conn *conn, const char *reason)
     conn_close(conn);
 }
 
-static void on_connected(struct stream *stream, int status)
+/* What the session is to do about TLS here. */
+static enum session_tls wanted_tls(const struct conn *conn)
 {
-    struct conn *conn = conn_of(stream);
+    if (conn->tls == TLS_NONE)
+        return SESSION_TLS_OFF;
+    if (conn->implicit_tls)
+        return SESSION_TLS_IMPLICIT;
+    if (conn->tls != TLS_OPPORTUNISTIC)
+        return SESSION_TLS_NEEDED;
+    bool failed = memory_knows(&conn->dispatch->memory, conn->where, MEMORY_NO_TLS, now_ms(conn));
+    return failed ? SESSION_TLS_OFF : SESSION_TLS_WISHED;
+}
+
+static struct session *make_session(const struct conn *conn)
+{
+    const struct dispatch *dispatch = conn->dispatch;
+    const struct memory *memory = &dispatch->memory;
+    bool slow = memory_knows(memory, conn->site->domain, MEMORY_SLOW, now_ms(conn));
+    const struct config_route *route = conn->site->route;
+    struct dispatch_login *login = route != NULL ? &dispatch->logins[route - dispatch->config->routes] : NULL;
+    if (login != NULL && login->credentials.user[0] == '\0')
+        login = NULL;
+    struct session_options options = {
+        .ehlo_name = dispatch->source.ehlo_name,
+        .mx_host = conn->host,
+        .source = dispatch->source.name,
+        .timeouts = &dispatch->config->timeouts,
+        .depth = slow ? 1 : conn->site->profile->pipeline_depth,
+        .no_chunking = memory_knows(memory, conn->site->domain, MEMORY_NO_CHUNKING, now_ms(conn)),
+        .tls = wanted_tls(conn),
+        .login = login != NULL ? &login->credentials : NULL,
+        .login_clear = login != NULL && route->auth_clear,
+        .keys = login != NULL ? &login->keys : NULL,
+    };
+    return session_create(&options, now_ms(conn));
+}
+
+static void on_connected(struct wire *wire, int status)
+{
+    struct conn *conn = conn_of(wire);
     if (status == 0) {
-        const struct dispatch_source *source = &conn->dispatch->source;
-        struct session_options options = {
-            .ehlo_name = source->ehlo_name,
-            .mx_host = conn->host,
-            .source = source->name,
-            .timeouts = &conn->dispatch->config->timeouts,
-            .depth = conn->site->slow ? 1 : conn->site->profile->pipeline_depth,
-            .no_chunking = conn->site->no_chunking,
-        };
-        conn->session = session_create(&options, now_ms(conn));
+        conn->session = make_session(conn);
         if (conn->session == NULL)
             status = -ENOMEM;
     }
@@ -200,12 +253,23 @@ static void on_connected(struct stream *stream, int status)
     }
     conn->phase = CONN_OPEN;
     conn->since_ms = now_ms(conn);
+    if (wanted_tls(conn) == SESSION_TLS_IMPLICIT)
+        secure(conn);
     conn_mark_dirty(conn);
 }
 
-static void on_data(struct stream *stream, const char *bytes, size_t len)
+static void on_secured(struct wire *wire)
 {
-    struct conn *conn = conn_of(stream);
+    struct conn *conn = conn_of(wire);
+    if (conn->phase != CONN_OPEN)
+        return;
+    session_secured(conn->session, now_ms(conn));
+    conn_mark_dirty(conn);
+}
+
+static void on_data(struct wire *wire, const char *bytes, size_t len)
+{
+    struct conn *conn = conn_of(wire);
     if (conn->phase == CONN_LINGERING) {
         conn->discarded_bytes += len;
         if (conn->discarded_bytes > LINGER_BYTES_MAX)
@@ -223,32 +287,33 @@ static void on_data(struct stream *stream, const char *bytes, size_t len)
     conn_mark_dirty(conn); /* replies may have brought commands, and moved the deadline */
 }
 
-static void on_writable(struct stream *stream)
+static void on_writable(struct wire *wire)
 {
-    conn_mark_dirty(conn_of(stream));
+    conn_mark_dirty(conn_of(wire));
 }
 
-static void on_ended(struct stream *stream, int status)
+static void on_ended(struct wire *wire, const char *why)
 {
-    struct conn *conn = conn_of(stream);
+    struct conn *conn = conn_of(wire);
     if (conn->phase == CONN_LINGERING) {
         conn_close(conn);
         return;
     }
-    session_lost(conn->session, status == 0 ? NULL : strerror(-status), now_ms(conn));
+    session_lost(conn->session, why, now_ms(conn));
     take_events(conn);
 }
 
-static void on_closed(struct stream *stream)
+static void on_closed(struct wire *wire)
 {
-    struct conn *conn = conn_of(stream);
+    struct conn *conn = conn_of(wire);
     loop_timer_remove(&conn->dispatch->loop, &conn->timer);
     session_free(conn->session);
     free(conn);
 }
 
-static const struct stream_events conn_stream_events = {
+static const struct wire_events conn_wire_events = {
     .connected = on_connected,
+    .secured = on_secured,
     .data = on_data,
     .writable = on_writable,
     .ended = on_ended,
@@ -321,10 +386,12 @@ int conn_open(struct site *site, const struct nexthop_host *host)
     list_init(&conn->dirty);
     (void)str_copy(conn->host, sizeof conn->host, host->name);
     (void)stream_address_text(&host->address, conn->where);
+    conn->tls = site->route != NULL ? site->route->tls : site->profile->tls;
+    conn->port = site->route != NULL ? site->route->port : dispatch->config->mx_port;
+    conn->implicit_tls = site->route != NULL && (site->route->implicit_tls || site->route->port == PORT_SUBMISSIONS);
     int r = loop_timer_add(&dispatch->loop, &conn->timer, on_timer);
     if (r == 0) {
-        r = stream_connect(&conn->stream, &dispatch->loop, &host->address, &dispatch->source.address,
-                           &conn_stream_events);
+        r = wire_connect(&conn->wire, &dispatch->loop, &host->address, &dispatch->source.address, &conn_wire_events);
         if (r < 0)
             loop_timer_remove(&dispatch->loop, &conn->timer);
     }
@@ -342,7 +409,7 @@ int conn_open(struct site *site, const struct nexthop_host *host)
 
 uint32_t conn_room(const struct conn *conn)
 {
-    if (conn->phase != CONN_OPEN || conn->write_broken)
+    if (conn->phase != CONN_OPEN || conn->wire.broken)
         return 0;
     uint32_t left = conn->site->profile->messages_per_connection;
     left = left > conn->given ? left - conn->given : 0;
@@ -380,15 +447,13 @@ void conn_flush(struct conn *conn)
     if (conn->phase != CONN_OPEN)
         return;
     list_remove(&conn->dirty);
-    while (!conn->write_broken && !conn->stream.want_write) {
+    while (wire_may_write(&conn->wire)) {
         struct iovec pieces[WRITE_PIECES_MAX];
         size_t count = session_output(conn->session, pieces, WRITE_PIECES_MAX);
         if (count == 0)
             break;
-        ssize_t wrote = stream_write(&conn->stream, pieces, count);
-        if (wrote < 0)
-            conn->write_broken = true;
-        else
+        ssize_t wrote = wire_write(&conn->wire, pieces, count);
+        if (wrote > 0)
             session_wrote(conn->session, (size_t)wrote, now_ms(conn));
     }
     set_timer(conn);

@@ -17,18 +17,20 @@ struct conn {
     struct list dirty; /* of dispatch->dirty_conns */
     struct site *site;
     struct dispatch *dispatch;
-    struct stream stream;
+    struct wire wire;
     struct session *session; /* from connected to closed */
     struct loop_timer timer;
     enum conn_phase phase;
-    bool starting;                         /* counted in site->conn_starting: not ready yet */
-    bool ready;                            /* counted in site->conn_ready */
-    bool write_broken;                     /* a write failed; what the peer said before is still being read */
-    uint32_t given;                        /* messages given to it */
-    uint32_t answered;                     /* messages that a reply decided */
-    int64_t since_ms;                      /* of the phase, or since it is idle */
-    size_t discarded_bytes;                /* while lingering */
-    char host[256];                        /* name, for outcomes */
+    bool starting;          /* counted in site->conn_starting: not ready yet */
+    bool ready;             /* counted in site->conn_ready */
+    enum tls_policy tls;    /* what is wanted of this connection */
+    bool implicit_tls;      /* TLS from the first byte on */
+    uint32_t given;         /* messages given to it */
+    uint32_t answered;      /* messages that a reply decided */
+    int64_t since_ms;       /* of the phase, or since it is idle */
+    size_t discarded_bytes; /* while lingering */
+    char host[256];         /* name, for outcomes */
+    uint16_t port;
     char where[STREAM_ADDRESS_TEXT_BYTES]; /* address and port */
 };
 

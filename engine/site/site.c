@@ -55,6 +55,7 @@ struct site *site_create(struct dispatch *dispatch, const char *domain)
     }
     site->dispatch = dispatch;
     site->profile = config_profile_for_domain(dispatch->config, domain);
+    site->route = config_route_for(dispatch->config, domain);
     const struct config_domain *own = config_domain_for(dispatch->config, domain);
     site->domain_rate = own != NULL ? own->rate : RATE_UNLIMITED;
     site->conn_max = MAX_OF(site->profile->connections, 1u);

@@ -20,6 +20,7 @@ struct site {
     struct list dirty, starved; /* nodes of the dispatch's lists */
     char *domain;
     const struct config_profile *profile;
+    const struct config_route *route;             /* NULL = by MX */
     struct list queue, composing, ready, sending; /* engine_job.node */
     uint32_t queued, composing_count, ready_count, sending_count;
     struct list conns; /* struct conn.node, whose socket is not closed */
@@ -36,10 +37,7 @@ struct site {
     int64_t backoff_ms, backoff_until_ms; /* no new connection before; 0 = none */
     int64_t failing_since_ms;             /* no message was answered since; 0 = not failing */
     struct outcome *trouble;              /* why, NULL = unknown */
-    /* what was learnt about the servers */
-    bool slow; /* answers badly to pipelining: one message at a time */
-    bool no_chunking;
-    uint32_t depth; /* messages one connection can have outstanding; 0 = not known yet */
+    uint32_t depth;                       /* messages one connection can have outstanding; 0 = not known yet */
     struct loop_timer timer;
     int64_t idle_since_ms;
     const char *limited_by; /* as of the last pump */

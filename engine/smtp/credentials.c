@@ -94,23 +94,26 @@ static char *take_line(char **at, const char *end)
     return line;
 }
 
-static int parse(char *text, size_t len, struct credentials *out, struct error *err)
+static int parse(char *text, size_t len, const char *user, struct credentials *out, struct error *err)
 {
     if (memchr(text, '\0', len) != NULL)
         return error_set(err, -EINVAL, "has a NUL in it");
     char *at = text;
     const char *end = text + len;
-    const char *user = take_line(&at, end);
+    const char *lines = user == NULL ? "two lines: user, password" : "one line: the password";
+    if (user == NULL)
+        user = take_line(&at, end);
     const char *password = take_line(&at, end);
     if (user == NULL || password == NULL || at < end)
-        return error_set(err, -EINVAL, "must have two lines: user, password");
+        return error_set(err, -EINVAL, "must have %s", lines);
     bool fits = str_copy(out->user, sizeof out->user, user);
     if (!str_copy(out->password, sizeof out->password, password) || !fits)
         return error_set(err, -EINVAL, "a line is longer than %d bytes", CREDENTIAL_MAX_BYTES);
     return credentials_check(out, err);
 }
 
-int credentials_load(const char *path, struct credentials *out, struct error *err)
+/* `user` NULL: it is in the file. */
+static int load(const char *path, const char *user, struct credentials *out, struct error *err)
 {
     char text[FILE_MAX_BYTES + 2];
     *out = (struct credentials){{0}, {0}};
@@ -126,7 +129,7 @@ int credentials_load(const char *path, struct credentials *out, struct error *er
         else if ((size_t)len > FILE_MAX_BYTES)
             rc = error_set(err, -EINVAL, "is larger than %zu bytes", FILE_MAX_BYTES);
         else
-            rc = parse(text, (size_t)len, out, err);
+            rc = parse(text, (size_t)len, user, out, err);
     }
     (void)close(fd);
     OPENSSL_cleanse(text, sizeof text);
@@ -135,4 +138,14 @@ int credentials_load(const char *path, struct credentials *out, struct error *er
         return error_prefix(err, rc, "credentials %s", path);
     }
     return 0;
+}
+
+int credentials_load(const char *path, struct credentials *out, struct error *err)
+{
+    return load(path, NULL, out, err);
+}
+
+int credentials_load_password(const char *path, const char *user, struct credentials *out, struct error *err)
+{
+    return load(path, user, out, err);
 }

@@ -24,6 +24,10 @@ struct credentials {
  */
 int credentials_load(const char *path, struct credentials *out, struct error *err) ATTR_MUSTCHECK;
 
+/* The same for a file whose only line is the password of `user`. */
+int credentials_load_password(const char *path, const char *user, struct credentials *out,
+                              struct error *err) ATTR_MUSTCHECK;
+
 /* 0, or -EINVAL: empty, too long, not UTF-8, or with control characters (RFC 4616 section 2 forbids NUL, a line ends
  * others). */
 int credentials_check(const struct credentials *credentials, struct error *err) ATTR_MUSTCHECK;

@@ -158,6 +158,12 @@ void outbox_wrote(struct outbox *outbox, size_t bytes)
     }
 }
 
+void outbox_wipe(struct outbox *outbox)
+{
+    if (outbox_empty(outbox) && outbox->text.data != NULL)
+        explicit_bzero(outbox->text.data, outbox->text.cap);
+}
+
 void outbox_cut(struct outbox *outbox)
 {
     outbox->first = outbox->count = 0;

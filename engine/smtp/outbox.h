@@ -48,6 +48,9 @@ static inline bool outbox_empty(const struct outbox *outbox)
     return outbox->count == 0;
 }
 
+/* Overwrites the memory of text that has left. Nothing else may wait. */
+void outbox_wipe(struct outbox *outbox);
+
 /* Forgets everything that has not left. */
 void outbox_cut(struct outbox *outbox);
 

@@ -45,6 +45,7 @@ struct session *session_create(const struct session_options *options, int64_t no
     memcpy(s->why.source, s->outcome.source, sizeof s->why.source);
     s->now_ms = s->reply_since_ms = s->write_since_ms = now_ms;
     *expect_at(s, s->expect_count++) = (struct expect){.step = STEP_GREETING};
+    s->state = options->tls == SESSION_TLS_IMPLICIT ? STATE_SECURING : STATE_GREETING;
     return s;
 }
 
@@ -54,6 +55,7 @@ void session_free(struct session *s)
         return;
     for (uint32_t i = 0; i < s->slot_count; i++)
         free(slot_at(s, i)->text);
+    sasl_free(s->sasl);
     outbox_finish(&s->outbox);
     free(s->slots);
     free(s->expects);
@@ -100,6 +102,10 @@ size_t session_feed(struct session *s, const char *bytes, size_t len, int64_t no
     if (s->state == STATE_OVER)
         return 0;
     s->now_ms = now_ms;
+    if (s->state == STATE_SECURING) {
+        session_finish(s, SESSION_END_PROTOCOL, STAGE_TLS, 0, "", "the server sent bytes behind its reply to STARTTLS");
+        return len;
+    }
     size_t used = 0;
     int status = reply_feed(&s->parser, bytes, len, &used);
     if (status == REPLY_COMPLETE) {
@@ -203,7 +209,7 @@ void session_quit(struct session *s, int64_t now_ms)
 {
     s->now_ms = now_ms;
     s->want_quit = true;
-    if (s->state == STATE_GREETING || s->state == STATE_HELLO)
+    if (s->state < STATE_READY)
         session_finish(s, SESSION_END_QUIT, STAGE_NONE, 0, "", "not needed any more");
     else
         session_advance(s);
@@ -212,6 +218,10 @@ void session_quit(struct session *s, int64_t now_ms)
 void session_lost(struct session *s, const char *why, int64_t now_ms)
 {
     s->now_ms = now_ms;
+    if (s->state == STATE_SECURING) {
+        session_not_secured(s, why != NULL ? why : "connection closed by the server in the TLS handshake", now_ms);
+        return;
+    }
     enum session_end end = SESSION_END_LOST;
     if (s->state == STATE_QUITTING && s->slot_count == 0)
         end = SESSION_END_QUIT;
@@ -246,6 +256,8 @@ static int64_t step_timeout_ms(const struct session *s, enum smtp_step step)
         return t->final_ms;
     case STEP_QUIT:
         return t->quit_ms;
+    case STEP_AUTH:
+    case STEP_STARTTLS:
     case STEP_RSET:
     case STEP_MAIL:
     case STEP_COUNT:
@@ -258,6 +270,8 @@ int64_t session_deadline_ms(const struct session *s)
 {
     if (s->state == STATE_OVER)
         return INT64_MAX;
+    if (s->state == STATE_SECURING)
+        return s->reply_since_ms + s->options.timeouts->tls_ms;
     if (s->peer_closing)
         return s->closing_since_ms + s->options.timeouts->quit_ms;
     int64_t deadline = INT64_MAX;
@@ -273,6 +287,10 @@ void session_expire(struct session *s, int64_t now_ms)
     if (now_ms < session_deadline_ms(s))
         return;
     s->now_ms = now_ms;
+    if (s->state == STATE_SECURING) {
+        session_not_secured(s, "timed out in the TLS handshake", now_ms);
+        return;
+    }
     if (s->peer_closing) { /* it said 421 and neither closes nor speaks: what has left may be taken yet */
         session_finish(s, SESSION_END_LOST, STAGE_NONE, 421, "", "the server said 421 but did not close");
         return;
@@ -342,6 +360,11 @@ bool session_next(struct session *s, struct session_event *event)
         pop_slot(s);
         if (s->slot_count == 0 && !over)
             session_advance(s); /* a QUIT may have waited for this */
+        return true;
+    }
+    if (s->state == STATE_SECURING && !s->starttls_told && s->options.tls != SESSION_TLS_IMPLICIT) {
+        s->starttls_told = true;
+        event->kind = SESSION_STARTTLS;
         return true;
     }
     if (!over || s->end_told)

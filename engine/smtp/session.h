@@ -21,10 +21,24 @@
 
 #include "base/config.h"
 #include "base/outcome.h"
+#include "engine/smtp/sasl.h"
 
 #define SESSION_DEPTH_MAX 64
 
 struct session;
+
+/*
+ * TLS is the caller's; the session says when. It says STARTTLS when wanted, and after the server's 220 asks for the
+ * handshake with SESSION_STARTTLS; then session_secured() or session_not_secured() follows. Whatever the server said in
+ * clear is forgotten then (RFC 3207 section 4.2), and bytes fed between the 220 and session_secured() end the session:
+ * they were put there by somebody on the way (CVE-2011-0411).
+ */
+enum session_tls {
+    SESSION_TLS_OFF,      /* stay in clear text */
+    SESSION_TLS_WISHED,   /* STARTTLS when it is offered; in clear text when it is not or is refused */
+    SESSION_TLS_NEEDED,   /* STARTTLS, or no mail */
+    SESSION_TLS_IMPLICIT, /* the handshake comes before the greeting: session_secured() is the first call */
+};
 
 struct session_options { /* borrowed pointers outlive the session */
     const char *ehlo_name;
@@ -32,6 +46,10 @@ struct session_options { /* borrowed pointers outlive the session */
     const struct config_timeouts *timeouts;
     uint32_t depth;   /* messages outstanding at most, 1..SESSION_DEPTH_MAX; 1 = never anything behind a content */
     bool no_chunking; /* this server has shown that its BDAT does not work */
+    enum session_tls tls;
+    const struct credentials *login; /* NULL = no AUTH. With it no mail is sent without */
+    bool login_clear;                /* AUTH may be said in clear text */
+    struct sasl_keys *keys;          /* of these credentials at this server; may be NULL */
 };
 
 struct session_message {
@@ -50,9 +68,10 @@ enum session_end {
     SESSION_END_LOST,     /* connection lost or timed out */
     SESSION_END_PROTOCOL, /* a reply that makes no sense: never reuse, go slower here */
     SESSION_END_CHUNKING, /* CHUNKING was offered but BDAT is unknown: come again with no_chunking */
+    SESSION_END_TLS,      /* the handshake failed: if clear text will do, come again with SESSION_TLS_OFF */
 };
 
-enum session_event_kind { SESSION_OUTCOME, SESSION_BACK, SESSION_ENDED };
+enum session_event_kind { SESSION_OUTCOME, SESSION_BACK, SESSION_STARTTLS, SESSION_ENDED };
 
 struct session_event {
     enum session_event_kind kind;
@@ -81,6 +100,10 @@ bool session_withdraw(struct session *session, void **tag);
 
 size_t session_output(const struct session *session, struct iovec *iov, size_t max);
 void session_wrote(struct session *session, size_t bytes, int64_t now_ms);
+
+/* The handshake is done, all bytes are encrypted from now on; or it failed (`why` is one sentence). */
+void session_secured(struct session *session, int64_t now_ms);
+void session_not_secured(struct session *session, const char *why, int64_t now_ms);
 
 /* Takes no more messages and says QUIT behind the last one, or ends at once before EHLO was answered. */
 void session_quit(struct session *session, int64_t now_ms);

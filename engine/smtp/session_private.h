@@ -13,7 +13,15 @@
 #include "engine/smtp/session.h"
 #include "engine/smtp/verdict.h"
 
-enum session_state { STATE_GREETING, STATE_HELLO, STATE_READY, STATE_QUITTING, STATE_OVER };
+enum session_state {
+    STATE_SECURING,
+    STATE_GREETING,
+    STATE_HELLO,
+    STATE_LOGIN,
+    STATE_READY,
+    STATE_QUITTING,
+    STATE_OVER
+};
 
 struct slot {
     struct session_message m;
@@ -50,8 +58,11 @@ struct session {
     int64_t write_since_ms; /* since when output makes no progress */
     int64_t closing_since_ms;
     /* what the server offers */
-    bool pipelining, chunking, eight_bit_mime, smtputf8, size_offered;
+    bool pipelining, chunking, eight_bit_mime, smtputf8, size_offered, starttls;
     uint64_t size_limit; /* 0 = none told */
+    char auth[256];      /* mechanisms of AUTH, "" = not offered */
+    struct sasl *sasl;   /* while logging in */
+    bool starttls_told;  /* the event SESSION_STARTTLS was given */
     uint32_t limit;      /* messages outstanding at most, once proved */
     bool proved;         /* a message of this connection was answered in good order */
     bool clean;          /* behind what is queued no transaction is open */
@@ -92,7 +103,14 @@ void session_finish(struct session *s, enum session_end end, enum outcome_stage 
 void slot_decide(struct slot *slot, enum outcome_class class_, enum outcome_stage stage, const struct reply *reply,
                  const char *text);
 
+/* session_secure.c: between the first EHLO and the first MAIL */
+void session_on_hello(struct session *s, const struct expect *e, enum verdict verdict, const struct reply *reply);
+void session_on_starttls(struct session *s, enum verdict verdict, const struct reply *reply);
+void session_on_auth(struct session *s, enum verdict verdict, const struct reply *reply);
+void session_finish_by_reply(struct session *s, enum session_end end, enum smtp_step step, const struct reply *reply);
+
 /* session_send.c */
+void session_say_line(struct session *s, enum smtp_step step, const char *line); /* `line` is without CRLF, and safe */
 void session_advance(struct session *s); /* begins what may begin, says QUIT when it is time */
 void session_say_hello(struct session *s, bool extended);
 void session_say_next(struct session *s, struct slot *slot,

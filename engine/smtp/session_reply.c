@@ -21,7 +21,7 @@ static void note_refusal(struct session *s, const struct reply *reply)
     str_make_line(s->last_refusal);
 }
 
-static void finish_by_reply(struct session *s, enum session_end end, enum smtp_step step, const struct reply *reply)
+void session_finish_by_reply(struct session *s, enum session_end end, enum smtp_step step, const struct reply *reply)
 {
     session_finish(s, end, verdict_stage(step), reply->code, reply->enhanced, reply->text);
 }
@@ -49,65 +49,11 @@ static void lose_step(struct session *s, const struct expect *e, const struct re
         bool uncertain = slot_content_is_out(s, slot) && !final_step;
         slot_decide(slot, uncertain ? OUTCOME_UNCERTAIN : OUTCOME_TEMPORARY, stage, reply, text);
     }
-    bool before_ready = s->state == STATE_GREETING || s->state == STATE_HELLO;
-    session_finish(s, before_ready ? SESSION_END_REFUSED : SESSION_END_PROTOCOL, stage, reply != NULL ? reply->code : 0,
-                   reply != NULL ? reply->enhanced : "", text);
-}
-
-/* Reads one line of the EHLO reply. `line` is not terminated. */
-static void learn_keyword(struct session *s, const char *line, size_t len)
-{
-    char word[64];
-    if (len == 0 || len >= sizeof word)
-        return;
-    memcpy(word, line, len);
-    word[len] = '\0';
-    char *argument = strpbrk(word, " =");
-    if (argument != NULL)
-        *argument++ = '\0';
-    if (str_eq_nocase(word, "PIPELINING")) {
-        s->pipelining = true;
-    } else if (str_eq_nocase(word, "CHUNKING")) {
-        s->chunking = !s->options.no_chunking;
-    } else if (str_eq_nocase(word, "8BITMIME")) {
-        s->eight_bit_mime = true;
-    } else if (str_eq_nocase(word, "SMTPUTF8")) {
-        s->smtputf8 = true;
-    } else if (str_eq_nocase(word, "SIZE")) {
-        s->size_offered = true;
-        if (argument == NULL || str_parse_u64(argument, UINT64_MAX, &s->size_limit) < 0)
-            s->size_limit = 0;
-    }
-}
-
-static void become_ready(struct session *s, const struct reply *ehlo)
-{
-    if (ehlo != NULL) {
-        const char *line = memchr(ehlo->text, '\n', ehlo->text_len); /* the first line is the server's name */
-        while (line != NULL) {
-            const char *start = line + 1;
-            line = strchr(start, '\n');
-            learn_keyword(s, start, line != NULL ? (size_t)(line - start) : strlen(start));
-        }
-    }
-    uint32_t depth = s->options.depth;
-    s->limit = !s->pipelining ? 1 : s->chunking ? depth : MIN_OF(depth, 2);
-    s->state = STATE_READY;
-    s->clean = true;
-}
-
-static void on_hello(struct session *s, const struct expect *e, enum verdict verdict, const struct reply *reply)
-{
-    if (verdict == VERDICT_OK) {
-        if (e->step == STEP_GREETING)
-            session_say_hello(s, true);
-        else
-            become_ready(s, e->step == STEP_EHLO ? reply : NULL);
-    } else if (e->step == STEP_EHLO && reply->code / 100 == 5) {
-        session_say_hello(s, false); /* RFC 5321 3.2: a server from before ESMTP */
-    } else {
-        finish_by_reply(s, SESSION_END_REFUSED, e->step, reply);
-    }
+    bool before_ready = s->state < STATE_READY;
+    enum session_end end = before_ready ? SESSION_END_REFUSED : SESSION_END_PROTOCOL;
+    if (e->step == STEP_STARTTLS)
+        end = SESSION_END_TLS; /* nobody knows now what the next byte will be */
+    session_finish(s, end, stage, reply != NULL ? reply->code : 0, reply != NULL ? reply->enhanced : "", text);
 }
 
 /* MAIL, RCPT, RSET in the order of the transaction. */
@@ -129,7 +75,7 @@ static void on_content(struct session *s, const struct expect *e, enum verdict v
     struct slot *slot = e->slot;
     if (verdict == VERDICT_UNKNOWN && !slot->decided) {
         slot->back = true; /* the bytes of the chunk are now being read as commands: only a new connection helps */
-        finish_by_reply(s, SESSION_END_CHUNKING, e->step, reply);
+        session_finish_by_reply(s, SESSION_END_CHUNKING, e->step, reply);
         return;
     }
     if (verdict != VERDICT_OK) {
@@ -178,8 +124,8 @@ static void on_transaction(struct session *s, const struct expect *e, enum verdi
  */
 static void on_closing(struct session *s, const struct expect *e, const struct reply *reply)
 {
-    if (e->step <= STEP_HELO || e->step == STEP_QUIT) {
-        finish_by_reply(s, e->step == STEP_QUIT ? SESSION_END_QUIT : SESSION_END_REFUSED, e->step, reply);
+    if (e->step <= STEP_AUTH || e->step == STEP_QUIT) {
+        session_finish_by_reply(s, e->step == STEP_QUIT ? SESSION_END_QUIT : SESSION_END_REFUSED, e->step, reply);
         return;
     }
     struct slot *slot = e->slot;
@@ -201,7 +147,7 @@ static void on_closing(struct session *s, const struct expect *e, const struct r
     session_cut_output(s);
     s->why.code = reply->code;
     if (s->expect_count == 0)
-        finish_by_reply(s, SESSION_END_CLOSING, e->step, reply);
+        session_finish_by_reply(s, SESSION_END_CLOSING, e->step, reply);
 }
 
 static struct expect pop_expect(struct session *s)
@@ -223,7 +169,7 @@ static void on_premature(struct session *s, const struct expect *e, enum verdict
         /* It need not hear the rest to refuse (552), but we cannot stop inside a content: the connection is of no more
          * use. */
         slot_decide(e->slot, class_of(verdict), STAGE_CONTENT, reply, reply->text);
-        finish_by_reply(s, SESSION_END_LOST, e->step, reply);
+        session_finish_by_reply(s, SESSION_END_LOST, e->step, reply);
         return;
     }
     lose_step(s, e, reply, NULL);
@@ -234,7 +180,7 @@ void session_on_reply(struct session *s, const struct reply *reply)
     note_refusal(s, reply);
     if (s->expect_count == 0) { /* nothing was asked */
         bool closing = reply->code == 421;
-        finish_by_reply(s, closing ? SESSION_END_CLOSING : SESSION_END_PROTOCOL, STEP_QUIT, reply);
+        session_finish_by_reply(s, closing ? SESSION_END_CLOSING : SESSION_END_PROTOCOL, STEP_QUIT, reply);
         return;
     }
     struct expect e = pop_expect(s);
@@ -250,9 +196,13 @@ void session_on_reply(struct session *s, const struct reply *reply)
     else if (e.slot != NULL)
         on_transaction(s, &e, verdict, reply);
     else if (e.step == STEP_QUIT)
-        finish_by_reply(s, SESSION_END_QUIT, e.step, reply);
+        session_finish_by_reply(s, SESSION_END_QUIT, e.step, reply);
+    else if (e.step == STEP_STARTTLS)
+        session_on_starttls(s, verdict, reply);
+    else if (e.step == STEP_AUTH)
+        session_on_auth(s, verdict, reply);
     else
-        on_hello(s, &e, verdict, reply);
+        session_on_hello(s, &e, verdict, reply);
     if (s->state == STATE_OVER)
         return;
     if (s->peer_closing && s->expect_count == 0)

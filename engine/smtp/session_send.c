@@ -41,6 +41,15 @@ static bool say_plain(struct session *s, enum command_plain command)
     return said(s, command_plain(outbox_text(&s->outbox), command));
 }
 
+void session_say_line(struct session *s, enum smtp_step step, const char *line)
+{
+    struct buffer *text = outbox_text(&s->outbox);
+    buffer_append_str(text, line);
+    buffer_append(text, "\r\n", 2);
+    if (said(s, text->failed ? -ENOMEM : 0))
+        expect(s, step, NULL);
+}
+
 void session_say_hello(struct session *s, bool extended)
 {
     struct buffer *text = outbox_text(&s->outbox);

@@ -10,6 +10,8 @@ static const struct {
     [STEP_GREETING] = {"greeting", STAGE_GREETING},
     [STEP_EHLO] = {"EHLO", STAGE_EHLO},
     [STEP_HELO] = {"HELO", STAGE_EHLO},
+    [STEP_STARTTLS] = {"STARTTLS", STAGE_TLS},
+    [STEP_AUTH] = {"AUTH", STAGE_AUTH},
     [STEP_RSET] = {"RSET", STAGE_MAIL},
     [STEP_MAIL] = {"MAIL", STAGE_MAIL},
     [STEP_RCPT] = {"RCPT", STAGE_RCPT},
@@ -35,6 +37,10 @@ static enum verdict verdict_positive(enum smtp_step step, uint16_t code)
         return code == 220 ? VERDICT_OK : VERDICT_SENSELESS;
     if (step == STEP_QUIT)
         return VERDICT_OK;
+    if (step == STEP_STARTTLS)
+        return code == 220 ? VERDICT_OK : VERDICT_SENSELESS;
+    if (step == STEP_AUTH)
+        return code == 235 ? VERDICT_OK : VERDICT_SENSELESS;
     /* 220 and 221 belong to the ends of a connection, 2xx never to DATA. */
     return step == STEP_DATA || code == 220 || code == 221 ? VERDICT_SENSELESS : VERDICT_OK;
 }
@@ -48,6 +54,8 @@ enum verdict verdict_of(enum smtp_step step, uint16_t code)
     case 2:
         return verdict_positive(step, code);
     case 3:
+        if (step == STEP_AUTH && code == 334)
+            return VERDICT_MORE;
         return step == STEP_DATA && code == 354 ? VERDICT_OK : VERDICT_SENSELESS;
     case 4:
         return VERDICT_TEMPORARY;

@@ -15,6 +15,8 @@ enum smtp_step { /* what we wait for the reply to */
                  STEP_GREETING,
                  STEP_EHLO,
                  STEP_HELO,
+                 STEP_STARTTLS,
+                 STEP_AUTH,
                  STEP_RSET,
                  STEP_MAIL,
                  STEP_RCPT,
@@ -27,6 +29,7 @@ enum smtp_step { /* what we wait for the reply to */
 
 enum verdict {
     VERDICT_OK,        /* accepted */
+    VERDICT_MORE,      /* 334 to AUTH: the exchange goes on */
     VERDICT_TEMPORARY, /* 4xx */
     VERDICT_PERMANENT, /* 5xx */
     VERDICT_CLOSING,   /* 421: the server will close (RFC 5321 3.8) */

@@ -29,7 +29,7 @@ ATTR_UNUSED static const char *talk_end_name(enum session_end end)
     static const char *const names[] = {
         [SESSION_END_NONE] = "none",         [SESSION_END_QUIT] = "quit", [SESSION_END_REFUSED] = "refused",
         [SESSION_END_CLOSING] = "closing",   [SESSION_END_LOST] = "lost", [SESSION_END_PROTOCOL] = "protocol",
-        [SESSION_END_CHUNKING] = "chunking",
+        [SESSION_END_CHUNKING] = "chunking", [SESSION_END_TLS] = "tls",
     };
     return names[end];
 }
@@ -42,6 +42,8 @@ ATTR_UNUSED static void talk_events(struct talk *talk)
             buffer_append_char(&talk->events, ' ');
         if (event.kind == SESSION_ENDED) {
             buffer_printf(&talk->events, "end=%s", talk_end_name(event.end));
+        } else if (event.kind == SESSION_STARTTLS) {
+            buffer_append_str(&talk->events, "starttls");
         } else if (event.kind == SESSION_BACK) {
             buffer_printf(&talk->events, "%zu=back%s", (size_t)(uintptr_t)event.tag, event.charged ? "!" : "");
         } else {
@@ -68,16 +70,24 @@ ATTR_UNUSED static void talk_write(struct talk *talk, size_t limit)
     }
 }
 
-ATTR_UNUSED static void talk_begin(struct talk *talk, uint32_t depth)
+ATTR_UNUSED static void talk_begin_as(struct talk *talk, uint32_t depth, enum session_tls tls,
+                                      const struct credentials *login)
 {
     *talk = (struct talk){.timeouts = TEST_TIMEOUTS, .now_ms = 1000, .out = BUFFER_INIT(0), .events = BUFFER_INIT(0)};
     struct session_options options = {.ehlo_name = "client.example",
                                       .mx_host = "mx.example",
                                       .source = "ip1",
                                       .timeouts = &talk->timeouts,
-                                      .depth = depth};
+                                      .depth = depth,
+                                      .tls = tls,
+                                      .login = login};
     talk->session = session_create(&options, talk->now_ms);
     assert_non_null(talk->session);
+}
+
+ATTR_UNUSED static void talk_begin(struct talk *talk, uint32_t depth)
+{
+    talk_begin_as(talk, depth, SESSION_TLS_OFF, NULL);
 }
 
 ATTR_UNUSED static void talk_finish(struct talk *talk)

@@ -111,6 +111,21 @@ static void sizes_are_bounded(void **state)
     assert_int_equal(credentials_load(path, &c, NULL), -EINVAL);
 }
 
+static void a_password_alone_is_one_line(void **state)
+{
+    (void)state;
+    struct credentials c;
+    put_file("secret\n", 7, 0600);
+    assert_int_equal(credentials_load_password(path, "tim", &c, NULL), 0);
+    assert_string_equal(c.user, "tim");
+    assert_string_equal(c.password, "secret");
+    put_file("tim\nsecret\n", 11, 0600);
+    assert_int_equal(credentials_load_password(path, "tim", &c, NULL), -EINVAL);
+    assert_string_equal(c.password, "");
+    put_file("", 0, 0600);
+    assert_int_equal(credentials_load_password(path, "tim", &c, NULL), -EINVAL);
+}
+
 static void only_the_owner_may_read(void **state)
 {
     (void)state;
@@ -149,9 +164,8 @@ static void what_is_no_file_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(content_is_two_lines),
-        cmocka_unit_test(sizes_are_bounded),
-        cmocka_unit_test(only_the_owner_may_read),
+        cmocka_unit_test(content_is_two_lines),         cmocka_unit_test(sizes_are_bounded),
+        cmocka_unit_test(a_password_alone_is_one_line), cmocka_unit_test(only_the_owner_may_read),
         cmocka_unit_test(what_is_no_file_is_refused),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

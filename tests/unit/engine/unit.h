@@ -34,6 +34,7 @@ ATTR_UNUSED static inline size_t random_below(uint64_t *state, size_t bound)
 
 #define TEST_TIMEOUTS                                                                                                  \
     ((struct config_timeouts){.connect_ms = 5000,                                                                      \
+                              .tls_ms = 5000,                                                                          \
                               .greeting_ms = 5000,                                                                     \
                               .ehlo_ms = 5000,                                                                         \
                               .mail_ms = 5000,                                                                         \

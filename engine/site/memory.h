@@ -1,0 +1,37 @@
+/*
+ * memory.h - what was learnt about servers and is worth more than one connection's life: by a name (a site's key, or an
+ * address), facts that hold until a time.
+ *
+ * Bounded: beyond MEMORY_ENTRIES_MAX names the one that was noted the longest ago is forgotten. Losing a fact only
+ * costs learning it again, so nothing here reports a failure. One thread. Not kept over a restart.
+ */
+#ifndef POSTHASTE_ENGINE_SITE_MEMORY_H
+#define POSTHASTE_ENGINE_SITE_MEMORY_H
+
+#include "base/hashmap.h"
+#include "base/list.h"
+
+#define MEMORY_ENTRIES_MAX 20000
+#define MEMORY_DAY_MS ((int64_t)24 * 60 * 60 * 1000)
+
+enum memory_fact {
+    MEMORY_SLOW,        /* answers badly to pipelining: one message at a time */
+    MEMORY_NO_CHUNKING, /* offers CHUNKING, but does not know BDAT */
+    MEMORY_NO_TLS,      /* offers STARTTLS, but no handshake with it succeeds */
+    MEMORY_DOWN,        /* cannot be connected to */
+    MEMORY_FACTS
+};
+
+struct memory {
+    struct hashmap map;
+    struct list order; /* noted the longest ago first */
+    size_t count;
+};
+
+void memory_init(struct memory *memory);
+void memory_finish(struct memory *memory);
+void memory_note(struct memory *memory, const char *name, enum memory_fact fact, int64_t until_ms);
+void memory_forget(struct memory *memory, const char *name, enum memory_fact fact);
+bool memory_knows(const struct memory *memory, const char *name, enum memory_fact fact, int64_t now_ms);
+
+#endif
