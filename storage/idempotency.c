@@ -5,8 +5,6 @@
  * many rows and bytes there are stands in a row of its own, changed in the same transaction, so that the bound costs no
  * count. Old rows go in small slices, each time a new key comes: nobody waits for a great clean-up.
  */
-#include "storage/idempotency.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +13,7 @@
 
 #define RUNNING 0
 #define INTERRUPTED 1
+#define ROOM_SLICES 16
 #define FORGET_SLICE 64 /* more than one, so that the table shrinks faster than it grows */
 
 struct entry {
@@ -124,8 +123,8 @@ static int drop(struct db *db, const struct entry *entry, struct error *err)
                          DB_I(entry->owner), DB_T(entry->key));
     if (missing)
         return missing < 0 ? missing : 0;
-    int failed = db_run(db, err, "DELETE FROM idempotency WHERE owner = ? AND key = ?", DB_I(entry->owner),
-                        DB_T(entry->key));
+    int failed =
+        db_run(db, err, "DELETE FROM idempotency WHERE owner = ? AND key = ?", DB_I(entry->owner), DB_T(entry->key));
     return failed ? failed : count(db, -1, -bytes, err);
 }
 
@@ -149,6 +148,16 @@ static int begin_run(struct storage *storage, void *arg, struct error *err)
     return failed ? failed : count(db, 1, 0, err);
 }
 
+/* STORAGE_NOT_FOUND: nothing is old enough. */
+static int make_room_run(struct storage *storage, void *arg, struct error *err)
+{
+    const struct entry *entry = arg;
+    int64_t old;
+    int missing = db_get(&storage->db, err, &old, "SELECT id FROM idempotency WHERE created < ? LIMIT 1",
+                         DB_I(entry->now_ms - IDEMPOTENCY_KEEP_MS));
+    return missing ? missing : forget_old(&storage->db, entry->now_ms - IDEMPOTENCY_KEEP_MS, err);
+}
+
 int storage_idempotency_begin(struct storage *storage, int64_t owner, const char *key, const uint8_t fingerprint[32],
                               int64_t now_ms, struct idempotency_answer *out, struct error *err)
 {
@@ -156,7 +165,15 @@ int storage_idempotency_begin(struct storage *storage, int64_t owner, const char
     if (key[0] == '\0' || strnlen(key, IDEMPOTENCY_KEY_MAX_BYTES + 1) > IDEMPOTENCY_KEY_MAX_BYTES)
         return error_set(err, -EINVAL, "an idempotency key has 1 to %d bytes", IDEMPOTENCY_KEY_MAX_BYTES);
     struct entry entry = {.owner = owner, .key = key, .fingerprint = fingerprint, .now_ms = now_ms, .out = out};
-    return storage_call(storage, begin_run, &entry, err);
+    int result = storage_call(storage, begin_run, &entry, err);
+    /* A refusal takes back what it forgot, so room is made in a transaction of its own. */
+    for (int i = 0; result == IDEMPOTENCY_FULL && i < ROOM_SLICES; i++) {
+        int made = storage_call(storage, make_room_run, &entry, err);
+        if (made != 0)
+            return made < 0 ? made : IDEMPOTENCY_FULL;
+        result = storage_call(storage, begin_run, &entry, err);
+    }
+    return result;
 }
 
 static int answer_run(struct storage *storage, void *arg, struct error *err)

@@ -95,6 +95,8 @@ static int start(struct server *server, struct config *config, struct error *err
     if (rc == 0)
         rc = open_database(server, config, err);
     if (rc == 0)
+        rc = storage_idempotency_open(app->storage, err);
+    if (rc == 0)
         rc = readers_create(app->storage, &app->readers, err);
     if (rc == 0)
         rc = import_jobs_start(app->storage, &app->imports, err);

@@ -22,6 +22,7 @@
 
 #include "api/http/auth.h"
 #include "api/http/json.h"
+#include "api/http/replay.h"
 #include "api/readers.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -204,8 +205,8 @@ static bool check_token(struct exchange *exchange, const char *authorization)
     if (!take_reader(exchange))
         return false;
     struct app *app = exchange->server->app;
-    bool allowed = auth_check(app, exchange->request.reader, access, authorization,
-                              &exchange->request.caller, &exchange->response);
+    bool allowed = auth_check(app, exchange->request.reader, access, authorization, &exchange->request.caller,
+                              &exchange->response);
     /* Not held while a slow client sends its body. */
     readers_give(app->readers, exchange->request.reader);
     exchange->request.reader = NULL;
@@ -282,6 +283,7 @@ static void begin(struct exchange *exchange, struct MHD_Connection *connection, 
     request->if_none_match = value != NULL ? value : "";
 
     request->if_match = header(connection, "If-Match");
+    request->idempotency_key = header(connection, "Idempotency-Key");
 
     watch_set(exchange->server->watch, exchange->watch, HTTP_BODY_DEADLINE_MS);
     exchange->next_step = HTTP_UPLOAD_STEP_BYTES;
@@ -365,6 +367,21 @@ static bool parse_body(struct exchange *exchange)
     return true;
 }
 
+static void call_handler(struct exchange *exchange)
+{
+    const struct route *route = exchange->route;
+    struct request *request = &exchange->request;
+    /* Only a POST can make a second thing by being repeated (RFC 9110 section 9.2.2; our PATCHes merge). */
+    bool once = request->idempotency_key != NULL && route->method == METHOD_POST && route->access != ACCESS_OPEN;
+    if (once && !replay_begin(request, exchange->target, &exchange->response))
+        return;
+    exchange->response.status = 0;
+    route->handler(request, &exchange->response);
+    assure(exchange->response.status != 0);
+    if (once)
+        replay_end(request, &exchange->response);
+}
+
 static void run_handler(struct exchange *exchange)
 {
     watch_set(exchange->server->watch, exchange->watch, HTTP_ANSWER_DEADLINE_MS);
@@ -372,9 +389,7 @@ static void run_handler(struct exchange *exchange)
         return;
     if (!exchange->route->no_reader && !take_reader(exchange))
         return;
-    exchange->response.status = 0;
-    exchange->route->handler(&exchange->request, &exchange->response);
-    assure(exchange->response.status != 0);
+    call_handler(exchange);
     readers_give(exchange->server->app->readers, exchange->request.reader);
     exchange->request.reader = NULL;
 }

@@ -50,11 +50,12 @@ struct request {
     int64_t id[REQUEST_PARAMS_MAX];       /* value of {id} parameters, else 0 */
     const char *text[REQUEST_PARAMS_MAX]; /* every parameter as text */
 
-    const char *content_type;  /* "" when there is none */
-    const char *if_none_match; /* "" when there is none */
-    const char *if_match;      /* NULL when there is none */
+    const char *content_type;    /* "" when there is none */
+    const char *if_none_match;   /* "" when there is none */
+    const char *if_match;        /* NULL when there is none */
+    const char *idempotency_key; /* NULL when there is none */
     struct caller caller;
-    bool wants_html;           /* Accept names text/html: a person looks at it */
+    bool wants_html; /* Accept names text/html: a person looks at it */
 
     struct buffer body;
     int spool_fd; /* BODY_UPLOAD: the body in a file without a name, at its end; -1 = none. A handler that keeps it sets

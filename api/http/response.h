@@ -21,6 +21,7 @@ struct response {
     size_t fixed_bytes;
     const char *security_policy; /* static text of Content-Security-Policy; NULL = nothing may be loaded */
     bool cacheable;              /* else Cache-Control: no-store */
+    bool secret;                 /* shown once: must not be kept anywhere */
     bool close;                  /* end the connection behind it */
     struct {
         const char *name; /* static text */

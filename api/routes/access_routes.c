@@ -135,6 +135,7 @@ void tokens_create(struct request *request, struct response *response)
         response_condition(response, rc, "token", &err);
     else
         response_json(response, 201, created);
+    response->secret = true;
 }
 
 void tokens_revoke(struct request *request, struct response *response)
