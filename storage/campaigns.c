@@ -12,6 +12,7 @@
 #include "storage/writer.h"
 
 #define NAME_MAX_BYTES 1000
+#define LAUNCH_COUNT_MAX 2000 /* members that a launch looks at to count them at once: a few milliseconds */
 #define SPEC_MAX_BYTES ((size_t)16 << 20)
 
 struct create {
@@ -79,50 +80,55 @@ static int make_lanes(struct db *db, int64_t id, struct error *err)
                   DB_I(id));
 }
 
-static int count_lane(struct db *db, int64_t id, int64_t epoch, int64_t lane, int64_t *count, struct error *err)
+/* 1 = counted all of the lane; 0 = more members than `budget`, which is used up then. */
+static int count_lane(struct db *db, int64_t id, int64_t epoch, int64_t lane, int *budget, int64_t *count,
+                      struct error *err)
 {
     struct audience audience;
     int failed = audience_open(&audience, db, id, epoch, lane, INT64_MIN, err);
     if (failed)
         return failed;
     struct audience_member member;
-    int more;
-    while ((more = audience_next(&audience, &member, err)) > 0)
+    int more = 1;
+    for (; *budget > 0 && (more = audience_next(&audience, &member, err)) > 0; --*budget)
         *count += member.verdict == AUDIENCE_MAIL;
     audience_close(&audience);
-    return more;
+    return more < 0 ? more : more == 0;
 }
 
-/* Several lists, or excluded ones: walks them exactly as the claims will, so that the count is theirs. */
+/* Several lists, or excluded ones: walks them as the claims will, so that the count is theirs. 1 = it is exact, 0 = the
+ * audience is too large to be counted while others wait. */
 static int count_merged(struct db *db, int64_t id, int64_t epoch, int64_t *count, struct error *err)
 {
     int64_t lane = INT64_MIN;
-    int missing;
+    int missing, budget = LAUNCH_COUNT_MAX;
     while ((missing = db_get(db, err, &lane,
                              "SELECT lane FROM campaign_lane WHERE campaign_id = ? AND lane > ? ORDER BY lane LIMIT 1",
                              DB_I(id), DB_I(lane))) == 0) {
-        int failed = count_lane(db, id, epoch, lane, count, err);
-        if (failed)
-            return failed;
+        int whole = count_lane(db, id, epoch, lane, &budget, count, err);
+        if (whole <= 0)
+            return whole;
     }
-    return missing < 0 ? missing : 0;
+    return missing < 0 ? missing : 1;
 }
 
+/* 1 = exact, 0 = an upper bound: whoever is on two lists or on an excluded one is counted still. */
 static int count_audience(struct db *db, int64_t id, int64_t epoch, int64_t *count, struct error *err)
 {
     int64_t lists;
-    int failed = db_get(db, err, &lists, "SELECT count(*) FROM campaign_list WHERE campaign_id = ?", DB_I(id));
-    if (failed)
-        return failed;
-    if (lists > 1)
-        return count_merged(db, id, epoch, count, err);
-    return db_get(db, err, count,
-                  "SELECT coalesce(sum(n.n), 0) FROM campaign_list l JOIN list_lane n ON n.list_id = l.list_id"
-                  " WHERE l.campaign_id = ? AND l.excluded = 0",
-                  DB_I(id));
+    int result = db_get(db, err, &lists, "SELECT count(*) FROM campaign_list WHERE campaign_id = ?", DB_I(id));
+    if (result == 0 && lists > 1)
+        result = count_merged(db, id, epoch, count, err);
+    if (result != 0)
+        return result;
+    result = db_get(db, err, count,
+                    "SELECT coalesce(sum(n.n), 0) FROM campaign_list l JOIN list_lane n ON n.list_id = l.list_id"
+                    " WHERE l.campaign_id = ? AND l.excluded = 0",
+                    DB_I(id));
+    return result != 0 ? result : lists <= 1;
 }
 
-static int launch(struct db *db, int64_t id, int64_t now_ms, struct error *err)
+static int launch(struct db *db, int64_t id, int64_t now_ms, bool *counting, struct error *err)
 {
     int64_t epoch, audience = 0;
     int failed = db_get(db, err, &epoch, "SELECT epoch FROM meta");
@@ -130,13 +136,16 @@ static int launch(struct db *db, int64_t id, int64_t now_ms, struct error *err)
         failed = db_run(db, err, "UPDATE meta SET epoch = epoch + 1");
     if (!failed)
         failed = make_lanes(db, id, err);
-    if (!failed)
-        failed = count_audience(db, id, epoch, &audience, err);
-    if (!failed)
-        failed =
-            db_run(db, err, "UPDATE campaign SET status = ?2, epoch = ?3, audience = ?4, launched = ?5 WHERE id = ?1",
-                   DB_I(id), DB_I(CAMPAIGN_RUNNING), DB_I(epoch), DB_I(audience), DB_I(now_ms));
-    return failed > 0 ? error_set(err, -EIO, "%s: has no epoch", db->path) : failed;
+    if (failed)
+        return failed > 0 ? error_set(err, -EIO, "%s: has no epoch", db->path) : failed;
+    int exact = count_audience(db, id, epoch, &audience, err);
+    if (exact < 0)
+        return exact;
+    *counting = exact == 0;
+    return db_run(db, err,
+                  "UPDATE campaign SET status = ?2, epoch = ?3, audience = ?4, audience_exact = ?5, launched = ?6"
+                  " WHERE id = ?1",
+                  DB_I(id), DB_I(CAMPAIGN_RUNNING), DB_I(epoch), DB_I(audience), DB_I(exact), DB_I(now_ms));
 }
 
 #define SUM_OF_STATES "(sending + delivered + deferred + bounced + failed + suppressed + cancelled + uncertain)"
@@ -145,7 +154,7 @@ static int launch(struct db *db, int64_t id, int64_t now_ms, struct error *err)
 static int finish(struct db *db, int64_t id, int64_t now_ms, struct error *err)
 {
     int failed = db_run(db, err,
-                        "UPDATE campaign SET status = ?2, finished = ?3, audience = " SUM_OF_STATES
+                        "UPDATE campaign SET status = ?2, finished = ?3, audience_exact = 1, audience = " SUM_OF_STATES
                         " WHERE id = ?1 AND status = ?4 AND sending = 0 AND deferred = 0 AND NOT EXISTS"
                         " (SELECT 1 FROM campaign_lane WHERE campaign_id = ?1 AND done = 0)",
                         DB_I(id), DB_I(CAMPAIGN_FINISHED), DB_I(now_ms), DB_I(CAMPAIGN_RUNNING));
@@ -166,6 +175,7 @@ static int cancel(struct db *db, int64_t id, int64_t now_ms, struct error *err)
 struct move {
     int64_t id, scheduled_ms, now_ms;
     enum campaign_status to, was;
+    bool counting; /* launched with an upper bound */
 };
 
 static bool legal(enum campaign_status from, enum campaign_status to)
@@ -195,7 +205,7 @@ static int move_run(struct storage *storage, void *arg, struct error *err)
     switch (move->to) {
     case CAMPAIGN_RUNNING:
         if (move->was != CAMPAIGN_PAUSED)
-            return launch(db, move->id, move->now_ms, err);
+            return launch(db, move->id, move->now_ms, &move->counting, err);
         break;
     case CAMPAIGN_FINISHED:
         return finish(db, move->id, move->now_ms, err);
@@ -218,9 +228,37 @@ int storage_campaign_move(struct storage *storage, int64_t id, enum campaign_sta
     assure((unsigned)to < CAMPAIGN_STATUS_COUNT);
     struct move move = {.id = id, .to = to, .scheduled_ms = scheduled_ms, .now_ms = now_ms};
     int result = storage_call(storage, move_run, &move, err);
+    if (result == 0 && move.counting)
+        keeper_wake(storage, KEEPER_COUNT);
     if (was != NULL)
         *was = move.was;
     return result;
+}
+
+struct set_audience {
+    int64_t id, audience;
+};
+
+/* A cancel in the meantime has taken the upper bound for true: so many too many are in `cancelled`. */
+static int set_audience_run(struct storage *storage, void *arg, struct error *err)
+{
+    const struct set_audience *set = arg;
+    struct db *db = &storage->db;
+    int failed = db_run(db, err,
+                        "UPDATE campaign SET cancelled = max(0, cancelled - max(0, audience - ?2))"
+                        " WHERE id = ?1 AND audience_exact = 0 AND status = ?3",
+                        DB_I(set->id), DB_I(set->audience), DB_I(CAMPAIGN_CANCELLED));
+    return failed ? failed
+                  : db_run(db, err,
+                           "UPDATE campaign SET audience_exact = 1, audience = max(?2, " SUM_OF_STATES
+                           ") WHERE id = ?1 AND audience_exact = 0",
+                           DB_I(set->id), DB_I(set->audience));
+}
+
+int campaign_set_audience(struct storage *storage, int64_t id, int64_t audience, struct error *err)
+{
+    struct set_audience set = {.id = id, .audience = audience};
+    return storage_call(storage, set_audience_run, &set, err);
 }
 
 struct cancel_slice {

@@ -28,6 +28,7 @@ struct storage_campaign {
     int64_t created_ms, scheduled_ms, launched_ms, finished_ms; /* 0 = not (yet) */
     int64_t expires_after_ms;                                  /* from the launch */
     int64_t audience, states[DELIVERY_STATE_COUNT];            /* states[PENDING] is derived */
+    bool audience_exact; /* false: `audience` is an upper bound, and `pending` (of a cancelled one: `cancelled`) with it; it is being counted */
     int64_t opened, clicked, unsubscribed, complained;
     int64_t missing_attributes; /* renderings in which a template named an attribute that the recipient lacks */
     int64_t first_delivery_ms, last_delivery_ms;
@@ -43,7 +44,8 @@ int storage_campaign_page(struct storage_reader *reader, int64_t before, int lim
 /*
  * Moves the status. The legal moves: draft -> scheduled|running|cancelled; scheduled -> draft|running|cancelled; running -> paused|finished|cancelled;
  * paused -> running|cancelled. To the status it already has: 0, nothing changes. Any other move: STORAGE_WRONG_STATE. `was` (may be NULL) gets the status before.
- * -> running from draft or scheduled is the launch: freezes the audience (epoch), counts it from the lists, all in one transaction; instant for any size of one list.
+ * -> running from draft or scheduled is the launch: freezes the audience (epoch), in one transaction, instant for any size. Over several or excluded lists a large audience
+ * starts as an upper bound and is counted beside the writer (audience_exact).
  * -> cancelled: pending becomes cancelled at once; deferred rows follow in slices (storage_campaign_cancel_deferred).
  */
 int storage_campaign_move(struct storage *storage, int64_t id, enum campaign_status to, int64_t scheduled_ms, int64_t now_ms, enum campaign_status *was, struct error *err);

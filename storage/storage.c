@@ -89,14 +89,27 @@ static int init_locks(struct storage *storage, struct error *err)
         code = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
         if (code == 0)
             code = pthread_cond_init(&storage->filled, &attributes);
+        if (code == 0 && (code = pthread_cond_init(&storage->keeper.wake, &attributes)) != 0)
+            pthread_cond_destroy(&storage->filled);
         pthread_condattr_destroy(&attributes);
     }
     if (code == 0) {
         code = pthread_mutex_init(&storage->lock, NULL);
-        if (code != 0)
+        if (code != 0) {
             pthread_cond_destroy(&storage->filled);
+            pthread_cond_destroy(&storage->keeper.wake);
+        }
     }
     return code == 0 ? 0 : error_errno(err, -code, "cannot make a lock");
+}
+
+/* On the writer thread, at the end of each commit. */
+static int note_wal(void *context, sqlite3 *handle, const char *name, int pages)
+{
+    (void)handle;
+    (void)name;
+    ((struct storage *)context)->wal_pages = pages;
+    return SQLITE_OK;
 }
 
 static int open_all(struct storage *storage, const struct storage_options *options, struct error *err)
@@ -112,8 +125,16 @@ static int open_all(struct storage *storage, const struct storage_options *optio
         failed = db_open(&storage->db, storage->database_path, DB_WRITER, err);
     if (!failed)
         failed = migrate(&storage->db, err);
-    if (!failed)
+    int64_t uncounted = 0;
+    if (!failed && storage->server)
+        failed =
+            db_get(&storage->db, err, &uncounted, "SELECT EXISTS (SELECT 1 FROM campaign WHERE audience_exact = 0)");
+    if (!failed) {
+        sqlite3_wal_hook(storage->db.handle, note_wal, storage); /* in place of SQLite's own checkpoints: keeper.c */
         failed = writer_start(storage, err);
+    }
+    if (!failed && uncounted != 0)
+        keeper_wake(storage, KEEPER_COUNT); /* what the last run did not finish */
     return failed;
 }
 
@@ -151,6 +172,7 @@ void storage_close(struct storage *storage)
 {
     if (storage == NULL)
         return;
+    keeper_stop(storage);
     writer_stop(storage);
     if (storage->spare != NULL) {
         db_close(storage->spare);
@@ -163,6 +185,7 @@ void storage_close(struct storage *storage)
         close(storage->lock_fd); /* releases the server's lock, last */
     pthread_mutex_destroy(&storage->lock);
     pthread_cond_destroy(&storage->filled);
+    pthread_cond_destroy(&storage->keeper.wake);
     free(storage->database_path);
     free(storage->data_dir);
     free(storage);

@@ -343,11 +343,17 @@ static void *writer_main(void *arg)
         pthread_mutex_unlock(&storage->lock);
 
         struct error why = {.text = ""};
+        int64_t begun_us = clock_monotonic_us();
         int failed = apply(storage, &batch, &why);
-        if (failed)
+        if (failed) {
             batch_failed(storage, &batch, failed, &why);
-        else
+        } else {
             batch_done(storage, &batch);
+            keeper_after_commit(storage);
+            int64_t took_us = clock_monotonic_us() - begun_us;
+            if (took_us > atomic_load_explicit(&storage->commit_max_us, memory_order_relaxed))
+                atomic_store_explicit(&storage->commit_max_us, took_us, memory_order_relaxed);
+        }
 
         pthread_mutex_lock(&storage->lock);
         if (failed && last_try)

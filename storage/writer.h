@@ -12,6 +12,7 @@
 
 #include "storage/db.h"
 #include "storage/journal_file.h"
+#include "storage/keeper.h"
 #include "storage/ledger.h"
 #include "storage/storage.h"
 
@@ -32,12 +33,16 @@ struct storage {
     bool unhealthy;
     struct error why; /* of the last failure */
     int64_t retry_ms; /* from a failed commit to the next try: 1000; tests shorten it */
+    struct keeper keeper;
     struct db *spare; /* an import's connection, kept for the next import; NULL = none */
 
     /* The writer thread's own. */
     struct db db;
     struct ledger ledger;
     int64_t next_claim_id;
+    int wal_pages,
+        wal_pages_seen; /* in the WAL after the last commit; when somebody was last asked to carry them over */
+    _Atomic int64_t commit_max_us;     /* the longest transaction so far, with what follows it */
     _Atomic(struct journal *) journal; /* NULL until storage_journal_begin() */
 };
 

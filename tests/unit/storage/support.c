@@ -148,6 +148,22 @@ struct storage_campaign stats(struct fixture *fixture, int64_t campaign)
     return out;
 }
 
+void wait_exact(struct fixture *fixture, int64_t campaign)
+{
+    struct timespec begun, now, pause = {.tv_nsec = 1000000};
+    clock_gettime(CLOCK_MONOTONIC, &begun);
+    for (;;) {
+        struct storage_campaign found = stats(fixture, campaign);
+        assert_adds_up(&found);
+        if (found.audience_exact)
+            return;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (now.tv_sec - begun.tv_sec > 60)
+            fail_msg("campaign %lld is not counted after a minute", (long long)campaign);
+        nanosleep(&pause, NULL);
+    }
+}
+
 void assert_adds_up(const struct storage_campaign *campaign)
 {
     int64_t sum = 0;

@@ -1,0 +1,41 @@
+/*
+ * keeper.h - the thread for work that must not stand in the writer's way; private to storage/.
+ *
+ * It starts with the first work it is given and ends with storage_close(). It has a connection of its own and reads in
+ * slices, so that no snapshot of its holds the WAL for long; what it finds out goes into the database as a call to the
+ * writer.
+ */
+#ifndef POSTHASTE_STORAGE_KEEPER_H
+#define POSTHASTE_STORAGE_KEEPER_H
+
+#include <pthread.h>
+
+#include "storage/db.h"
+#include "storage/storage.h"
+
+enum {
+    KEEPER_COUNT = 1,      /* an audience is not exact yet */
+    KEEPER_CHECKPOINT = 2, /* the WAL has grown by KEEPER_CHECKPOINT_PAGES */
+};
+#define KEEPER_CHECKPOINT_PAGES 2000
+/* From here on the writer carries over what the keeper has not, so that the WAL can begin again at its start. */
+#define KEEPER_WAL_PAGES 8000
+
+struct keeper {
+    pthread_cond_t wake; /* with storage->lock; on CLOCK_MONOTONIC */
+    pthread_t thread;
+    bool started, closing, checkpointing;
+    unsigned wanted;
+    struct db db; /* the keeper thread's own */
+};
+
+/* Any thread, storage->lock not held. */
+void keeper_wake(struct storage *storage, unsigned what);
+void keeper_stop(struct storage *storage); /* before writer_stop(); nothing starts it again */
+/* The writer thread, after each commit: sees that the WAL is carried over. */
+void keeper_after_commit(struct storage *storage);
+
+/* Puts the true number in place of the upper bound (campaigns.c). 0 or negative. */
+int campaign_set_audience(struct storage *storage, int64_t id, int64_t audience, struct error *err) ATTR_MUSTCHECK;
+
+#endif

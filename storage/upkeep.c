@@ -1,0 +1,245 @@
+/*
+ * upkeep.c - check, backup, vacuum, retention.
+ *
+ * A backup is one snapshot: the reader's transaction stays open from the first page to the last. Without it SQLite
+ * would begin the copy anew after every commit of the server, and never end. The price is that the WAL cannot begin
+ * again at its start in that time.
+ *
+ * The copy forgets the run's mark (meta.run): the flight journal beside the original knows nothing of what the original
+ * does after the snapshot, so it must never vouch for the copy.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "storage/writer.h"
+
+#define PAGE_BYTES 4096
+#define SLICE_MAX 10000
+#define BUSY_LIMIT_MS 10000
+
+int storage_check(struct storage_reader *reader, bool quick, struct error *err)
+{
+    struct db *db = &reader->db;
+    sqlite3_stmt *rows =
+        quick ? db_query(db, err, "PRAGMA quick_check(1)") : db_query(db, err, "PRAGMA integrity_check(1)");
+    int more = rows == NULL ? -EIO : db_step(db, rows, err);
+    if (more < 0) /* too damaged even for the check */
+        return sqlite3_errcode(db->handle) == SQLITE_CORRUPT || sqlite3_errcode(db->handle) == SQLITE_NOTADB
+                   ? STORAGE_DAMAGED
+                   : more;
+    char finding[300] = "the check says nothing";
+    if (more > 0) {
+        (void)snprintf(finding, sizeof(finding), "%s", db_text(rows, 0));
+        db_end(rows);
+    }
+    if (strcmp(finding, "ok") == 0)
+        return 0;
+    for (char *at = finding; (at = strchr(at, '\n')) != NULL;)
+        *at = ' ';
+    (void)error_set(err, -EIO, "%s: the database is damaged: %s", db->path, finding);
+    return STORAGE_DAMAGED;
+}
+
+/* ---- backup ---- */
+
+static void pause_ms(long ms)
+{
+    struct timespec pause = {.tv_nsec = ms * 1000000};
+    nanosleep(&pause, NULL);
+}
+
+static int copy_pages(sqlite3_backup *copy, storage_backup_cb *progress, void *context, int *code)
+{
+    int waited_ms = 0;
+    while ((*code = sqlite3_backup_step(copy, STORAGE_BACKUP_STEP_BYTES / PAGE_BYTES)) != SQLITE_DONE) {
+        bool busy = (*code & 0xff) == SQLITE_BUSY || (*code & 0xff) == SQLITE_LOCKED;
+        if (*code != SQLITE_OK && !(busy && waited_ms < BUSY_LIMIT_MS))
+            return -EIO;
+        waited_ms = busy ? waited_ms + STORAGE_BACKUP_PAUSE_MS : 0;
+        int64_t total = (int64_t)sqlite3_backup_pagecount(copy) * PAGE_BYTES;
+        int64_t done = total - (int64_t)sqlite3_backup_remaining(copy) * PAGE_BYTES;
+        if (progress != NULL && progress(context, done, total) != 0)
+            return -ECANCELED;
+        pause_ms(STORAGE_BACKUP_PAUSE_MS);
+    }
+    return 0;
+}
+
+/* Into `target`, an open connection to an empty file. */
+static int copy_snapshot(struct db *db, struct db *target, storage_backup_cb *progress, void *context,
+                         struct error *err)
+{
+    int64_t tables;
+    int failed = db_run(db, err, "BEGIN");
+    if (failed)
+        return failed;
+    failed = db_get(db, err, &tables, "SELECT count(*) FROM sqlite_schema"); /* from here on it is one snapshot */
+    if (!failed) {
+        sqlite3_backup *copy = sqlite3_backup_init(target->handle, "main", db->handle, "main");
+        int code = sqlite3_errcode(target->handle);
+        failed = copy == NULL ? -EIO : copy_pages(copy, progress, context, &code);
+        int end = sqlite3_backup_finish(copy);
+        if (failed == -ECANCELED)
+            (void)error_set(err, failed, "the backup was stopped");
+        else if (failed)
+            failed = db_failure(target, code, err);
+        else if (end != SQLITE_OK)
+            failed = db_failure(target, end, err);
+    }
+    db_rollback(db);
+    return failed;
+}
+
+static int copy_into(struct db *db, const char *path, storage_backup_cb *progress, void *context, struct error *err)
+{
+    struct db target = {.path = str_dup(path)};
+    if (target.path == NULL)
+        return error_memory(err);
+    int code = sqlite3_open_v2(path, &target.handle, SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_READWRITE, NULL);
+    if (code == SQLITE_OK) /* a copy that is not whole is thrown away; the whole one is synced below */
+        code = sqlite3_exec(target.handle, "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;", NULL, NULL, NULL);
+    int failed =
+        code == SQLITE_OK ? copy_snapshot(db, &target, progress, context, err) : db_failure(&target, code, err);
+    db_close(&target);
+    if (failed)
+        return failed;
+    failed = db_open(&target, path, DB_IMPORT, err);
+    if (failed)
+        return failed;
+    failed = db_run(&target, err, "UPDATE meta SET run = x''");
+    db_close(&target);
+    return failed;
+}
+
+static int sync_path(const char *path, int flags, struct error *err)
+{
+    int fd = open(path, flags | O_CLOEXEC);
+    int failed = fd < 0 || fsync(fd) != 0 ? error_errno(err, -errno, "cannot sync %s", path) : 0;
+    if (fd >= 0)
+        close(fd);
+    return failed;
+}
+
+/* link() and not rename(): who has made a file of that name meanwhile keeps it. */
+static int publish(const char *part, const char *path, struct error *err)
+{
+    int failed = sync_path(part, O_RDWR, err);
+    if (!failed && link(part, path) != 0)
+        failed = error_errno(err, -errno, "cannot make %s", path);
+    char *dir = failed ? NULL : str_dup(path);
+    if (dir != NULL) {
+        char *slash = strrchr(dir, '/');
+        if (slash != NULL)
+            slash[slash == dir] = '\0';
+        failed = sync_path(slash != NULL ? dir : ".", O_RDONLY | O_DIRECTORY, err);
+    } else if (!failed) {
+        failed = error_memory(err);
+    }
+    free(dir);
+    return failed;
+}
+
+int storage_backup(struct storage_reader *reader, const char *path, storage_backup_cb *progress, void *context,
+                   struct error *err)
+{
+    if (access(path, F_OK) == 0)
+        return error_set(err, -EEXIST, "%s is there already", path);
+    char *part = str_printf("%s.part", path);
+    if (part == NULL)
+        return error_memory(err);
+    int failed = 0;
+    int fd = open(part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        failed = error_errno(err, -errno, "cannot create %s", part);
+    } else {
+        close(fd);
+        failed = copy_into(&reader->db, part, progress, context, err);
+        if (!failed)
+            failed = publish(part, path, err);
+        (void)unlink(part);
+    }
+    free(part);
+    return failed;
+}
+
+/* ---- vacuum and retention ---- */
+
+int storage_vacuum(struct storage *storage, struct error *err)
+{
+    if (storage_server_running(storage->data_dir))
+        return error_set(err, -EBUSY, "%s: a server runs; stop it first", storage->data_dir);
+    struct db db;
+    int failed = db_open(&db, storage->database_path, DB_IMPORT, err);
+    if (failed)
+        return failed;
+    sqlite3_limit(db.handle, SQLITE_LIMIT_ATTACHED, 1); /* it builds the new file as an attached database */
+    failed = db_run(&db, err, "VACUUM");
+    if (!failed) {
+        int code = sqlite3_wal_checkpoint_v2(db.handle, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+        if (code != SQLITE_OK)
+            failed = db_failure(&db, code, err);
+    }
+    db_close(&db);
+    return failed;
+}
+
+struct retention {
+    int64_t before_ms, removed;
+    int slice;
+};
+
+/* The rows of one campaign, as far as the slice goes. */
+static int retain_campaign(struct db *db, int64_t campaign_id, int64_t limit, int64_t *removed, struct error *err)
+{
+    int failed = db_run(db, err,
+                        "DELETE FROM attempt WHERE delivery_id IN"
+                        " (SELECT id FROM delivery WHERE campaign_id = ? ORDER BY id LIMIT ?)",
+                        DB_I(campaign_id), DB_I(limit));
+    if (!failed)
+        failed = db_run(db, err,
+                        "DELETE FROM delivery WHERE id IN"
+                        " (SELECT id FROM delivery WHERE campaign_id = ? ORDER BY id LIMIT ?)",
+                        DB_I(campaign_id), DB_I(limit));
+    if (!failed)
+        *removed += db_changes(db);
+    return failed;
+}
+
+/* A campaign with rows that still wait for something is left alone: its counters will move with them. */
+static int retain_run(struct storage *storage, void *arg, struct error *err)
+{
+    struct retention *retention = arg;
+    struct db *db = &storage->db;
+    int64_t id;
+    int missing = 0;
+    while (retention->removed < retention->slice &&
+           (missing = db_get(db, err, &id,
+                             "SELECT id FROM campaign c WHERE status IN (4, 5) AND finished > 0 AND finished < ?"
+                             " AND sending = 0 AND deferred = 0"
+                             " AND EXISTS (SELECT 1 FROM delivery d WHERE d.campaign_id = c.id) LIMIT 1",
+                             DB_I(retention->before_ms))) == 0) {
+        int failed = retain_campaign(db, id, retention->slice - retention->removed, &retention->removed, err);
+        if (failed)
+            return failed;
+    }
+    return missing < 0 ? missing : 0;
+}
+
+int storage_retain(struct storage *storage, int64_t keep_ms, int slice, int64_t now_ms, int64_t *removed,
+                   struct error *err)
+{
+    *removed = 0;
+    if (slice < 1 || slice > SLICE_MAX || keep_ms < 0)
+        return error_set(err, -EINVAL, "a slice of %d rows", slice);
+    struct retention retention = {.before_ms = now_ms - keep_ms, .slice = slice};
+    int failed = storage_call(storage, retain_run, &retention, err);
+    if (!failed)
+        *removed = retention.removed;
+    return failed;
+}
