@@ -42,7 +42,7 @@ void dkim_signer_free(struct dkim_signer *signer);
  * Signs one message: `header` (every field, CRLF line ends, without the empty line) and `body` (CRLF). Appends the
  * complete header field "DKIM-Signature: …\r\n" to `out`: rsa-sha256 (or ed25519-sha256), c=relaxed/relaxed, t= and x=
  * (0 = none) in seconds, never l=. Signed are all fields of the list in sign.c that are present, and From, Subject, To,
- * Date, Content-Type, List-Unsubscribe, List-Unsubscribe-Post once more than present (oversigning).
+ * Date, Reply-To, Content-Type, List-Unsubscribe, List-Unsubscribe-Post once more than present (oversigning).
  */
 int dkim_signer_sign(struct dkim_signer *signer, const char *header, size_t header_len, const char *body,
                      size_t body_len, int64_t now_s, int64_t expires_s, struct buffer *out,

@@ -45,7 +45,7 @@ static const struct {
     FIELD("Subject", true),
     FIELD("Date", true),
     FIELD("Message-ID", false),
-    FIELD("Reply-To", false),
+    FIELD("Reply-To", true),
     FIELD("Sender", false),
     FIELD("In-Reply-To", false),
     FIELD("References", false),
