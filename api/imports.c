@@ -7,11 +7,13 @@
 #include "api/imports.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api/csv_out.h"
 #include "api/http/json.h"
 #include "api/views.h"
 #include "base/clock.h"
@@ -29,6 +31,14 @@ struct reject {
     char reason[160];
 };
 
+/* All rejected rows, in a file without a name; the worker's own until the job has ended. */
+struct reject_file {
+    int fd; /* -1 = none */
+    size_t len;
+    struct buffer waiting; /* not yet written */
+    bool full;             /* no more is written */
+};
+
 struct job {
     struct list node;
     int64_t id, list_id;
@@ -41,6 +51,7 @@ struct job {
     struct error error;
     struct reject *rejects; /* IMPORT_REJECTS_SHOWN of them */
     size_t reject_count;
+    struct reject_file file;
 };
 
 struct import_jobs {
@@ -48,7 +59,9 @@ struct import_jobs {
     pthread_cond_t changed;
     pthread_t thread;
     struct storage *storage;
-    struct list jobs; /* oldest first */
+    const char *data_dir;
+    size_t rejects_bytes; /* of all kept files; the worker adds, whoever forgets a job subtracts, under the lock */
+    struct list jobs;     /* oldest first */
     size_t count, waiting;
     int64_t next_id;
     bool stop;
@@ -64,16 +77,75 @@ static void job_free(struct job *job)
 {
     if (job->fd >= 0)
         (void)close(job->fd);
+    if (job->file.fd >= 0)
+        (void)close(job->file.fd);
+    buffer_finish(&job->file.waiting);
     free(job->rejects);
     free(job);
+}
+
+static void write_waiting(struct run *run)
+{
+    struct reject_file *file = &run->job->file;
+    const char *at = buffer_text(&file->waiting);
+    size_t left = file->full || file->waiting.failed ? 0 : file->waiting.len;
+    while (left > 0) {
+        ssize_t n = pwrite(file->fd, at, left, (off_t)file->len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            file->full = true;
+            break;
+        }
+        at += n;
+        left -= (size_t)n;
+        file->len += (size_t)n;
+    }
+    buffer_clear(&file->waiting);
+}
+
+static bool has_room(struct run *run, size_t more)
+{
+    const struct reject_file *file = &run->job->file;
+    (void)pthread_mutex_lock(&run->jobs->lock);
+    bool room = run->jobs->rejects_bytes + more <= IMPORT_REJECTS_ALL_MAX_BYTES &&
+                file->len + file->waiting.len + more <= IMPORT_REJECTS_MAX_BYTES;
+    if (room)
+        run->jobs->rejects_bytes += more;
+    (void)pthread_mutex_unlock(&run->jobs->lock);
+    return room;
+}
+
+static void file_reject(struct run *run, int64_t line, const char *reason, const char *row, size_t row_len)
+{
+    struct reject_file *file = &run->job->file;
+    if (file->full)
+        return;
+    if (file->fd < 0) {
+        file->fd = open(run->jobs->data_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        file->full = file->fd < 0;
+        buffer_append_str(&file->waiting, "line,reason,row\r\n");
+    }
+    size_t before = file->waiting.len;
+    buffer_printf(&file->waiting, "%lld,", (long long)line);
+    csv_text(&file->waiting, reason, false);
+    csv_comma(&file->waiting);
+    csv_cell(&file->waiting, row, row_len, false);
+    csv_end_row(&file->waiting);
+    if (file->waiting.failed || !has_room(run, file->waiting.len - before)) {
+        file->waiting.len = file->waiting.failed ? 0 : before;
+        write_waiting(run);
+        file->full = true;
+    } else if (file->waiting.len >= PIECE_BYTES) {
+        write_waiting(run);
+    }
 }
 
 static void note_reject(void *context, int64_t line, const char *reason, const char *row, size_t row_len)
 {
     struct run *run = context;
     struct job *job = run->job;
-    (void)row;
-    (void)row_len;
+    file_reject(run, line, reason, row, row_len);
     (void)pthread_mutex_lock(&run->jobs->lock);
     if (job->reject_count < IMPORT_REJECTS_SHOWN) {
         struct reject *reject = &job->rejects[job->reject_count++];
@@ -152,6 +224,7 @@ static void run_job(struct import_jobs *jobs, struct job *job)
     struct import_counts counts = {0};
     struct error err = {""};
     int rc = run_import(&run, &counts, &err);
+    write_waiting(&run);
     (void)pthread_mutex_lock(&jobs->lock);
     /* After a failure to begin there are no counts; those of the last piece stay. */
     if (rc == 0 || counts.read > 0)
@@ -198,12 +271,13 @@ static void *work(void *context)
     return NULL;
 }
 
-int import_jobs_start(struct storage *storage, struct import_jobs **out, struct error *err)
+int import_jobs_start(struct storage *storage, const char *data_dir, struct import_jobs **out, struct error *err)
 {
     struct import_jobs *jobs = calloc(1, sizeof(*jobs));
     if (jobs == NULL)
         return error_memory(err);
     jobs->storage = storage;
+    jobs->data_dir = data_dir;
     jobs->next_id = clock_wall_ms();
     list_init(&jobs->jobs);
     assure(pthread_mutex_init(&jobs->lock, NULL) == 0);
@@ -243,6 +317,7 @@ static void forget_one(struct import_jobs *jobs)
         if (job->state != JOB_FINISHED && job->state != JOB_FAILED)
             continue;
         list_remove(node);
+        jobs->rejects_bytes -= MIN_OF(jobs->rejects_bytes, job->file.len);
         job_free(job);
         jobs->count--;
         return;
@@ -265,6 +340,7 @@ int import_jobs_add(struct import_jobs *jobs, int64_t list_id, enum import_forma
                         .mode = mode,
                         .fd = fd,
                         .rejects = rejects,
+                        .file = {.fd = -1, .waiting = BUFFER_INIT(4 * PIECE_BYTES)},
                         .size_bytes = status.st_size,
                         .created_ms = clock_wall_ms()};
     (void)pthread_mutex_lock(&jobs->lock);
@@ -311,4 +387,24 @@ json_t *import_jobs_get(struct import_jobs *jobs, int64_t id)
     }
     (void)pthread_mutex_unlock(&jobs->lock);
     return view;
+}
+
+int import_jobs_rejects(struct import_jobs *jobs, int64_t id, int *fd, size_t *len, struct error *err)
+{
+    int rc = STORAGE_NOT_FOUND;
+    (void)pthread_mutex_lock(&jobs->lock);
+    list_for_each(node, &jobs->jobs)
+    {
+        const struct job *job = list_entry(node, struct job, node);
+        if (job->id != id)
+            continue;
+        rc = 0;
+        *len = job->file.len;
+        if (job->state == JOB_QUEUED || job->state == JOB_RUNNING)
+            rc = STORAGE_WRONG_STATE;
+        else if ((*fd = job->file.fd >= 0 ? fcntl(job->file.fd, F_DUPFD_CLOEXEC, 0) : -1) < 0 && *len > 0)
+            rc = error_errno(err, -errno, "cannot read the rejected rows");
+    }
+    (void)pthread_mutex_unlock(&jobs->lock);
+    return rc;
 }

@@ -99,7 +99,7 @@ static int start(struct server *server, struct config *config, struct error *err
     if (rc == 0)
         rc = readers_create(app->storage, &app->readers, err);
     if (rc == 0)
-        rc = import_jobs_start(app->storage, &app->imports, err);
+        rc = import_jobs_start(app->storage, config->data_dir, &app->imports, err);
     if (rc == 0)
         rc = mailer_start(config, app->storage, &app->mailer, err);
     if (rc == 0)

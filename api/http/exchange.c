@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "api/http/auth.h"
+#include "api/http/gzip.h"
 #include "api/http/json.h"
 #include "api/http/replay.h"
 #include "api/readers.h"
@@ -28,6 +29,9 @@
 #include "base/log.h"
 #include "base/str.h"
 
+#define PACK_MIN_BYTES 1024
+#define GZIP_RATIO_MAX 200
+#define GZIP_FREE_BYTES ((uint64_t)16 << 20) /* not asked how much it grew */
 /* So much of a refused body is read and thrown away, so that a simple client gets to read the answer. */
 #define DRAIN_MAX_BYTES (2 * (uint64_t)HTTP_BODY_MAX_BYTES)
 
@@ -39,9 +43,12 @@ struct exchange {
     struct response response;
     const struct route *route;
     bool begun;
-    bool refused;       /* the response is there already */
-    bool at_once;       /* send it without reading the body */
-    uint64_t received;  /* bytes of the body */
+    bool refused; /* the response is there already */
+    bool at_once; /* send it without reading the body */
+    bool packs;   /* the client takes gzip */
+    struct gunzip *gunzip;
+    uint64_t received;  /* bytes of the body as they came */
+    uint64_t unpacked;  /* and after gzip */
     uint64_t next_step; /* upload: when `received` gets here, the deadline is renewed */
 };
 
@@ -93,6 +100,7 @@ void exchange_end(void *context, struct MHD_Connection *connection, void **slot,
     watch_set(server->watch, watch_of(connection), HTTP_HEAD_DEADLINE_MS);
     readers_give(server->app->readers, exchange->request.reader);
     exchange->request.reader = NULL;
+    gunzip_free(exchange->gunzip);
     request_finish(&exchange->request);
     response_finish(&exchange->response);
     free(exchange->target);
@@ -254,7 +262,28 @@ static bool open_spool(struct exchange *exchange)
     return false;
 }
 
-static void check_body(struct exchange *exchange, const struct framing *framing)
+static int keep_bytes(void *context, const char *bytes, size_t len);
+
+/* True when the body's coding is one that we know. */
+static bool check_coding(struct exchange *exchange, const char *coding)
+{
+    bool coded = coding != NULL && coding[0] != '\0' && !str_eq_nocase(coding, "identity");
+    if (!coded || exchange->route->body == BODY_NONE)
+        return true;
+    if (exchange->route->body == BODY_FORM || (!str_eq_nocase(coding, "gzip") && !str_eq_nocase(coding, "x-gzip"))) {
+        REFUSE(exchange, 415, "the body's Content-Encoding is not understood; send it plain%s",
+               exchange->route->body == BODY_FORM ? "" : " or as gzip");
+        response_header(&exchange->response, "Accept-Encoding",
+                        exchange->route->body == BODY_FORM ? "identity" : "gzip");
+        return false;
+    }
+    exchange->gunzip = gunzip_create(keep_bytes, exchange);
+    if (exchange->gunzip == NULL)
+        REFUSE(exchange, 503, "out of memory");
+    return exchange->gunzip != NULL;
+}
+
+static void check_body(struct exchange *exchange, const struct framing *framing, const char *coding)
 {
     const struct route *route = exchange->route;
     bool has_body = framing->chunked || framing->declared > 0;
@@ -266,7 +295,7 @@ static void check_body(struct exchange *exchange, const struct framing *framing)
         REFUSE(exchange, 415, "send the body as Content-Type: application/json");
     } else if (route->body == BODY_UPLOAD && !has_body) {
         REFUSE(exchange, 400, "a body is required");
-    } else if (route->body == BODY_UPLOAD) {
+    } else if ((!has_body || check_coding(exchange, coding)) && route->body == BODY_UPLOAD) {
         (void)open_spool(exchange);
     }
 }
@@ -276,6 +305,7 @@ static void begin(struct exchange *exchange, struct MHD_Connection *connection, 
     struct request *request = &exchange->request;
     request->method = http_method_parse(method);
     const char *accept = header(connection, "Accept");
+    exchange->packs = gzip_accepted(header(connection, "Accept-Encoding"));
     request->wants_html = accept != NULL && strstr(accept, "text/html") != NULL;
     const char *value = header(connection, "Content-Type");
     request->content_type = value != NULL ? value : "";
@@ -296,7 +326,7 @@ static void begin(struct exchange *exchange, struct MHD_Connection *connection, 
             exchange->refused = true;
             response_invalid(&exchange->response, &problem);
         } else {
-            check_body(exchange, &framing);
+            check_body(exchange, &framing, header(connection, "Content-Encoding"));
         }
     }
     if (exchange->refused && (header(connection, "Expect") != NULL || framing.declared > DRAIN_MAX_BYTES))
@@ -321,6 +351,34 @@ static bool write_spool(struct exchange *exchange, const char *bytes, size_t len
     return true;
 }
 
+/* Unpacked bytes find their place. Anything but 0: the request is refused by now. */
+static int keep_bytes(void *context, const char *bytes, size_t len)
+{
+    struct exchange *exchange = context;
+    uint64_t limit = body_limit(exchange->route);
+    exchange->unpacked += len;
+    /* A list of people packs to a tenth or a thirtieth; what grows more is made to fill our disk. */
+    bool bomb = exchange->gunzip != NULL && exchange->route->body == BODY_UPLOAD &&
+                exchange->unpacked > GZIP_FREE_BYTES && exchange->unpacked / GZIP_RATIO_MAX > exchange->received;
+    if (exchange->unpacked > limit || bomb) {
+        if (bomb)
+            REFUSE(exchange, 413, "the body grows more than %d-fold when it is unpacked", GZIP_RATIO_MAX);
+        else
+            REFUSE(exchange, 413, "the body may have %llu bytes at most", (unsigned long long)limit);
+        buffer_finish(&exchange->request.body);
+        return -E2BIG;
+    }
+    if (exchange->route->body == BODY_UPLOAD)
+        return write_spool(exchange, bytes, len) ? 0 : -EIO;
+    if (exchange->route->body == BODY_NONE)
+        return 0;
+    buffer_append(&exchange->request.body, bytes, len);
+    if (!exchange->request.body.failed)
+        return 0;
+    REFUSE(exchange, 503, "out of memory");
+    return -ENOMEM;
+}
+
 /* MHD_NO ends the connection: for a client that goes on sending what was refused long ago. */
 static enum MHD_Result take_body(struct exchange *exchange, const char *bytes, size_t len)
 {
@@ -332,18 +390,23 @@ static enum MHD_Result take_body(struct exchange *exchange, const char *bytes, s
         buffer_finish(&exchange->request.body);
         return exchange->route->body == BODY_UPLOAD ? MHD_NO : MHD_YES;
     }
-    if (exchange->route->body == BODY_UPLOAD) {
-        if (exchange->received >= exchange->next_step) {
-            exchange->next_step = exchange->received + HTTP_UPLOAD_STEP_BYTES;
-            watch_set(exchange->server->watch, exchange->watch, HTTP_BODY_DEADLINE_MS);
-        }
-        (void)write_spool(exchange, bytes, len);
-    } else if (exchange->route->body != BODY_NONE) {
-        buffer_append(&exchange->request.body, bytes, len);
-        if (exchange->request.body.failed)
-            REFUSE(exchange, 503, "out of memory");
+    if (exchange->route->body == BODY_UPLOAD && exchange->received >= exchange->next_step) {
+        exchange->next_step = exchange->received + HTTP_UPLOAD_STEP_BYTES;
+        watch_set(exchange->server->watch, exchange->watch, HTTP_BODY_DEADLINE_MS);
     }
+    struct error err = {""};
+    if (exchange->gunzip == NULL)
+        (void)keep_bytes(exchange, bytes, len);
+    else if (gunzip_feed(exchange->gunzip, bytes, len, &err) != 0 && !exchange->refused)
+        REFUSE(exchange, 400, "%s", err.text);
     return MHD_YES;
+}
+
+static void end_body(struct exchange *exchange)
+{
+    struct error err = {""};
+    if (exchange->gunzip != NULL && !exchange->refused && gunzip_end(exchange->gunzip, &err) != 0)
+        REFUSE(exchange, 400, "%s", err.text);
 }
 
 /* ---- handler and answer ---- */
@@ -394,9 +457,45 @@ static void run_handler(struct exchange *exchange)
     exchange->request.reader = NULL;
 }
 
+static bool is_packable(const struct response *response)
+{
+    size_t len = response->fixed != NULL ? response->fixed_bytes : response->body.len;
+    const char *type = response->content_type != NULL ? response->content_type : "";
+    return !response->has_file && len >= PACK_MIN_BYTES &&
+           (str_starts_nocase(type, "text/") || str_starts_nocase(type, "application/json") ||
+            str_starts_nocase(type, "application/problem+json"));
+}
+
+/* Failing to pack is no failure: the body goes as it is. */
+static void pack(struct exchange *exchange)
+{
+    struct response *response = &exchange->response;
+    if (!is_packable(response))
+        return;
+    response_header(response, "Vary", "Accept-Encoding");
+    if (!exchange->packs)
+        return;
+    struct buffer packed = BUFFER_INIT((size_t)256 << 20);
+    const void *bytes = response->fixed != NULL ? response->fixed : response->body.data;
+    size_t len = response->fixed != NULL ? response->fixed_bytes : response->body.len;
+    if (gzip_pack(bytes, len, &packed) != 0 || packed.len >= len) {
+        buffer_finish(&packed);
+        return;
+    }
+    buffer_finish(&response->body);
+    response->body = packed;
+    response->fixed = NULL;
+    response_header(response, "Content-Encoding", "gzip");
+}
+
 static struct MHD_Response *make_answer(struct exchange *exchange)
 {
     struct response *response = &exchange->response;
+    if (response->has_file) {
+        struct MHD_Response *answer = MHD_create_response_from_fd64(response->file_bytes, response->file);
+        response->has_file = answer == NULL; /* the library's now */
+        return answer;
+    }
     if (response->fixed != NULL) /* libmicrohttpd does not write to persistent memory; its signature predates const */
         return MHD_create_response_from_buffer(response->fixed_bytes, (void *)(uintptr_t)response->fixed,
                                                MHD_RESPMEM_PERSISTENT);
@@ -433,6 +532,7 @@ static enum MHD_Result send_answer(struct exchange *exchange, struct MHD_Connect
 {
     struct app *app = exchange->server->app;
     int status = exchange->response.status;
+    pack(exchange);
     struct MHD_Response *answer = make_answer(exchange);
     if (answer == NULL)
         return MHD_NO;
@@ -465,6 +565,7 @@ enum MHD_Result exchange_step(void *context, struct MHD_Connection *connection, 
         *len = 0;
         return go_on;
     }
+    end_body(exchange);
     run_handler(exchange);
     return send_answer(exchange, connection);
 }

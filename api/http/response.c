@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/str.h"
@@ -55,6 +56,9 @@ static void reset_body(struct response *response)
     buffer_finish(&response->body);
     response->fixed = NULL;
     response->fixed_bytes = 0;
+    if (response->has_file)
+        (void)close(response->file);
+    response->has_file = false;
 }
 
 void response_finish(struct response *response)
@@ -135,6 +139,16 @@ void response_fixed(struct response *response, const char *content_type, const v
     response->content_type = content_type;
     response->fixed = bytes;
     response->fixed_bytes = len;
+}
+
+void response_file(struct response *response, const char *content_type, int fd, size_t len)
+{
+    reset_body(response);
+    response->status = 200;
+    response->content_type = content_type;
+    response->has_file = true;
+    response->file = fd;
+    response->file_bytes = len;
 }
 
 static json_t *problem_json(int status, const char *detail)

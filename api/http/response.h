@@ -11,7 +11,7 @@
 #include "base/buffer.h"
 #include "campaign/campaign.h"
 
-#define RESPONSE_HEADERS_MAX 6
+#define RESPONSE_HEADERS_MAX 10
 
 struct response {
     int status;
@@ -19,6 +19,9 @@ struct response {
     struct buffer body;
     const void *fixed; /* bytes that outlive the server, in place of `body` */
     size_t fixed_bytes;
+    bool has_file; /* `file_bytes` of this descriptor, in place of `body`; the response closes it */
+    int file;
+    size_t file_bytes;
     const char *security_policy; /* static text of Content-Security-Policy; NULL = nothing may be loaded */
     bool cacheable;              /* else Cache-Control: no-store */
     bool secret;                 /* shown once: must not be kept anywhere */
@@ -42,6 +45,9 @@ void response_json(struct response *response, int status, json_t *value);
 void response_empty(struct response *response, int status);
 void response_text(struct response *response, int status, const char *content_type, const char *text);
 void response_fixed(struct response *response, const char *content_type, const void *bytes, size_t len);
+
+/* Takes over the descriptor; the bytes from its beginning. */
+void response_file(struct response *response, const char *content_type, int fd, size_t len);
 
 /* Problem with a sentence for a person. Replaces whatever was in the response. */
 void response_problem(struct response *response, int status, const char *format, ...) ATTR_PRINTF(3, 4);

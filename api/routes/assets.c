@@ -30,7 +30,7 @@ static void answer_asset(struct request *request, struct response *response, con
     response->security_policy = PAGE_POLICY;
     response->cacheable = true;
     if (tag[0] != '\0')
-        response_header(response, "ETag", "%s", tag);
+        response_header(response, "ETag", "W/%s", tag); /* packed or not, it is the same to a reader */
 }
 
 void root_get(struct request *request, struct response *response)

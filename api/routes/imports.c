@@ -8,6 +8,8 @@
 #include "api/routes/routes.h"
 #include "base/str.h"
 
+static const char REJECTS_TYPE[] = "text/csv; charset=utf-8; header=present";
+
 static int format_of(const char *type, enum import_format *format)
 {
     static const char *const jsonl[] = {"application/jsonl", "application/x-ndjson", "application/ndjson",
@@ -69,4 +71,23 @@ void imports_get(struct request *request, struct response *response)
         response_problem(response, 404, "there is no such import (they are remembered until the server is restarted)");
     else
         response_json(response, 200, job);
+}
+
+void imports_rejects(struct request *request, struct response *response)
+{
+    struct error err = {""};
+    int fd = -1;
+    size_t len = 0;
+    int rc = import_jobs_rejects(request->app->imports, request->id[0], &fd, &len, &err);
+    if (rc == STORAGE_WRONG_STATE)
+        response_problem(response, 409, "the import has not ended");
+    else if (rc != 0)
+        response_condition(response, rc, "import", &err);
+    else if (fd < 0)
+        response_text(response, 200, REJECTS_TYPE, "line,reason,row\r\n");
+    else
+        response_file(response, REJECTS_TYPE, fd, len);
+    if (rc == 0)
+        response_header(response, "Content-Disposition", "attachment; filename=\"import-%lld-rejects.csv\"",
+                        (long long)request->id[0]);
 }

@@ -16,6 +16,7 @@ static const struct route ROUTES[] = {
     {METHOD_DELETE, "/v1/lists/{id}/recipients/{text}", ACCESS_SEND, BODY_NONE, NULL, members_remove, true},
     {METHOD_POST, "/v1/lists/{id}/imports", ACCESS_SEND, BODY_UPLOAD, "mode", imports_create, false},
     {METHOD_GET, "/v1/imports/{id}", ACCESS_READ, BODY_NONE, NULL, imports_get, true},
+    {METHOD_GET, "/v1/imports/{id}/rejects", ACCESS_READ, BODY_NONE, NULL, imports_rejects, true},
     {METHOD_GET, "/v1/recipients/{text}", ACCESS_READ, BODY_NONE, NULL, recipients_get, false},
 
     {METHOD_GET, "/v1/campaigns", ACCESS_READ, BODY_NONE, PAGE " status", campaigns_page, false},

@@ -13,7 +13,7 @@ const struct route *routes_all(size_t *count);
 
 route_handler lists_page, lists_create, lists_get, lists_update, lists_delete;
 route_handler members_page, members_upsert, members_remove, recipients_get;
-route_handler imports_create, imports_get;
+route_handler imports_create, imports_get, imports_rejects;
 route_handler campaigns_page, campaigns_create, campaigns_get, campaigns_update, campaigns_delete;
 route_handler campaigns_launch, campaigns_pause, campaigns_resume, campaigns_cancel, campaigns_clone, campaigns_preview;
 route_handler campaigns_stats, campaigns_deliveries, campaigns_timeseries, campaigns_sites;
