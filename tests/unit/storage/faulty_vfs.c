@@ -14,10 +14,12 @@ struct faulty_vfs faulty_vfs;
 struct file {
     sqlite3_file base;
     bool wal;
+    const char *path; /* NULL: not a database or WAL, the hooks are not asked */
     sqlite3_file *real;
 };
 
 static sqlite3_vfs *real_vfs;
+static const struct faulty_hooks *hooks;
 static sqlite3_vfs wrapper;
 
 void faulty_vfs_fail(int from, int count, int code)
@@ -26,6 +28,11 @@ void faulty_vfs_fail(int from, int count, int code)
     atomic_store(&faulty_vfs.code, code);
     atomic_store(&faulty_vfs.fail_count, count);
     atomic_store(&faulty_vfs.fail_from, from);
+}
+
+void faulty_vfs_hooks(const struct faulty_hooks *to)
+{
+    hooks = to;
 }
 
 void faulty_vfs_heal(void)
@@ -59,6 +66,11 @@ static sqlite3_file *real_of(sqlite3_file *file)
     return ((struct file *)(void *)file)->real;
 }
 
+static const char *hooked_path(sqlite3_file *file)
+{
+    return hooks != NULL ? ((struct file *)(void *)file)->path : NULL;
+}
+
 static int on_close(sqlite3_file *file)
 {
     return real_of(file)->pMethods->xClose(real_of(file));
@@ -70,11 +82,15 @@ static int on_read(sqlite3_file *file, void *out, int amount, sqlite3_int64 at)
 static int on_write(sqlite3_file *file, const void *bytes, int amount, sqlite3_int64 at)
 {
     int code = fault();
+    if (code == SQLITE_OK && hooked_path(file) != NULL)
+        return hooks->write(hooked_path(file), real_of(file), bytes, amount, at);
     return code != SQLITE_OK ? code : real_of(file)->pMethods->xWrite(real_of(file), bytes, amount, at);
 }
 static int on_truncate(sqlite3_file *file, sqlite3_int64 size)
 {
     int code = fault();
+    if (code == SQLITE_OK && hooked_path(file) != NULL)
+        code = hooks->truncate(hooked_path(file), size);
     return code != SQLITE_OK ? code : real_of(file)->pMethods->xTruncate(real_of(file), size);
 }
 static int on_sync(sqlite3_file *file, int flags)
@@ -82,6 +98,8 @@ static int on_sync(sqlite3_file *file, int flags)
     int code = fault();
     if (((struct file *)(void *)file)->wal)
         atomic_fetch_add(&faulty_vfs.wal_syncs, 1);
+    if (code == SQLITE_OK && hooked_path(file) != NULL)
+        return hooks->sync(hooked_path(file), real_of(file));
     return code != SQLITE_OK ? code : real_of(file)->pMethods->xSync(real_of(file), flags);
 }
 static int on_size(sqlite3_file *file, sqlite3_int64 *size)
@@ -157,7 +175,17 @@ static int on_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int f
     wrapped->wal = (flags & SQLITE_OPEN_WAL) != 0;
     int code = real_vfs->xOpen(real_vfs, name, wrapped->real, flags, out_flags);
     wrapped->base.pMethods = code == SQLITE_OK && wrapped->real->pMethods != NULL ? &methods : NULL;
+    wrapped->path = (flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL)) != 0 ? name : NULL; /* SQLite keeps the text */
+    if (code == SQLITE_OK && hooked_path(file) != NULL)
+        hooks->opened(name, wrapped->real);
     return code;
+}
+
+static int on_delete(sqlite3_vfs *vfs, const char *name, int sync_dir)
+{
+    (void)vfs;
+    int code = hooks != NULL ? hooks->remove(name) : SQLITE_OK;
+    return code != SQLITE_OK ? code : real_vfs->xDelete(real_vfs, name, sync_dir);
 }
 
 void faulty_vfs_install(void)
@@ -167,5 +195,6 @@ void faulty_vfs_install(void)
     wrapper.zName = "faulty";
     wrapper.szOsFile = (int)sizeof(struct file) + real_vfs->szOsFile;
     wrapper.xOpen = on_open;
+    wrapper.xDelete = on_delete;
     assure(sqlite3_vfs_register(&wrapper, 1) == SQLITE_OK);
 }

@@ -4,6 +4,7 @@
 #ifndef POSTHASTE_TESTS_STORAGE_FAULTY_VFS_H
 #define POSTHASTE_TESTS_STORAGE_FAULTY_VFS_H
 
+#include <sqlite3.h>
 #include <stdatomic.h>
 
 struct faulty_vfs {
@@ -14,6 +15,17 @@ struct faulty_vfs {
     atomic_int wal_syncs;
 };
 extern struct faulty_vfs faulty_vfs;
+
+/* Changes of database and WAL files. write and sync do the work themselves; truncate and remove are asked before it is
+ * done: SQLITE_OK = go on. */
+struct faulty_hooks {
+    void (*opened)(const char *path, sqlite3_file *real);
+    int (*write)(const char *path, sqlite3_file *real, const void *bytes, int amount, sqlite3_int64 at);
+    int (*truncate)(const char *path, sqlite3_int64 size);
+    int (*sync)(const char *path, sqlite3_file *real);
+    int (*remove)(const char *path);
+};
+void faulty_vfs_hooks(const struct faulty_hooks *hooks); /* NULL = none; while no file is open */
 
 void faulty_vfs_install(void); /* becomes the default; once, before any database is opened */
 void faulty_vfs_fail(int from, int count, int code);
