@@ -53,6 +53,9 @@ int dkim_signer_sign_hashed(struct dkim_signer *signer, const char *header, size
                             struct error *err) ATTR_MUSTCHECK;
 /* SHA-256 of the body in relaxed form (RFC 6376 3.4.4). */
 int dkim_body_hash(const char *body, size_t body_len, uint8_t out[32]) ATTR_MUSTCHECK;
+/* The same with what the signer has ready. */
+int dkim_signer_body_hash(struct dkim_signer *signer, const char *body, size_t body_len,
+                          uint8_t out[32]) ATTR_MUSTCHECK;
 
 /* What DNS would answer for a selector. */
 struct dkim_published {

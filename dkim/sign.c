@@ -122,7 +122,7 @@ static bool prepare_key(struct dkim_signer *signer)
         return false;
     if (signer->key->ed25519) {
         signer->ed25519 = EVP_MD_CTX_new();
-        return signer->ed25519 != NULL;
+        return signer->ed25519 != NULL && EVP_DigestSignInit(signer->ed25519, NULL, NULL, NULL, signer->own_key) == 1;
     }
     signer->rsa = EVP_PKEY_CTX_new_from_pkey(NULL, signer->own_key, NULL);
     return signer->rsa != NULL && EVP_PKEY_sign_init(signer->rsa) == 1 &&
@@ -273,11 +273,9 @@ static int sign_digest(struct dkim_signer *signer, const uint8_t digest[DIGEST_B
     *len = SIGNATURE_MAX_BYTES;
     if (signer->rsa != NULL)
         return EVP_PKEY_sign(signer->rsa, signature, len, digest, DIGEST_BYTES) == 1 ? 0 : -EIO;
-    /* RFC 8463 section 3: PureEdDSA over the SHA-256 of the header. */
-    int ok = EVP_MD_CTX_reset(signer->ed25519) == 1 &&
-             EVP_DigestSignInit(signer->ed25519, NULL, NULL, NULL, signer->own_key) == 1 &&
-             EVP_DigestSign(signer->ed25519, signature, len, digest, DIGEST_BYTES) == 1;
-    return ok ? 0 : -EIO;
+    /* RFC 8463 section 3: PureEdDSA over the SHA-256 of the header. In one call it leaves nothing in the context, which
+     * `openssl speed` relies on too; making it ready anew would cost a tenth of the signature. */
+    return EVP_DigestSign(signer->ed25519, signature, len, digest, DIGEST_BYTES) == 1 ? 0 : -EIO;
 }
 
 /* Hashes the gathered header with the unfinished signature field behind it, signs, and finishes the field. */
@@ -341,6 +339,11 @@ int dkim_signer_sign_hashed(struct dkim_signer *signer, const char *header, size
         out->data[start] = '\0';
     }
     return rc;
+}
+
+int dkim_signer_body_hash(struct dkim_signer *signer, const char *body, size_t body_len, uint8_t out[DIGEST_BYTES])
+{
+    return hash_body(signer->digest, signer->sha256, body, body_len, out);
 }
 
 int dkim_signer_sign(struct dkim_signer *signer, const char *header, size_t header_len, const char *body,

@@ -318,15 +318,14 @@ static int sign(struct composer *composer, const struct content *content, int64_
     uint8_t body_sha256[32];
     buffer_clear(&composer->signature);
     composer->clock++;
-    if (content->signer_count == 0)
-        return 0;
-    if (dkim_body_hash(buffer_text(&composer->body), composer->body.len, body_sha256) < 0)
-        return error_set(err, -EIO, "cannot hash the body");
     int64_t now_s = now_ms / 1000;
     int rc = 0;
     for (size_t i = 0; i < content->signer_count && rc == 0; i++) {
         struct dkim_signer *signer = NULL;
         rc = find_signer(composer, &content->signers[i], &signer, err);
+        if (rc == 0 && i == 0 &&
+            dkim_signer_body_hash(signer, buffer_text(&composer->body), composer->body.len, body_sha256) < 0)
+            rc = error_set(err, -EIO, "cannot hash the body");
         if (rc == 0)
             rc = dkim_signer_sign_hashed(signer, composer->head.data, composer->head.len, body_sha256, now_s,
                                          now_s + SIGNATURE_LIFE_S, &composer->signature, err);
