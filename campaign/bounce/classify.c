@@ -99,6 +99,7 @@ static bool host_fits(const char *suffix, const char *host)
 struct subject {
     const struct bounce_reply *reply;
     char mx[256]; /* without the dot at the end of a full name */
+    char text[BOUNCE_TEXT_BYTES];
     size_t text_len;
     pcre2_match_data *match;
     pcre2_match_context *limits;
@@ -107,7 +108,7 @@ struct subject {
 static bool any_pattern(const struct subject *subject, const struct rule_patterns *patterns)
 {
     for (size_t i = 0; i < patterns->count; i++) {
-        if (pcre2_match(patterns->codes[i], (PCRE2_SPTR)subject->reply->text, subject->text_len, 0, 0, subject->match,
+        if (pcre2_match(patterns->codes[i], (PCRE2_SPTR)subject->text, subject->text_len, 0, 0, subject->match,
                         subject->limits) >= 0)
             return true;
     }
@@ -148,11 +149,36 @@ static bool rule_fits(const struct rule *rule, const struct subject *subject)
     return !any_pattern(subject, &rule->not_text);
 }
 
+/* Addresses become "@": blocked@example.org must not read as blocked. */
+static void mask_addresses(struct subject *subject, const char *text)
+{
+    size_t word = 0, to = 0;
+    bool address = false;
+    for (size_t from = 0; from < BOUNCE_TEXT_BYTES - 1 && text[from] != '\0'; from++) {
+        char c = text[from];
+        if (ascii_is_space(c) || strchr("<>()[]\",;:", c) != NULL) {
+            address = false;
+            word = to + 1;
+        } else if (c == '@') {
+            address = true;
+            to = word;
+            subject->text[to++] = '@';
+            continue;
+        }
+        if (!address)
+            subject->text[to++] = c;
+    }
+    subject->text[to] = '\0';
+    subject->text_len = to;
+}
+
 void bounce_classify(const struct bounce_rules *rules, const struct bounce_reply *reply, struct bounce_class *out)
 {
-    struct subject subject = {.reply = reply, .limits = rules->limits};
+    struct subject subject;
+    subject.reply = reply;
+    subject.limits = rules->limits;
     *out = (struct bounce_class){.kind = BOUNCE_UNKNOWN, .reason = REASON_UNDEFINED};
-    subject.text_len = strnlen(reply->text, BOUNCE_TEXT_BYTES);
+    mask_addresses(&subject, reply->text);
     (void)str_copy(subject.mx, sizeof(subject.mx), reply->mx);
     size_t len = strlen(subject.mx);
     if (len > 0 && subject.mx[len - 1] == '.')
@@ -206,7 +232,7 @@ void bounce_line_split(const char *line, struct bounce_line *out)
         !ascii_is_digit(line[3]) && line[3] != '.') {
         out->code = (uint16_t)((line[0] - '0') * 100 + (line[1] - '0') * 10 + (line[2] - '0'));
         line += 3;
-        while (ascii_is_space(*line) || *line == '-' || *line == '#')
+        while (ascii_is_space(*line) || *line == '-' || *line == '#' || *line == ':')
             line++;
     }
     size_t len = enhanced_length(line);
