@@ -28,8 +28,9 @@
 #include "campaign/message/html.h"
 
 #define TREE_MAX_BYTES ((size_t)128 << 20)
-#define PARSE_MAX_MS 2000 /* of processor time; a million bytes of common markup take 50 */
-#define INDENT_MAX 8      /* lists one inside the other that are indented */
+#define PARSE_MAX_MS 2000  /* of processor time; a million bytes of common markup take 50 */
+#define INDENT_MAX 8       /* lists one inside the other that are indented */
+#define LIST_SEARCH_MAX 64 /* elements around an item among which its list is looked for */
 
 struct pool {
     struct arena arena;
@@ -371,7 +372,8 @@ static void begin_item(struct writer *writer)
 {
     char bullet[24] = "- ";
     unsigned indent = 2 * MIN_OF(writer->lists > 0 ? writer->lists - 1 : 0, (unsigned)INDENT_MAX);
-    for (size_t i = writer->depth - 1; i > 0; i--) {
+    size_t farthest = writer->depth > LIST_SEARCH_MAX ? writer->depth - LIST_SEARCH_MAX : 0;
+    for (size_t i = writer->depth - 1; i > farthest; i--) {
         struct open_element *around = &writer->stack[i - 1];
         if (around->node->type != GUMBO_NODE_ELEMENT || around->node->v.element.tag == GUMBO_TAG_UL)
             break;
