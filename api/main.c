@@ -24,6 +24,7 @@ static int run(struct cli *cli, const struct cli_command *commands, size_t count
         return CLI_USAGE;
     }
     int rc = cli->command->run(cli);
+    cli_audit(cli, rc);
     cli_finish(cli);
     return rc;
 }

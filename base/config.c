@@ -76,8 +76,8 @@ static int fill_public_url(struct config *config, struct error *err)
     if (config->public_url[0] != '\0')
         return 0;
     bool v6 = strchr(config->listen_host, ':') != NULL;
-    char *url = str_printf("http://%s%s%s:%u", v6 ? "[" : "", config->listen_host, v6 ? "]" : "",
-                           (unsigned)config->listen_port);
+    char *url = str_printf("%s://%s%s%s:%u", config->tls_cert[0] != '\0' ? "https" : "http", v6 ? "[" : "",
+                           config->listen_host, v6 ? "]" : "", (unsigned)config->listen_port);
     if (url == NULL)
         return error_memory(err);
     free(config->public_url);
@@ -107,6 +107,8 @@ int config_load(const char *file, struct config **out, struct error *err)
                 err->text[0] = '\0';
         }
     }
+    if (rc == 0 && (config->tls_cert[0] != '\0') != (config->tls_key[0] != '\0'))
+        rc = error_set(err, -EINVAL, "%s: tls_cert and tls_key are set together or not at all", config->file);
     if (rc == 0)
         rc = fill_public_url(config, err);
     if (rc < 0) {
@@ -136,6 +138,8 @@ void config_free(struct config *config)
     free(config->bounce_domain);
     free(config->dns_server);
     free(config->tls_ca_file);
+    free(config->tls_cert);
+    free(config->tls_key);
     for (size_t i = 0; i < config->route_count; i++) {
         free(config->routes[i].pattern);
         free(config->routes[i].host);

@@ -72,17 +72,19 @@ struct config_domain { /* per recipient domain, inside its site; 0 / unlimited =
 };
 
 struct config {
-    char *file;            /* where it was read from, "" = defaults */
-    char *hostname;        /* EHLO name; default gethostname() */
-    char *data_dir;        /* default "./posthaste-data" */
-    char *listen_host;     /* "127.0.0.1"; brackets of an IPv6 literal removed */
-    uint16_t listen_port;  /* 8025; 0 lets the system choose */
-    char *public_url;      /* "http://HOST:PORT" of `listen` when not set; no trailing slash */
-    char *bounce_domain;   /* domain of the VERP return path; "" = the domain of the campaign's From */
-    char *dns_server;      /* "" = /etc/resolv.conf */
-    char *tls_ca_file;     /* PEM file of the roots to trust; "" = the system's */
-    bool allow_private_mx; /* MX records may point to loopback and private addresses, and to ourselves */
-    uint16_t mx_port;      /* 25; another one is for test networks */
+    char *file;               /* where it was read from, "" = defaults */
+    char *hostname;           /* EHLO name; default gethostname() */
+    char *data_dir;           /* default "./posthaste-data" */
+    char *listen_host;        /* "127.0.0.1"; brackets of an IPv6 literal removed */
+    uint16_t listen_port;     /* 8025; 0 lets the system choose */
+    char *public_url;         /* "http://HOST:PORT" of `listen` when not set; no trailing slash */
+    char *bounce_domain;      /* domain of the VERP return path; "" = the domain of the campaign's From */
+    char *dns_server;         /* "" = /etc/resolv.conf */
+    char *tls_cert, *tls_key; /* PEM files: HTTPS in place of HTTP; both "" = plain */
+    struct rate api_rate;     /* requests of one token, or of one address without; default 20000/s */
+    char *tls_ca_file;        /* PEM file of the roots to trust; "" = the system's */
+    bool allow_private_mx;    /* MX records may point to loopback and private addresses, and to ourselves */
+    uint16_t mx_port;         /* 25; another one is for test networks */
     enum log_level log_level;
     uint32_t loops;           /* engine threads; default max(1, cores / 2) */
     uint32_t compose_threads; /* default: cores */

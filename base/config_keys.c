@@ -28,6 +28,9 @@ static const struct config_key top_keys[] = {
     {"bounce_domain", KIND_DOMAIN, FIELD(config, bounce_domain)},
     {"allow_private_mx", KIND_BOOL, FIELD(config, allow_private_mx)},
     {"mx_port", KIND_PORT, FIELD(config, mx_port), .min = 1, .max = 65535},
+    {"tls_cert", KIND_PATH, FIELD(config, tls_cert)},
+    {"tls_key", KIND_PATH, FIELD(config, tls_key)},
+    {"api_rate", KIND_RATE, FIELD(config, api_rate)},
     {"tls_ca_file", KIND_PATH, FIELD(config, tls_ca_file)},
     {"log_level", KIND_LEVEL, FIELD(config, log_level)},
     {"loops", KIND_U32, FIELD(config, loops), .min = 1, .max = 256},
@@ -218,6 +221,9 @@ struct config *config_defaults(void)
     config->bounce_domain = str_dup("");
     config->dns_server = str_dup("");
     config->tls_ca_file = str_dup("");
+    config->tls_cert = str_dup("");
+    config->tls_key = str_dup("");
+    config->api_rate = (struct rate){20000, 1000000};
     config->mx_port = 25;
     config->log_level = LOG_LEVEL_INFO;
     config->compose_threads = cores();
@@ -241,7 +247,8 @@ struct config *config_defaults(void)
     char *name = str_dup("default");
     bool whole = config->file != NULL && config->hostname != NULL && config->data_dir != NULL &&
                  config->listen_host != NULL && config->public_url != NULL && config->bounce_domain != NULL &&
-                 config->dns_server != NULL && config->tls_ca_file != NULL && name != NULL;
+                 config->dns_server != NULL && config->tls_ca_file != NULL && config->tls_cert != NULL &&
+                 config->tls_key != NULL && name != NULL;
     if (!whole || config_add_item(config, config_profile_section, name) == NULL) {
         free(name);
         config_free(config);

@@ -70,6 +70,8 @@ bool cli_flag(const struct cli *cli, const char *name);
 const char *cli_value(const struct cli *cli, const char *name);            /* the last one given, or NULL */
 const char *cli_value_nth(const struct cli *cli, const char *name, int n); /* n-th of a repeatable option, or NULL */
 
+/* Notes a command that changed the database in the audit log. */
+void cli_audit(const struct cli *cli, int status);
 /* Each prints its own failure and returns CLI_DONE or CLI_FAILED. */
 int cli_open_config(struct cli *cli);
 int cli_open_storage(struct cli *cli); /* config, database and a reader */

@@ -23,19 +23,22 @@ struct client {
     CURL *curl;
     char url[256];
     char authorization[320]; /* "Authorization: Bearer …", "" = none */
+    char certificate[1024];  /* of the server of this data_dir, "" = the system's authorities decide */
     struct buffer answer;
     bool unreachable;
 };
 
 static bool is_loopback(const char *url)
 {
-    static const char *const starts[] = {"http://127.", "http://localhost", "http://[::1]"};
+    static const char *const starts[] = {"http://127.",  "http://localhost",  "http://[::1]",
+                                         "https://127.", "https://localhost", "https://[::1]"};
     for (size_t i = 0; i < countof(starts); i++) {
         if (!str_starts_nocase(url, starts[i]))
             continue;
         char after = url[strlen(starts[i])];
-        return i == 0 ? ascii_is_digit(after) && strspn(url + 7, "0123456789.") == strcspn(url + 7, ":/")
-                      : after == '\0' || after == ':' || after == '/';
+        const char *host = strstr(url, "://") + 3;
+        return i % 3 == 0 ? ascii_is_digit(after) && strspn(host, "0123456789.") == strcspn(host, ":/")
+                          : after == '\0' || after == ':' || after == '/';
     }
     return false;
 }
@@ -55,12 +58,15 @@ static bool read_small(const char *data_dir, const char *name, char *out, int ou
     return read;
 }
 
-static void find_url(const struct config *config, char *url, size_t url_bytes)
+/* `ours`: it is the server of this configuration, not one that the environment names. */
+static void find_url(const struct config *config, char *url, size_t url_bytes, bool *ours)
 {
     char line[512];
     const char *given = getenv("POSTHASTE_URL");
+    *ours = true;
     if (given != NULL && given[0] != '\0') {
         (void)str_copy(url, url_bytes, given);
+        *ours = is_loopback(given);
     } else if (read_small(config->data_dir, "serve.json", line, sizeof(line))) {
         json_t *state = json_loads(line, 0, NULL);
         const char *text = json_string_value(json_object_get(state, "url"));
@@ -70,8 +76,9 @@ static void find_url(const struct config *config, char *url, size_t url_bytes)
         url[0] = '\0';
     }
     if (url[0] == '\0')
-        (void)snprintf(url, url_bytes, strchr(config->listen_host, ':') != NULL ? "http://[%s]:%u" : "http://%s:%u",
-                       config->listen_host, (unsigned)config->listen_port);
+        (void)snprintf(url, url_bytes, strchr(config->listen_host, ':') != NULL ? "%s://[%s]:%u" : "%s://%s:%u",
+                       config->tls_cert[0] != '\0' ? "https" : "http", config->listen_host,
+                       (unsigned)config->listen_port);
     size_t len = strlen(url);
     while (len > 0 && url[len - 1] == '/')
         url[--len] = '\0';
@@ -110,7 +117,10 @@ struct client *client_open(struct cli *cli)
         return NULL;
     }
     client->answer = BUFFER_INIT(ANSWER_MAX_BYTES);
-    find_url(cli->config, client->url, sizeof(client->url));
+    bool ours;
+    find_url(cli->config, client->url, sizeof(client->url), &ours);
+    if (ours)
+        (void)str_copy(client->certificate, sizeof(client->certificate), cli->config->tls_cert);
     find_token(cli->config, client->url, client->authorization, sizeof(client->authorization));
     return client;
 }
@@ -176,6 +186,11 @@ static int perform(struct client *client, const char *method, const char *url, c
     (void)curl_easy_setopt(curl, CURLOPT_USERAGENT, "posthaste/" POSTHASTE_VERSION);
     if (is_loopback(url))
         (void)curl_easy_setopt(curl, CURLOPT_PROXY, "");
+    if (client->certificate[0] != '\0') {
+        /* Our own server's certificate is the one to trust, whatever name it is for: we reach it by its address. */
+        (void)curl_easy_setopt(curl, CURLOPT_CAINFO, client->certificate);
+        (void)curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
     if (body != NULL) {
         (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
         (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(body));

@@ -13,6 +13,7 @@
  */
 #include "api/http/exchange.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -20,16 +21,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/http/answer.h"
 #include "api/http/auth.h"
 #include "api/http/gzip.h"
 #include "api/http/json.h"
 #include "api/http/replay.h"
+#include "api/http/throttle.h"
+#include "api/audit.h"
 #include "api/readers.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
 
-#define PACK_MIN_BYTES 1024
 #define GZIP_RATIO_MAX 200
 #define GZIP_FREE_BYTES ((uint64_t)16 << 20) /* not asked how much it grew */
 /* So much of a refused body is read and thrown away, so that a simple client gets to read the answer. */
@@ -300,6 +303,37 @@ static void check_body(struct exchange *exchange, const struct framing *framing,
     }
 }
 
+static void find_address(struct exchange *exchange, struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *address = info != NULL ? info->client_addr : NULL;
+    struct caller *caller = &exchange->request.caller;
+    const void *bytes = NULL;
+    if (address != NULL && address->sa_family == AF_INET)
+        bytes = &((const struct sockaddr_in *)(const void *)address)->sin_addr;
+    else if (address != NULL && address->sa_family == AF_INET6)
+        bytes = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+    if (bytes == NULL || inet_ntop(address->sa_family, bytes, caller->address, sizeof(caller->address)) == NULL)
+        caller->address[0] = '\0';
+}
+
+/* A known caller is counted by its token, everybody else, and whoever guesses tokens, by the address. */
+static void check_rate(struct exchange *exchange)
+{
+    const struct caller *caller = &exchange->request.caller;
+    char key[64];
+    int64_t wait_ms;
+    if (caller->token_id >= 0)
+        (void)snprintf(key, sizeof(key), "token %lld", (long long)caller->token_id);
+    else
+        (void)snprintf(key, sizeof(key), "address %s", caller->address);
+    if (throttle_take(exchange->server->throttle, key, strlen(key), clock_monotonic_us(), &wait_ms))
+        return;
+    exchange->response.header_count = 0;
+    REFUSE(exchange, 429, "too many requests; the limit is api_rate in the configuration");
+    response_header(&exchange->response, "Retry-After", "%lld", (long long)((wait_ms + 999) / 1000));
+}
+
 static void begin(struct exchange *exchange, struct MHD_Connection *connection, const char *method)
 {
     struct request *request = &exchange->request;
@@ -318,8 +352,11 @@ static void begin(struct exchange *exchange, struct MHD_Connection *connection, 
     watch_set(exchange->server->watch, exchange->watch, HTTP_BODY_DEADLINE_MS);
     exchange->next_step = HTTP_UPLOAD_STEP_BYTES;
     struct framing framing = {0};
-    if (check_framing(exchange, connection, &framing) && find_route(exchange) &&
-        check_token(exchange, header(connection, "Authorization"))) {
+    find_address(exchange, connection);
+    bool known = check_framing(exchange, connection, &framing) && find_route(exchange) &&
+                 check_token(exchange, header(connection, "Authorization"));
+    check_rate(exchange);
+    if (known && !exchange->refused) {
         struct problem problem = {.count = 0};
         route_check_query(exchange->route, request, &problem);
         if (problem.count > 0) {
@@ -430,6 +467,28 @@ static bool parse_body(struct exchange *exchange)
     return true;
 }
 
+/* The change is made; a log that cannot be written is told to the operator and does not undo it. */
+static void note_change(struct exchange *exchange)
+{
+    const struct request *request = &exchange->request;
+    const struct response *response = &exchange->response;
+    struct error err = {""};
+    if (exchange->route->method == METHOD_GET || exchange->route->access == ACCESS_OPEN || response->status >= 300)
+        return;
+    json_t *who = request->caller.token_id > 0 ? json_pack("{s:I, s:o}", "token", (json_int_t)request->caller.token_id,
+                                                           "name", json_line(request->caller.name))
+                                               : json_pack("{s:b}", "local", 1);
+    json_t *action = json_sprintf("%s %s", http_method_name(request->method), exchange->target);
+    json_t *entry = json_pack("{s:o, s:s, s:o, s:i}", "who", who, "address", request->caller.address, "action", action,
+                              "status", response->status);
+    for (size_t i = 0; i < response->header_count; i++) {
+        if (strcmp(response->headers[i].name, "Location") == 0)
+            (void)json_object_set_new(entry, "made", json_string(response->headers[i].value));
+    }
+    if (audit_write(exchange->server->app->config->data_dir, entry, &err) != 0)
+        log_error("audit", "not_written error=%s", LOG_QUOTE(err.text));
+}
+
 static void call_handler(struct exchange *exchange)
 {
     const struct route *route = exchange->route;
@@ -441,6 +500,7 @@ static void call_handler(struct exchange *exchange)
     exchange->response.status = 0;
     route->handler(request, &exchange->response);
     assure(exchange->response.status != 0);
+    note_change(exchange);
     if (once)
         replay_end(request, &exchange->response);
 }
@@ -457,86 +517,13 @@ static void run_handler(struct exchange *exchange)
     exchange->request.reader = NULL;
 }
 
-static bool is_packable(const struct response *response)
-{
-    size_t len = response->fixed != NULL ? response->fixed_bytes : response->body.len;
-    const char *type = response->content_type != NULL ? response->content_type : "";
-    return !response->has_file && len >= PACK_MIN_BYTES &&
-           (str_starts_nocase(type, "text/") || str_starts_nocase(type, "application/json") ||
-            str_starts_nocase(type, "application/problem+json"));
-}
-
-/* Failing to pack is no failure: the body goes as it is. */
-static void pack(struct exchange *exchange)
-{
-    struct response *response = &exchange->response;
-    if (!is_packable(response))
-        return;
-    response_header(response, "Vary", "Accept-Encoding");
-    if (!exchange->packs)
-        return;
-    struct buffer packed = BUFFER_INIT((size_t)256 << 20);
-    const void *bytes = response->fixed != NULL ? response->fixed : response->body.data;
-    size_t len = response->fixed != NULL ? response->fixed_bytes : response->body.len;
-    if (gzip_pack(bytes, len, &packed) != 0 || packed.len >= len) {
-        buffer_finish(&packed);
-        return;
-    }
-    buffer_finish(&response->body);
-    response->body = packed;
-    response->fixed = NULL;
-    response_header(response, "Content-Encoding", "gzip");
-}
-
-static struct MHD_Response *make_answer(struct exchange *exchange)
-{
-    struct response *response = &exchange->response;
-    if (response->has_file) {
-        struct MHD_Response *answer = MHD_create_response_from_fd64(response->file_bytes, response->file);
-        response->has_file = answer == NULL; /* the library's now */
-        return answer;
-    }
-    if (response->fixed != NULL) /* libmicrohttpd does not write to persistent memory; its signature predates const */
-        return MHD_create_response_from_buffer(response->fixed_bytes, (void *)(uintptr_t)response->fixed,
-                                               MHD_RESPMEM_PERSISTENT);
-    if (response->body.len == 0)
-        return MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
-    size_t len;
-    char *bytes = buffer_steal(&response->body, &len);
-    if (bytes == NULL)
-        return NULL;
-    struct MHD_Response *answer = MHD_create_response_from_buffer(len, bytes, MHD_RESPMEM_MUST_FREE);
-    if (answer == NULL)
-        free(bytes);
-    return answer;
-}
-
-static void add_headers(struct exchange *exchange, struct MHD_Response *answer)
-{
-    const struct response *response = &exchange->response;
-    const char *policy =
-        response->security_policy != NULL ? response->security_policy : "default-src 'none'; frame-ancestors 'none'";
-    if (response->content_type != NULL)
-        (void)MHD_add_response_header(answer, "Content-Type", response->content_type);
-    (void)MHD_add_response_header(answer, "X-Content-Type-Options", "nosniff");
-    (void)MHD_add_response_header(answer, "Referrer-Policy", "no-referrer");
-    (void)MHD_add_response_header(answer, "Content-Security-Policy", policy);
-    (void)MHD_add_response_header(answer, "Cache-Control", response->cacheable ? "no-cache" : "no-store");
-    for (size_t i = 0; i < response->header_count; i++)
-        (void)MHD_add_response_header(answer, response->headers[i].name, response->headers[i].value);
-    if (response->close || exchange->at_once)
-        (void)MHD_add_response_header(answer, "Connection", "close");
-}
-
 static enum MHD_Result send_answer(struct exchange *exchange, struct MHD_Connection *connection)
 {
     struct app *app = exchange->server->app;
     int status = exchange->response.status;
-    pack(exchange);
-    struct MHD_Response *answer = make_answer(exchange);
+    struct MHD_Response *answer = answer_make(&exchange->response, exchange->packs, exchange->at_once);
     if (answer == NULL)
         return MHD_NO;
-    add_headers(exchange, answer);
     enum MHD_Result queued = MHD_queue_response(connection, (unsigned)status, answer);
     MHD_destroy_response(answer);
     if (status >= 100 && status < 600)

@@ -14,6 +14,10 @@ struct http_server {
     const struct route *routes;
     size_t route_count;
     struct watch *watch;
+    struct throttle *throttle;
+    char *certificate, *key;    /* PEM; NULL = plain HTTP */
+    struct error library_error; /* what libmicrohttpd said last while it was started */
+    bool starting;
     struct MHD_Daemon *daemon;
 };
 

@@ -7,6 +7,7 @@
 #include "api/http/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -16,10 +17,14 @@
 #include <unistd.h>
 
 #include "api/http/exchange.h"
+#include "api/http/throttle.h"
 #include "base/log.h"
 #include "base/str.h"
 
 #define IDLE_TIMEOUT_S 60u
+#define PEM_MAX_BYTES (1 << 20)
+static char TLS_PRIORITIES[] =
+    "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"; /* GnuTLS's language; the library takes no const */
 
 static int bind_address(const struct addrinfo *address, int *fd)
 {
@@ -75,7 +80,8 @@ int http_listen(const struct config *config, int *fd, char url[HTTP_URL_BYTES], 
         return error_errno(err, chosen, "cannot listen on %s:%s", config->listen_host, port);
     }
     bool literal6 = strchr(config->listen_host, ':') != NULL;
-    (void)snprintf(url, HTTP_URL_BYTES, literal6 ? "http://[%s]:%d" : "http://%s:%d", config->listen_host, chosen);
+    (void)snprintf(url, HTTP_URL_BYTES, literal6 ? "%s://[%s]:%d" : "%s://%s:%d",
+                   config->tls_cert[0] != '\0' ? "https" : "http", config->listen_host, chosen);
     return 0;
 }
 
@@ -83,17 +89,20 @@ static void library_log(void *context, const char *format, va_list args) __attri
 static void library_log(void *context, const char *format, va_list args)
 {
     char text[256];
-    (void)context;
-    if (log_get_level() < LOG_LEVEL_DEBUG || vsnprintf(text, sizeof(text), format, args) < 0)
+    struct http_server *server = context;
+    if ((log_get_level() < LOG_LEVEL_DEBUG && !server->starting) || vsnprintf(text, sizeof(text), format, args) < 0)
         return;
     str_make_line(text);
+    if (server->starting)
+        (void)str_copy(server->library_error.text, sizeof(server->library_error.text), text);
     log_debug("http", "library text=%s", LOG_QUOTE(text));
 }
 
 static struct MHD_Daemon *start_daemon(struct http_server *server, int listen_fd)
 {
+    bool tls = server->certificate != NULL;
     struct MHD_OptionItem options[] = {
-        {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)library_log, NULL},
+        {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)library_log, server},
         {MHD_OPTION_LISTEN_SOCKET, listen_fd, NULL},
         {MHD_OPTION_THREAD_POOL_SIZE, HTTP_THREADS, NULL},
         {MHD_OPTION_CONNECTION_LIMIT, HTTP_CONNECTIONS_MAX, NULL},
@@ -105,10 +114,56 @@ static struct MHD_Daemon *start_daemon(struct http_server *server, int listen_fd
         {MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)exchange_create, server},
         {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)exchange_connection, server},
         {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)exchange_end, server},
+        /* The last ones are left out without TLS. */
+        {tls ? MHD_OPTION_HTTPS_MEM_CERT : MHD_OPTION_END, 0, server->certificate},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, server->key},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, TLS_PRIORITIES},
         {MHD_OPTION_END, 0, NULL},
     };
-    return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG, 0, NULL, NULL, exchange_step, server,
-                            MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG | (tls ? (unsigned)MHD_USE_TLS : 0u);
+    return MHD_start_daemon(flags, 0, NULL, NULL, exchange_step, server, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+}
+
+static int read_pem(const char *path, const char *what, char **out, struct error *err)
+{
+    struct buffer text = BUFFER_INIT(PEM_MAX_BYTES);
+    char piece[4096];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, -errno, "%s: cannot read %s", what, path);
+    ssize_t n;
+    while ((n = read(fd, piece, sizeof(piece))) > 0 && !text.failed)
+        buffer_append(&text, piece, (size_t)n);
+    int rc = n < 0 ? error_errno(err, -errno, "%s: cannot read %s", what, path) : 0;
+    (void)close(fd);
+    if (rc == 0 && (text.failed || strstr(buffer_text(&text), "-----BEGIN ") == NULL))
+        rc = error_set(err, -EINVAL, "%s: %s is not a PEM file of at most %d bytes", what, path, PEM_MAX_BYTES);
+    if (rc == 0 && (*out = buffer_steal(&text, NULL)) == NULL)
+        rc = error_memory(err);
+    buffer_finish(&text);
+    return rc;
+}
+
+static int load_tls(struct http_server *server, const struct config *config, struct error *err)
+{
+    if (config->tls_cert[0] == '\0')
+        return 0;
+    if (MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
+        return error_set(err, -ENOSYS,
+                         "tls_cert: this libmicrohttpd was built without TLS; put a proxy in front of it");
+    int rc = read_pem(config->tls_cert, "tls_cert", &server->certificate, err);
+    return rc == 0 ? read_pem(config->tls_key, "tls_key", &server->key, err) : rc;
+}
+
+static void free_server(struct http_server *server)
+{
+    watch_stop(server->watch);
+    throttle_free(server->throttle);
+    free(server->certificate);
+    if (server->key != NULL)
+        explicit_bzero(server->key, strlen(server->key));
+    free(server->key);
+    free(server);
 }
 
 int http_server_start(struct app *app, int listen_fd, const struct route *routes, size_t route_count,
@@ -121,15 +176,22 @@ int http_server_start(struct app *app, int listen_fd, const struct route *routes
     }
     *server = (struct http_server){.app = app, .routes = routes, .route_count = route_count};
     int rc = watch_start(&server->watch, err);
+    if (rc == 0)
+        rc = load_tls(server, app->config, err);
+    if (rc == 0 && (server->throttle = throttle_create(app->config->api_rate)) == NULL)
+        rc = error_memory(err);
     if (rc == 0) {
+        server->starting = true;
         server->daemon = start_daemon(server, listen_fd);
+        server->starting = false;
         if (server->daemon == NULL)
-            rc = error_set(err, -EIO, "the HTTP server did not start");
+            rc = error_set(err, -EIO, "the HTTP server did not start%s%s%s",
+                           server->certificate != NULL ? " (do tls_cert and tls_key belong together?)" : "",
+                           server->library_error.text[0] != '\0' ? ": " : "", server->library_error.text);
     }
     if (rc != 0) {
         (void)close(listen_fd);
-        watch_stop(server->watch);
-        free(server);
+        free_server(server);
         return rc;
     }
     *out = server;
@@ -141,6 +203,5 @@ void http_server_stop(struct http_server *server)
     if (server == NULL)
         return;
     MHD_stop_daemon(server->daemon);
-    watch_stop(server->watch);
-    free(server);
+    free_server(server);
 }

@@ -74,6 +74,9 @@ static void empty_file_gives_the_defaults(void **state)
     assert_int_equal(config->retry_max_ms, 14400000);
     assert_int_equal(config->expires_after_ms, 259200000);
     assert_int_equal(config->shutdown_ms, 30000);
+    assert_string_equal(config->tls_cert, "");
+    assert_string_equal(config->tls_key, "");
+    assert_int_equal(config->api_rate.count, 20000);
     assert_int_equal(config->timeouts.connect_ms, 60000); /* the rest as RFC 5321 section 4.5.3.2 */
     assert_int_equal(config->timeouts.greeting_ms, 300000);
     assert_int_equal(config->timeouts.mail_ms, 300000);
@@ -108,6 +111,7 @@ static const char whole[] =
     "on_uncertain = \"hold\"\n"
     "expires_after = 2d\n"
     "shutdown = \"500ms\"\n"
+    "tls_cert = \"/etc/cert.pem\" tls_key = \"/etc/key.pem\" api_rate = \"600/min\"\n"
     "timeouts { greeting = \"7s\" }\n"
     "/* the\n   resolver */\n"
     "dns { server = \"127.0.0.1@5353\" }\n"
@@ -139,6 +143,9 @@ static void check_whole(const struct config *config)
     assert_int_equal(config->on_uncertain, UNCERTAIN_HOLD);
     assert_int_equal(config->expires_after_ms, 172800000);
     assert_int_equal(config->shutdown_ms, 500);
+    assert_string_equal(config->tls_cert, "/etc/cert.pem");
+    assert_string_equal(config->tls_key, "/etc/key.pem");
+    assert_int_equal(config->api_rate.count, 600);
     assert_int_equal(config->timeouts.greeting_ms, 7000);
     assert_int_equal(config->retry_first_ms, 1000);
     assert_int_equal(config->retry_max_ms, 90000);
@@ -344,6 +351,8 @@ static void mistakes_name_file_line_and_key(void **state)
         {"expires_after = \"0\"", "test.conf:1: expires_after: \"0\" is too short"},
         {"expires_after = \"400d\"", "test.conf:1: expires_after: \"400d\" is too long"},
         {"shutdown = \"-1s\"", "test.conf:1: shutdown: "},
+        {"tls_cert = \"x\"", "test.conf: tls_cert and tls_key are set together"},
+        {"tls_key = \"x\"", "test.conf: tls_cert and tls_key are set together"},
         {"dns {\n server = \"localhost\" }", "test.conf:2: dns: server: \"localhost\" is not IP or IP@PORT"},
         {"dns { server = \"127.0.0.1@0\" }", "test.conf:1: dns: server: "},
         {"dns { server = \"127.0.0.1:53\" }", "test.conf:1: dns: server: "},
