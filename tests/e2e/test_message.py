@@ -16,6 +16,8 @@ from pathlib import Path
 import dkim
 import pytest
 
+from conftest import run_to_end
+
 pytestmark = pytest.mark.sanitize
 
 
@@ -329,3 +331,26 @@ def test_both_signatures_verify_in_dkimpy(tmp_path):
                     result = False
                 assert bool(result) == good, (index, altered)
         assert data.count(b"DKIM-Signature:") == 2 and b"a=ed25519-sha256" in data and b"a=rsa-sha256" in data
+
+
+def test_files_and_sections_through_the_api(place):
+    """The whole way: posted, stored, composed, delivered; the text part made from the HTML; what is wrong is refused with its place."""
+    sink = place.sink(store=True)
+    server = place.server(sink)
+    place.people(server, ["a@one.test", "b@one.test"], row=lambda address: ("Ann", "Köln") if address[0] == "a" else ("", ""))
+    spec = {"from": {"email": "news@sender.test"}, "subject": "{{name|friend}}: news", "html":
+            "<h1>Hi {{name|friend}}</h1><div style=\"display:none\">hidden</div>{{#city}}<p>to {{.}}</p>{{/city}}<img src=\"cid:logo\" alt=\"Logo\">",
+            "attachments": [{"filename": "ü.txt", "content_type": "text/plain", "content": base64.b64encode("Grüße".encode()).decode()},
+                            {"filename": "l.png", "content_type": "image/png", "content": "iVBORw==", "inline": True, "cid": "logo"}]}
+    for change, field in (({"html": "a\n{{#x}}"}, "html"), ({"html": "{{>none}}"}, "html"), ({"attachments": 5}, "attachments"),
+                          ({"attachments": [{"filename": "x", "content": "?"}]}, "attachments[0].content")):
+        answer = server.api.post("/v1/campaigns", {"name": "bad", "lists": ["news"], **spec, **change})
+        assert answer.status == 422 and field in answer.fields(), answer
+    campaign = server.create_campaign(text=None, **spec)
+    assert run_to_end(server, campaign)["delivered"] == 2
+    for address, name, text in (("a@one.test", "Ann", "Hi Ann\n\nto Köln\n\nLogo\n"), ("b@one.test", "friend", "Hi friend\n\nLogo\n")):
+        message = email.message_from_bytes(sink.content(sink.messages()[address][0]), policy=email.policy.default)
+        assert message["Subject"] == name + ": news" and structure(message) == "mixed(alternative(plain,related(html,file)),file)"
+        leaves = [part for part in message.walk() if not part.is_multipart()]
+        assert content(leaves[0]) == text and leaves[2]["Content-ID"] == "<logo>"
+        assert leaves[3].get_filename() == "ü.txt" and leaves[3].get_payload(decode=True) == "Grüße".encode()
