@@ -122,6 +122,8 @@ static int start_loop(struct engine *engine, const struct engine_tuning *tuning,
     dispatch->source = *source;
     dispatch->index = index;
     unsigned loops = MAX_OF(MIN_OF(engine->config->loops, (uint32_t)LOOPS_MAX), 1u);
+    dispatch->loops = engine->loops;
+    dispatch->loop_count = loops;
     dispatch->conn_max = tuning->connections_max > 0 ? tuning->connections_max : connections_per_loop(loops);
     r = load_logins(dispatch, err);
     if (r < 0)
@@ -194,9 +196,7 @@ void engine_submit(struct engine *engine, struct list *jobs)
         list_init(&per_loop[i]);
     while ((node = list_take_first(jobs)) != NULL) {
         const char *domain = job_of(node)->domain;
-        unsigned index =
-            engine->loop_count > 1 ? (unsigned)(hash_bytes(domain, strlen(domain)) % engine->loop_count) : 0;
-        list_append(&per_loop[index], node);
+        list_append(&per_loop[dispatch_home(engine->loops[0], domain)->index], node);
     }
     for (unsigned i = 0; i < engine->loop_count; i++) {
         if (list_empty(&per_loop[i]) || inbox_send_all(&engine->loops[i]->submitted, &per_loop[i]) == 0)
@@ -210,7 +210,7 @@ void engine_submit(struct engine *engine, struct list *jobs)
 void engine_composed(struct engine *engine, struct engine_job *job, struct engine_message *message, const char *why)
 {
     (void)engine;
-    struct dispatch *dispatch = ((struct site *)job->owner)->dispatch; /* written before compose() was called */
+    struct dispatch *dispatch = ((struct lane *)job->owner)->site->dispatch; /* written before compose() was called */
     job->message = message;
     if (message == NULL)
         job->why = str_dup(why != NULL ? why : ""); /* without memory for it the outcome has a sentence of ours */
@@ -243,25 +243,39 @@ struct release_order {
     struct dispatch_order order;
     uint64_t group;
     int64_t waiting_ms;
+    bool echo;
 };
 
+static void execute_release(struct dispatch_order *order);
+
+static void post_release(struct dispatch *to, uint64_t group, int64_t waiting_ms, bool echo)
+{
+    struct release_order *release = calloc(1, sizeof *release);
+    assure(release != NULL); /* a release that is silently not made would send mail that a person has stopped */
+    release->order.execute = execute_release;
+    release->group = group;
+    release->waiting_ms = waiting_ms;
+    release->echo = echo;
+    if (inbox_send(&to->orders, &release->order.node) < 0)
+        free(release);
+}
+
+/* Jobs on their way from this loop to another may have missed the order there: it is sent after them once more. */
 static void execute_release(struct dispatch_order *order)
 {
     const struct release_order *release = container_of(order, struct release_order, order);
-    dispatch_release(order->dispatch, release->group, release->waiting_ms);
+    struct dispatch *dispatch = order->dispatch;
+    dispatch_release(dispatch, release->group, release->waiting_ms);
+    for (unsigned i = 0; dispatch->has_moved && !release->echo && i < dispatch->loop_count; i++) {
+        if (i != dispatch->index)
+            post_release(dispatch->loops[i], release->group, release->waiting_ms, true);
+    }
 }
 
 void engine_release(struct engine *engine, uint64_t group, int64_t waiting_ms)
 {
-    for (unsigned i = 0; i < engine->loop_count; i++) {
-        struct release_order *release = calloc(1, sizeof *release);
-        assure(release != NULL); /* a release that is silently not made would send mail that a person has stopped */
-        release->order.execute = execute_release;
-        release->group = group;
-        release->waiting_ms = waiting_ms;
-        if (inbox_send(&engine->loops[i]->orders, &release->order.node) < 0)
-            free(release);
-    }
+    for (unsigned i = 0; i < engine->loop_count; i++)
+        post_release(engine->loops[i], group, waiting_ms, false);
 }
 
 static void execute_stop(struct dispatch_order *order)

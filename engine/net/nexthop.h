@@ -1,9 +1,9 @@
 /*
- * nexthop.h - where mail for a domain goes: asked once per site, answered later, on the loop's thread.
+ * nexthop.h - where mail goes: hosts with an address each, best first, and how long that may be believed.
  *
- * In this stage the answer comes from the configured routes (`route "example.test" { host port }`); a host name in a
- * route is looked up by the system's resolver in libuv's thread pool. The MX look-up (RFC 5321 section 5.1) takes its
- * place behind the same question and answer. Success means only that there are addresses to try, best first.
+ * Here the answer comes from the configured routes (`route "example.test" { host port }`); a host name in a route is
+ * looked up by the system's resolver in libuv's thread pool. Domains without a route are answered by MX
+ * (site/domain.h). Success means only that there are addresses to try.
  */
 #ifndef POSTHASTE_ENGINE_NET_NEXTHOP_H
 #define POSTHASTE_ENGINE_NET_NEXTHOP_H
@@ -12,11 +12,12 @@
 #include "base/outcome.h"
 #include "engine/net/stream.h"
 
-#define NEXTHOP_HOSTS_MAX 8
+#define NEXTHOP_HOSTS_MAX 20
 
 struct nexthop_host {
     struct stream_address address;
-    char name[256]; /* as outcomes show it: the name (or literal) of the host */
+    uint16_t preference; /* those of the best (smallest) one are tried first, in random order */
+    char name[256];      /* as outcomes show it: the name (or literal) of the host */
 };
 
 struct nexthop_answer {

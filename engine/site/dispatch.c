@@ -14,6 +14,8 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "engine/site/domain.h"
 #include "engine/site/pool.h"
 
 #define ROUNDS_PER_TURN 32
@@ -66,28 +68,11 @@ void dispatch_done(struct dispatch *dispatch, struct engine_job *job, struct out
     dispatch->callbacks.done(dispatch->callbacks.context, job, outcome);
 }
 
-static void end_without_site(struct dispatch *dispatch, struct engine_job *job, enum outcome_class class_,
-                             const char *text)
+static void end_untried(struct dispatch *dispatch, struct engine_job *job)
 {
     struct outcome outcome;
-    outcome_set(&outcome, class_, STAGE_NONE, "%s", text);
+    outcome_set(&outcome, OUTCOME_RELEASED, STAGE_NONE, "given back untried");
     dispatch_done(dispatch, job, &outcome);
-}
-
-static struct site *site_for(struct dispatch *dispatch, const char *domain)
-{
-    size_t len = strlen(domain);
-    struct site *site = hashmap_get(&dispatch->sites, domain, len);
-    if (site != NULL)
-        return site;
-    site = site_create(dispatch, domain);
-    if (site == NULL)
-        return NULL;
-    if (hashmap_put(&dispatch->sites, site->domain, len, site) != 0) {
-        site_free(site);
-        return NULL;
-    }
-    return site;
 }
 
 static void take_submitted(struct dispatch *dispatch)
@@ -99,14 +84,12 @@ static void take_submitted(struct dispatch *dispatch)
         struct engine_job *job = job_of(node);
         dispatch->jobs++;
         if (dispatch->stopping) {
-            end_without_site(dispatch, job, OUTCOME_RELEASED, "given back untried");
+            end_untried(dispatch, job);
             continue;
         }
-        struct site *site = site_for(dispatch, job->domain);
-        if (site == NULL)
-            end_without_site(dispatch, job, OUTCOME_TRANSPORT, "out of memory");
-        else
-            site_submit(site, job);
+        if (job->state == 0) /* else it came home from a site, and has waited since then */
+            job->taken_ms = dispatch->loop.now_ms;
+        domain_take(dispatch, job);
     }
 }
 
@@ -117,7 +100,7 @@ static void take_composed(struct dispatch *dispatch)
     (void)inbox_take(&dispatch->composed, &answers);
     while ((node = list_take_first(&answers)) != NULL) {
         struct engine_job *job = list_entry(node, struct engine_job, answer);
-        site_composed(job->owner, job);
+        site_composed(((struct lane *)job->owner)->site, job);
     }
 }
 
@@ -190,6 +173,9 @@ static void finish_loop(struct dispatch *dispatch)
     while ((site = hashmap_next(&dispatch->sites, &cursor)) != NULL)
         site_free(site);
     hashmap_finish(&dispatch->sites);
+    domain_finish_all(dispatch);
+    mx_lookup_close(dispatch->lookup);
+    dns_close(dispatch->dns);
     loop_timer_remove(&dispatch->loop, &dispatch->stop_timer);
     loop_stop(&dispatch->loop);
 }
@@ -219,6 +205,7 @@ void dispatch_release(struct dispatch *dispatch, uint64_t group, int64_t waiting
     struct site *site;
     while ((site = hashmap_next(&dispatch->sites, &cursor)) != NULL)
         site_release(site, &release);
+    domain_release(dispatch, &release);
 }
 
 static void on_stop_deadline(struct loop_timer *timer)
@@ -248,6 +235,46 @@ uint32_t dispatch_random(struct dispatch *dispatch, uint32_t below)
 {
     dispatch->random = hash_bytes(&dispatch->random, sizeof dispatch->random) + (uint64_t)dispatch->now_us;
     return below > 0 ? (uint32_t)(dispatch->random % below) : 0;
+}
+
+struct dispatch *dispatch_home(const struct dispatch *dispatch, const char *name)
+{
+    if (dispatch->loop_count == 1)
+        return dispatch->loops[0];
+    return dispatch->loops[hash_bytes(name, strlen(name)) % dispatch->loop_count];
+}
+
+/* The sources' addresses: an MX record that points to one of them would make mail go round in circles. */
+static size_t own_addresses(struct dispatch *dispatch)
+{
+    const struct config *config = dispatch->config;
+    size_t count = 0;
+    if (dispatch->own == NULL && config->source_count > 0)
+        dispatch->own = calloc(config->source_count, sizeof *dispatch->own);
+    for (size_t i = 0; dispatch->own != NULL && i < config->source_count; i++) {
+        if (mx_address_parse(config->sources[i].address, &dispatch->own[count]) == 0)
+            count++;
+    }
+    return count;
+}
+
+struct mx_lookup *dispatch_lookup(struct dispatch *dispatch, struct error *err)
+{
+    struct dns_options dns = {.server = dispatch->config->dns_server};
+    struct mx_lookup_options options = MX_LOOKUP_OPTIONS_DEFAULT;
+    if (dispatch->lookup != NULL)
+        return dispatch->lookup;
+    options.policy.allow_private = dispatch->config->allow_private_mx;
+    options.policy.own_count = own_addresses(dispatch);
+    options.policy.own = dispatch->own;
+    if (dispatch->dns == NULL && dns_open(&dispatch->loop, &dns, &dispatch->dns, err) < 0) {
+        dispatch->dns = NULL;
+        log_error("engine", "dns-not-available reason=%s", LOG_QUOTE(err->text));
+        return NULL;
+    }
+    if (mx_lookup_open(&dispatch->loop, dispatch->dns, &options, &dispatch->lookup, err) < 0)
+        dispatch->lookup = NULL;
+    return dispatch->lookup;
 }
 
 struct tls_context *dispatch_tls(struct dispatch *dispatch, struct error *err)
@@ -283,6 +310,8 @@ int dispatch_init(struct dispatch *dispatch, struct error *err)
     list_init(&dispatch->dirty_sites);
     list_init(&dispatch->dirty_conns);
     list_init(&dispatch->starved);
+    list_init(&dispatch->domains_all);
+    dispatch->domains = HASHMAP_INIT;
     memory_init(&dispatch->memory);
     int r = loop_init(&dispatch->loop, &events, err);
     if (r < 0)
@@ -324,6 +353,7 @@ void dispatch_finish(struct dispatch *dispatch)
     loop_finish(&dispatch->loop);
     tls_context_free(dispatch->tls);
     memory_finish(&dispatch->memory);
+    free(dispatch->own);
     inbox_finish(&dispatch->submitted);
     inbox_finish(&dispatch->composed);
     inbox_finish(&dispatch->orders);

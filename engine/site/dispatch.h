@@ -12,6 +12,7 @@
 #include "base/hashmap.h"
 #include "base/inbox.h"
 #include "engine/engine.h"
+#include "engine/net/mx_lookup.h"
 #include "engine/net/wire.h"
 #include "engine/site/memory.h"
 #include "engine/smtp/sasl.h"
@@ -67,8 +68,15 @@ struct dispatch {
     struct engine_tuning tuning;
     struct dispatch_source source;
     struct dispatch_login *logins; /* config->route_count of them */
-    unsigned index;                /* 0..loops-1 */
-    struct hashmap sites;          /* by domain */
+    struct dispatch **loops;       /* all of the engine; complete before the first job comes */
+    unsigned index, loop_count;
+    struct hashmap sites;   /* by key */
+    struct hashmap domains; /* whose look-up is not done, by name */
+    struct list domains_all;
+    struct dns *dns;          /* made with the first look-up; NULL = not yet */
+    struct mx_lookup *lookup; /* the same */
+    struct mx_address *own;   /* the sources' addresses */
+    bool has_moved;           /* jobs went to another loop: orders to take jobs back have to follow them */
     struct list dirty_sites, dirty_conns;
     struct list starved; /* sites that wait for a connection of the quota */
     uint32_t conn_count, conn_max;
@@ -95,10 +103,13 @@ void dispatch_join(struct dispatch *dispatch);   /* waits for the thread's end *
 void dispatch_finish(struct dispatch *dispatch); /* when its thread has ended or was never started */
 
 /* Orders, on the loop thread. */
-void dispatch_release(struct dispatch *dispatch, uint64_t group, int64_t waiting_ms); /* see engine_release() */
-void dispatch_stop(struct dispatch *dispatch, int64_t deadline_ms);                   /* milliseconds from now */
+void dispatch_release(struct dispatch *dispatch, uint64_t group,
+                      int64_t waiting_ms);                          /* see engine_release(); on this loop */
+void dispatch_stop(struct dispatch *dispatch, int64_t deadline_ms); /* milliseconds from now */
 
 /* For sites and connections. */
+struct dispatch *dispatch_home(const struct dispatch *dispatch, const char *name); /* the loop of a domain or a site */
+struct mx_lookup *dispatch_lookup(struct dispatch *dispatch, struct error *err) ATTR_MUSTCHECK; /* NULL = cannot */
 void dispatch_done(struct dispatch *dispatch, struct engine_job *job, struct outcome *outcome); /* the job leaves us */
 uint32_t dispatch_random(struct dispatch *dispatch, uint32_t below);                            /* for jitter only */
 struct tls_context *dispatch_tls(struct dispatch *dispatch, struct error *err) ATTR_MUSTCHECK;  /* NULL = cannot */

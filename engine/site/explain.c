@@ -23,7 +23,7 @@ static void copy_site(struct explain *out, struct site *site, int64_t now_ms, in
 {
     struct explain_site *copy = &out->sites[out->count++];
     bool backing_off = site->backoff_until_ms > now_ms;
-    copy->site_at = keep(&out->text, site->domain);
+    copy->site_at = keep(&out->text, site->name);
     copy->next_hop_at = keep(&out->text, site->next_hop != NULL ? site->next_hop : "");
     copy->last_reply_at = keep(&out->text, site->last_reply);
     copy->stats = (struct engine_site_stats){

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "engine/site/hosts.h"
 
 #define WRITE_PIECES_MAX 64
 #define PORT_SUBMISSIONS 465                /* RFC 8314 section 3.3 */
@@ -101,11 +102,11 @@ static void on_session_ended(struct conn *conn, enum session_end end, const stru
     case SESSION_END_NONE:
         break;
     case SESSION_END_CHUNKING:
-        remember(conn, site->domain, MEMORY_NO_CHUNKING);
+        remember(conn, site->name, MEMORY_NO_CHUNKING);
         break;
     case SESSION_END_PROTOCOL:
         if (conn->given > 0)
-            remember(conn, site->domain, MEMORY_SLOW);
+            remember(conn, site->name, MEMORY_SLOW);
         trouble = useless;
         break;
     case SESSION_END_TLS:
@@ -125,7 +126,7 @@ static void on_session_ended(struct conn *conn, enum session_end end, const stru
     else if (why->code >= 400)
         note_reply(site, why);
     if (trouble)
-        site_conn_failed(site, why);
+        hosts_failed(site, conn->where, why);
     bool orderly = end == SESSION_END_QUIT || end == SESSION_END_REFUSED || end == SESSION_END_CLOSING;
     if (orderly)
         conn_linger(conn);
@@ -156,16 +157,18 @@ static void take_events(struct conn *conn)
         case SESSION_OUTCOME:
             if (event.outcome->code != 0 && event.outcome->code != 421) {
                 conn->answered++;
-                site_answered(site);
+                hosts_answered(site);
             }
             if (event.outcome->code >= 400)
                 note_reply(site, event.outcome);
-            site_job_ended(site, job, event.outcome);
+            site_job_ended(site, conn, job, event.outcome);
             break;
-        case SESSION_BACK:
-            if (site_job_back(site, job, event.charged, event.begun, event.outcome))
+        case SESSION_BACK: {
+            struct site_return how = {.charged = event.charged, .begun = event.begun, .why = event.outcome};
+            if (site_job_back(site, conn, job, &how))
                 list_append(&back, &job->node);
             break;
+        }
         case SESSION_STARTTLS:
             secure(conn);
             break;
@@ -198,7 +201,7 @@ static void connect_failed(struct conn *conn, const char *reason)
     outcome_set(&why, OUTCOME_TRANSPORT, STAGE_CONNECT, "cannot connect to %s: %s", conn->where, reason);
     (void)str_copy(why.mx_host, sizeof why.mx_host, conn->host);
     (void)str_copy(why.source, sizeof why.source, conn->dispatch->source.name);
-    site_conn_failed(conn->site, &why);
+    hosts_failed(conn->site, conn->where, &why);
     conn_close(conn);
 }
 
@@ -219,7 +222,7 @@ static struct session *make_session(const struct conn *conn)
 {
     const struct dispatch *dispatch = conn->dispatch;
     const struct memory *memory = &dispatch->memory;
-    bool slow = memory_knows(memory, conn->site->domain, MEMORY_SLOW, now_ms(conn));
+    bool slow = memory_knows(memory, conn->site->name, MEMORY_SLOW, now_ms(conn));
     const struct config_route *route = conn->site->route;
     struct dispatch_login *login = route != NULL ? &dispatch->logins[route - dispatch->config->routes] : NULL;
     if (login != NULL && login->credentials.user[0] == '\0')
@@ -230,7 +233,7 @@ static struct session *make_session(const struct conn *conn)
         .source = dispatch->source.name,
         .timeouts = &dispatch->config->timeouts,
         .depth = slow ? 1 : conn->site->profile->pipeline_depth,
-        .no_chunking = memory_knows(memory, conn->site->domain, MEMORY_NO_CHUNKING, now_ms(conn)),
+        .no_chunking = memory_knows(memory, conn->site->name, MEMORY_NO_CHUNKING, now_ms(conn)),
         .tls = wanted_tls(conn),
         .login = login != NULL ? &login->credentials : NULL,
         .login_clear = login != NULL && route->auth_clear,
@@ -487,7 +490,8 @@ void conn_withdraw(struct conn *conn)
     while (conn->phase == CONN_OPEN && session_withdraw(conn->session, &tag)) {
         struct engine_job *job = tag;
         conn->given--;
-        if (site_job_back(conn->site, job, false, false, NULL))
+        struct site_return how = {.charged = false};
+        if (site_job_back(conn->site, conn, job, &how))
             list_prepend(&back, &job->node);
     }
     site_take_back(conn->site, &back);

@@ -1,29 +1,34 @@
 /*
- * site.c - a site's pump: what to compose, which connection gets which job, when to open one more.
+ * site.c - jobs on their way through a site: in, composed, given to connections, back, out.
  *
- * Order of a pump: overdue jobs out, next hop known, compose ahead, give, open. Composing ahead is bounded by what the
- * ready connections can take (depth + 1 each) and by the rate (half a second of it), so a throttled site holds a
- * message or two and an unreachable one none. Connections are opened by demand and never all at once: while none has
- * proved to work one is tried, then as many again as work (the count can double per round trip), and none while a rate
- * or the compose pool is what holds the site up.
+ * The composing of messages and the giving of them to connections is pump.c's; where the servers are is hosts.c's; what
+ * each recipient domain may do is lane.c's.
  */
 #include "engine/site/site.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/str.h"
+#include "engine/site/hosts.h"
 #include "engine/site/pool.h"
 
-/* A connection is opened so long before a rate lets the next message start, not earlier: it would only idle. */
-#define CONNECT_AHEAD_US ((int64_t)500000)
+#define LANES_TRIED_MAX 64 /* of those in whose turn this connection is of no use */
 
 static struct conn *conn_at(struct list *node)
 {
     return list_entry(node, struct conn, node);
+}
+
+static struct lane *lane_at(struct list *node)
+{
+    return list_entry(node, struct lane, node);
+}
+
+static struct lane *lane_of(const struct engine_job *job)
+{
+    return job->owner;
 }
 
 static int64_t now_ms(const struct site *site)
@@ -42,32 +47,33 @@ static void on_timer(struct loop_timer *timer)
     site_mark_dirty(container_of(timer, struct site, timer));
 }
 
-struct site *site_create(struct dispatch *dispatch, const char *domain)
+struct site *site_create(struct dispatch *dispatch, const struct site_origin *origin)
 {
     struct site *site = calloc(1, sizeof *site);
     if (site == NULL)
         return NULL;
-    site->domain = str_dup(domain);
-    if (site->domain == NULL || loop_timer_add(&dispatch->loop, &site->timer, on_timer) < 0) {
-        free(site->domain);
+    site->key = str_dup(origin->key);
+    site->name = str_dup(origin->name);
+    if (site->key == NULL || site->name == NULL || loop_timer_add(&dispatch->loop, &site->timer, on_timer) < 0) {
+        free(site->key);
+        free(site->name);
         free(site);
         return NULL;
     }
     site->dispatch = dispatch;
-    site->profile = config_profile_for_domain(dispatch->config, domain);
-    site->route = config_route_for(dispatch->config, domain);
-    const struct config_domain *own = config_domain_for(dispatch->config, domain);
-    site->domain_rate = own != NULL ? own->rate : RATE_UNLIMITED;
+    site->route = origin->route;
+    site->profile = origin->profile;
     site->conn_max = MAX_OF(site->profile->connections, 1u);
+    const struct config_domain *own = origin->route != NULL ? config_domain_for(dispatch->config, origin->name) : NULL;
     if (own != NULL && own->connections > 0)
         site->conn_max = MIN_OF(site->conn_max, own->connections);
     limit_init(&site->limit, site->profile->rate);
-    limit_init(&site->domain_limit, site->domain_rate);
     list_init(&site->dirty);
     list_init(&site->starved);
-    list_init(&site->queue);
+    list_init(&site->lanes_all);
+    list_init(&site->senders);
+    list_init(&site->feeders);
     list_init(&site->composing);
-    list_init(&site->ready);
     list_init(&site->sending);
     list_init(&site->conns);
     site->limited_by = "idle";
@@ -75,44 +81,29 @@ struct site *site_create(struct dispatch *dispatch, const char *domain)
     return site;
 }
 
-static void forget_hosts(struct site *site)
-{
-    free(site->hosts);
-    free(site->next_hop);
-    site->hosts = NULL;
-    site->next_hop = NULL;
-    site->host_count = site->host_next = 0;
-}
-
 void site_free(struct site *site)
 {
     assure(site->queued + site->composing_count + site->ready_count + site->sending_count + site->conn_count == 0);
     if (site->query != NULL)
         nexthop_cancel(site->query);
+    while (!list_empty(&site->lanes_all))
+        lane_free(lane_at(site->lanes_all.next));
+    hashmap_finish(&site->lanes);
+    heap_finish(&site->waiting);
     loop_timer_remove(&site->dispatch->loop, &site->timer);
     list_remove(&site->dirty);
     list_remove(&site->starved);
     limit_finish(&site->limit);
-    limit_finish(&site->domain_limit);
-    forget_hosts(site);
+    hosts_forget(site);
     free(site->trouble);
-    free(site->domain);
+    free(site->name);
+    free(site->key);
     free(site);
 }
 
-/* Jobs. */
+/* Ends. */
 
-void site_submit(struct site *site, struct engine_job *job)
-{
-    job->owner = site;
-    job->state = JOB_QUEUED;
-    job->taken_ms = now_ms(site);
-    list_append(&site->queue, &job->node);
-    site->queued++;
-    site_mark_dirty(site);
-}
-
-static void end_job(struct site *site, struct engine_job *job, struct outcome *outcome)
+static void count_outcome(struct site *site, const struct outcome *outcome)
 {
     struct dispatch *dispatch = site->dispatch;
     switch (outcome->class_) {
@@ -140,7 +131,12 @@ static void end_job(struct site *site, struct engine_job *job, struct outcome *o
     case OUTCOME_RELEASED:
         break;
     }
-    dispatch_done(dispatch, job, outcome);
+}
+
+static void end_job(struct site *site, struct engine_job *job, struct outcome *outcome)
+{
+    count_outcome(site, outcome);
+    dispatch_done(site->dispatch, job, outcome);
 }
 
 static void end_released(struct site *site, struct engine_job *job)
@@ -157,33 +153,75 @@ static void end_transport(struct site *site, struct engine_job *job, const struc
     end_job(site, job, &outcome);
 }
 
-/* The clock is read anew: `now_us` is from before the wait for this very reply, and the window rule would then move no
- * start (limits.c). */
-static void pay_back(struct site *site, struct engine_job *job)
+/* Queue and ready of a lane; the site's counts follow. */
+
+static void put(struct engine_job *job, enum job_state state, bool front)
 {
-    int64_t now_us = clock_monotonic_us();
-    limit_done(&site->limit, job->tickets[0], now_us);
-    limit_done(&site->domain_limit, job->tickets[1], now_us);
+    struct lane *lane = lane_of(job);
+    bool ready = state == JOB_READY;
+    struct list *list = ready ? &lane->ready : &lane->queue;
+    job->state = (uint32_t)state;
+    if (front)
+        list_prepend(list, &job->node);
+    else
+        list_append(list, &job->node);
+    *(ready ? &lane->ready_count : &lane->queued) += 1;
+    *(ready ? &lane->site->ready_count : &lane->site->queued) += 1;
 }
 
-void site_job_ended(struct site *site, struct engine_job *job, struct outcome *outcome)
+static void take(struct engine_job *job)
 {
+    struct lane *lane = lane_of(job);
+    bool ready = (job->state & JOB_STATE_MASK) == JOB_READY;
+    list_remove(&job->node);
+    *(ready ? &lane->ready_count : &lane->queued) -= 1;
+    *(ready ? &lane->site->ready_count : &lane->site->queued) -= 1;
+}
+
+void site_submit(struct site *site, struct engine_job *job)
+{
+    struct lane *lane = lane_get(site, job->domain);
+    if (lane == NULL) {
+        struct outcome outcome;
+        outcome_set(&outcome, OUTCOME_TRANSPORT, STAGE_NONE, "out of memory");
+        end_job(site, job, &outcome);
+        return;
+    }
+    job->owner = lane;
+    put(job, JOB_QUEUED, false);
+    lane_settle(lane);
+    site_mark_dirty(site);
+}
+
+/* The clock is read anew: `now_us` is from before the wait for this very reply, and the window rule would then move no
+ * start (limits.c). */
+static void leave_connection(struct site *site, const struct conn *conn, struct engine_job *job)
+{
+    struct lane *lane = lane_of(job);
+    int64_t now_us = clock_monotonic_us();
     list_remove(&job->node);
     site->sending_count--;
-    pay_back(site, job);
+    lane->sending_count--;
+    lane_unuse(lane, conn);
+    limit_done(&site->limit, job->tickets[0], now_us);
+    limit_done(&lane->limit, job->tickets[1], now_us);
+    lane_settle(lane);
+}
+
+void site_job_ended(struct site *site, const struct conn *conn, struct engine_job *job, struct outcome *outcome)
+{
+    leave_connection(site, conn, job);
     end_job(site, job, outcome);
 }
 
-bool site_job_back(struct site *site, struct engine_job *job, bool charged, bool begun, const struct outcome *why)
+bool site_job_back(struct site *site, const struct conn *conn, struct engine_job *job, const struct site_return *how)
 {
-    list_remove(&job->node);
-    site->sending_count--;
-    pay_back(site, job);
-    if (charged)
+    leave_connection(site, conn, job);
+    if (how->charged)
         job->drops++;
     bool wanted_back = (job->state & JOB_WANTED_BACK) != 0 || site->dispatch->stopping;
-    if (why != NULL && (job->drops >= 2 || (begun && site->dispatch->forced))) {
-        end_transport(site, job, why);
+    if (how->why != NULL && (job->drops >= 2 || (how->begun && site->dispatch->forced))) {
+        end_transport(site, job, how->why);
         return false;
     }
     if (wanted_back) {
@@ -195,45 +233,41 @@ bool site_job_back(struct site *site, struct engine_job *job, bool charged, bool
 
 void site_take_back(struct site *site, struct list *jobs)
 {
-    struct list all = LIST_INIT(all);
-    list_for_each(node, jobs)
-    {
-        job_of(node)->state = JOB_READY;
-        site->ready_count++;
+    while (!list_empty(jobs)) {
+        struct engine_job *job = job_of(jobs->prev);
+        list_remove(&job->node);
+        put(job, JOB_READY, true);
+        lane_settle(lane_of(job));
     }
-    list_splice(&all, jobs);
-    list_splice(&all, &site->ready);
-    list_splice(&site->ready, &all);
     site_mark_dirty(site);
 }
 
-static void drop_message(struct engine_job *job)
+void site_uncompose(struct site *site)
 {
-    if (job->message != NULL)
-        job->message->release(job->message);
-    job->message = NULL;
-}
-
-/* Nobody knows when the site can be reached again: its composed messages are given up and composed anew then. */
-static void uncompose(struct site *site)
-{
-    struct list *node;
-    while (!list_empty(&site->ready)) {
-        node = site->ready.prev;
-        list_remove(node);
-        drop_message(job_of(node));
-        job_of(node)->state = JOB_QUEUED;
-        list_prepend(&site->queue, node);
-        site->ready_count--;
-        site->queued++;
+    if (site->ready_count == 0)
+        return;
+    list_for_each(node, &site->lanes_all)
+    {
+        struct lane *lane = lane_at(node);
+        while (!list_empty(&lane->ready)) {
+            struct engine_job *job = job_of(lane->ready.prev);
+            take(job);
+            if (job->message != NULL)
+                job->message->release(job->message);
+            job->message = NULL;
+            put(job, JOB_QUEUED, true);
+        }
+        lane_settle(lane);
     }
 }
 
 void site_composed(struct site *site, struct engine_job *job)
 {
     bool wanted_back = (job->state & JOB_WANTED_BACK) != 0 || site->dispatch->stopping;
+    struct lane *lane = lane_of(job);
     list_remove(&job->node);
     site->composing_count--;
+    lane->composing_count--;
     if (wanted_back) {
         end_released(site, job);
     } else if (job->message == NULL) {
@@ -242,27 +276,27 @@ void site_composed(struct site *site, struct engine_job *job)
                     job->why != NULL ? job->why : "the message could not be composed");
         end_job(site, job, &outcome);
     } else {
-        job->state = JOB_READY;
-        list_append(&site->ready, &job->node);
-        site->ready_count++;
+        put(job, JOB_READY, false);
     }
+    lane_settle(lane);
     site_mark_dirty(site);
 }
+
+/* Taking back. */
 
 static bool is_meant(const struct site_release *release, const struct engine_job *job)
 {
     return (release->group == 0 || job->group == release->group) && job->taken_ms <= release->taken_until_ms;
 }
 
-static void release_from(struct site *site, struct list *jobs, uint32_t *count, const struct site_release *release)
+static void release_from(struct site *site, struct list *jobs, const struct site_release *release)
 {
     list_for_each_safe(node, jobs)
     {
         struct engine_job *job = job_of(node);
         if (!is_meant(release, job))
             continue;
-        list_remove(node);
-        (*count)--;
+        take(job);
         end_released(site, job);
     }
 }
@@ -279,300 +313,129 @@ static void want_back(struct list *jobs, const struct site_release *release)
 void site_release(struct site *site, const struct site_release *release)
 {
     list_for_each(node, &site->conns) conn_withdraw(conn_at(node));
-    release_from(site, &site->ready, &site->ready_count, release);
-    release_from(site, &site->queue, &site->queued, release);
+    list_for_each(node, &site->lanes_all)
+    {
+        struct lane *lane = lane_at(node);
+        release_from(site, &lane->ready, release);
+        release_from(site, &lane->queue, release);
+        lane_settle(lane);
+    }
     want_back(&site->composing, release);
     want_back(&site->sending, release); /* should its connection end before its content is out, it is not tried again */
     site_mark_dirty(site);
 }
 
-/* What its connections tell. */
+void site_fail_all(struct site *site, const struct outcome *why)
+{
+    site_uncompose(site);
+    list_for_each(node, &site->lanes_all)
+    {
+        struct lane *lane = lane_at(node);
+        while (!list_empty(&lane->queue)) {
+            struct engine_job *job = job_of(lane->queue.next);
+            struct outcome outcome = *why;
+            take(job);
+            end_job(site, job, &outcome);
+        }
+        lane_settle(lane);
+    }
+}
+
+void site_take_queued(struct site *site, struct list *out)
+{
+    list_for_each(node, &site->lanes_all)
+    {
+        struct lane *lane = lane_at(node);
+        site->queued -= lane->queued;
+        lane->queued = 0;
+        list_splice(out, &lane->queue);
+        lane_settle(lane);
+    }
+}
+
+int64_t site_end_overdue(struct site *site)
+{
+    if (site->failing_since_ms == 0 || site->conn_ready > 0 || site->trouble == NULL)
+        return LOOP_TIMER_OFF;
+    site_uncompose(site);
+    if (now_ms(site) < site->overdue_ms || site->queued == 0)
+        return site->queued == 0 ? LOOP_TIMER_OFF : site->overdue_ms;
+    int64_t hold_ms = site->dispatch->tuning.hold_ms, next = now_ms(site) + hold_ms;
+    list_for_each(node, &site->lanes_all)
+    {
+        struct lane *lane = lane_at(node);
+        while (!list_empty(&lane->queue)) {
+            struct engine_job *job = job_of(lane->queue.next);
+            int64_t due = MAX_OF(job->taken_ms, site->failing_since_ms) + hold_ms;
+            if (due > now_ms(site)) {
+                next = MIN_OF(next, due);
+                break;
+            }
+            take(job);
+            end_transport(site, job, site->trouble);
+        }
+        lane_settle(lane);
+    }
+    site->overdue_ms = next;
+    return next;
+}
+
+/* Giving. */
 
 void site_conn_ready(struct site *site, uint32_t depth)
 {
     site->depth = depth;
-    site->host_next = 0;
 }
 
-void site_answered(struct site *site)
-{
-    if (site->backoff_ms == 0 && site->failing_since_ms == 0)
-        return;
-    site->backoff_ms = site->backoff_until_ms = site->failing_since_ms = 0;
-    free(site->trouble);
-    site->trouble = NULL;
-}
-
-void site_conn_failed(struct site *site, const struct outcome *why)
-{
-    const struct engine_tuning *tuning = &site->dispatch->tuning;
-    log_debug("engine", "%s connection failed stage=%s reason=%s", site->domain, outcome_stage_name(why->stage),
-              LOG_QUOTE(why->text));
-    if (site->trouble == NULL)
-        site->trouble = calloc(1, sizeof *site->trouble);
-    if (site->trouble != NULL)
-        *site->trouble = *why;
-    if (site->failing_since_ms == 0)
-        site->failing_since_ms = now_ms(site);
-    site_mark_dirty(site);
-    if (why->stage <= STAGE_GREETING && ++site->host_next < site->host_count)
-        return; /* another address of it may do */
-    site->host_next = 0;
-    int64_t next = site->backoff_ms == 0 ? tuning->backoff_first_ms : site->backoff_ms * 2;
-    site->backoff_ms = MIN_OF(next, tuning->backoff_max_ms);
-    int64_t jitter = (int64_t)dispatch_random(site->dispatch, (uint32_t)(site->backoff_ms / 5) + 1);
-    site->backoff_until_ms = now_ms(site) + site->backoff_ms - jitter;
-}
-
-/* Next hop. */
-
-static void fail_all(struct site *site, const struct outcome *why)
-{
-    struct list *node;
-    uncompose(site);
-    while ((node = list_take_first(&site->queue)) != NULL) {
-        struct outcome outcome = *why;
-        site->queued--;
-        end_job(site, job_of(node), &outcome);
-    }
-}
-
-static void on_next_hop(void *context, const struct nexthop_answer *answer)
-{
-    struct site *site = context;
-    site->query = NULL;
-    site_mark_dirty(site);
-    forget_hosts(site);
-    if (!answer->found) {
-        fail_all(site, &answer->failure);
-        return;
-    }
-    site->hosts = calloc(answer->host_count, sizeof *site->hosts);
-    site->next_hop = str_dup(answer->text);
-    if (site->hosts == NULL || site->next_hop == NULL) {
-        forget_hosts(site);
-        site->backoff_until_ms = now_ms(site) + site->dispatch->tuning.backoff_first_ms;
-        return;
-    }
-    memcpy(site->hosts, answer->hosts, answer->host_count * sizeof *site->hosts);
-    site->host_count = answer->host_count;
-    site->hosts_until_ms = now_ms(site) + answer->lifetime_ms;
-}
-
-/* False while the next hop is not known. */
-static bool know_next_hop(struct site *site)
-{
-    if (site->hosts != NULL && now_ms(site) < site->hosts_until_ms)
-        return true;
-    if (site->query == NULL && now_ms(site) >= site->backoff_until_ms) {
-        site->query = nexthop_ask(&site->dispatch->loop, site->dispatch->config, site->domain, on_next_hop, site);
-        if (site->query == NULL) /* no memory: a little later */
-            site->backoff_until_ms = now_ms(site) + site->dispatch->tuning.backoff_first_ms;
-    }
-    return site->hosts != NULL;
-}
-
-/* The pump. */
-
-/* Jobs that have waited too long for a site that cannot be reached. Returns when the next one is due. */
-static int64_t end_overdue(struct site *site)
-{
-    if (site->failing_since_ms == 0 || site->conn_ready > 0 || site->trouble == NULL)
-        return LOOP_TIMER_OFF;
-    uncompose(site);
-    while (!list_empty(&site->queue)) {
-        struct engine_job *job = job_of(site->queue.next);
-        int64_t due = MAX_OF(job->taken_ms, site->failing_since_ms) + site->dispatch->tuning.hold_ms;
-        if (due > now_ms(site))
-            return due;
-        list_remove(&job->node);
-        site->queued--;
-        end_transport(site, job, site->trouble);
-    }
-    return LOOP_TIMER_OFF;
-}
-
-/* Composed messages worth having ready beyond those on connections. */
-static uint32_t prefetch_target(const struct site *site)
-{
-    uint64_t target = (uint64_t)site->conn_ready * (site->depth + 1);
-    double per_second = rate_per_second(site->limit.rate);
-    double domain_per_second = rate_per_second(site->domain_rate);
-    if (domain_per_second > 0 && (per_second <= 0 || domain_per_second < per_second))
-        per_second = domain_per_second;
-    if (per_second > 0 && site->conn_ready > 0)
-        target = MIN_OF(target, (uint64_t)(per_second / 2) + 1);
-    return (uint32_t)MIN_OF(target, site->dispatch->tuning.prefetch_max);
-}
-
-static void compose_ahead(struct site *site)
+bool site_compose_next(struct site *site)
 {
     struct dispatch *dispatch = site->dispatch;
-    uint32_t target = prefetch_target(site);
-    while (site->ready_count + site->composing_count < target && site->queued > 0) {
-        struct engine_job *job = job_of(site->queue.next);
-        list_remove(&job->node);
-        site->queued--;
-        site->composing_count++;
-        job->state = JOB_COMPOSING;
-        list_append(&site->composing, &job->node);
-        dispatch->callbacks.compose(dispatch->callbacks.context, job);
+    if (list_empty(&site->feeders))
+        return false;
+    struct lane *lane = list_entry(site->feeders.next, struct lane, feed);
+    struct engine_job *job = job_of(lane->queue.next);
+    take(job);
+    site->composing_count++;
+    lane->composing_count++;
+    job->state = JOB_COMPOSING;
+    list_append(&site->composing, &job->node);
+    list_remove(&lane->feed); /* its next turn is behind the others' */
+    lane_settle(lane);
+    dispatch->callbacks.compose(dispatch->callbacks.context, job);
+    return true;
+}
+
+/* A lane whose turn it is and to which this connection is of use. */
+static struct lane *next_lane(struct site *site, const struct conn *conn)
+{
+    for (int tried = 0; tried < LANES_TRIED_MAX && !list_empty(&site->senders); tried++) {
+        struct lane *lane = list_entry(site->senders.next, struct lane, send);
+        list_remove(&lane->send);
+        lane_settle(lane); /* to the end, or out when its limit has been reached meanwhile */
+        if (!list_empty(&lane->send) && lane_may_use(lane, conn))
+            return lane;
     }
+    return NULL;
 }
 
-/* When the limits let the next message start: 0 = now. */
-static int64_t limits_wait_until_us(struct site *site)
+struct engine_job *site_next_job(struct site *site, const struct conn *conn)
 {
     int64_t now_us = site->dispatch->now_us;
-    int64_t until = limit_wait_until_us(&site->limit, now_us);
-    int64_t domain_until = limit_wait_until_us(&site->domain_limit, now_us);
-    return MAX_OF(until, domain_until);
-}
-
-struct engine_job *site_next_job(struct site *site)
-{
-    if (site->ready_count == 0 || limits_wait_until_us(site) != 0)
+    if (site->ready_count == 0 || limit_wait_until_us(&site->limit, now_us) != 0)
         return NULL;
-    struct engine_job *job = job_of(site->ready.next);
-    int64_t now_us = site->dispatch->now_us;
+    struct lane *lane = next_lane(site, conn);
+    if (lane == NULL)
+        return NULL;
+    struct engine_job *job = job_of(lane->ready.next);
     if (limit_take(&site->limit, now_us, &job->tickets[0]) < 0 ||
-        limit_take(&site->domain_limit, now_us, &job->tickets[1]) < 0)
+        limit_take(&lane->limit, now_us, &job->tickets[1]) < 0)
         return NULL;
-    list_remove(&job->node);
-    site->ready_count--;
+    take(job);
     site->sending_count++;
+    lane->sending_count++;
+    lane_use(lane, conn);
     list_append(&site->sending, &job->node);
     job->state = JOB_SENDING;
+    lane_settle(lane);
     return job;
-}
-
-/* Empty connections first, so that a short queue is spread; then all are filled. */
-static void give(struct site *site)
-{
-    for (int filling = 0; filling < 2; filling++) {
-        list_for_each(node, &site->conns)
-        {
-            struct conn *conn = conn_at(node);
-            if (site->ready_count == 0)
-                return;
-            if (!filling && !conn_is_empty(conn))
-                continue;
-            uint32_t room = filling ? conn_room(conn) : MIN_OF(conn_room(conn), 1u);
-            while (room-- > 0) {
-                struct engine_job *job = site_next_job(site);
-                if (job == NULL)
-                    return;
-                conn_give(conn, job);
-            }
-        }
-    }
-}
-
-static bool some_conn_has_room(const struct site *site)
-{
-    for (struct list *node = site->conns.next; node != &site->conns; node = node->next) {
-        if (conn_room(conn_at(node)) > 0)
-            return true;
-    }
-    return false;
-}
-
-static void starve(struct site *site)
-{
-    if (list_empty(&site->starved))
-        list_append(&site->dispatch->starved, &site->starved);
-}
-
-static void open_connections(struct site *site)
-{
-    struct dispatch *dispatch = site->dispatch;
-    uint64_t work = (uint64_t)site->queued + site->composing_count + site->ready_count + site->sending_count;
-    uint32_t per_conn = MAX_OF(site->depth, 1u);
-    uint64_t wanted = MIN_OF((work + per_conn - 1) / per_conn, (uint64_t)site->conn_max);
-    while (site->conn_count < wanted && site->conn_starting < MAX_OF(site->conn_ready, 1u)) {
-        if (dispatch->conn_count >= dispatch->conn_max) {
-            starve(site);
-            return;
-        }
-        int r = conn_open(site, &site->hosts[site->host_next]);
-        if (r == -EMFILE || r == -ENFILE || r == -ENOBUFS || r == -ENOMEM) { /* ours, not the site's fault */
-            site->backoff_until_ms = now_ms(site) + dispatch->tuning.backoff_first_ms;
-            return;
-        }
-        if (r < 0) {
-            struct outcome why;
-            outcome_set(&why, OUTCOME_TRANSPORT, STAGE_CONNECT, "cannot connect to %s: %s", site->next_hop,
-                        strerror(-r));
-            site_conn_failed(site, &why);
-            return;
-        }
-    }
-}
-
-static void pump_stopping(struct site *site)
-{
-    list_for_each_safe(node, &site->conns) conn_quit(conn_at(node));
-}
-
-/* A site that has nothing to do is forgotten after a while, when that loosens no limit. Returns true when it is gone.
- */
-static bool rest(struct site *site)
-{
-    int64_t until = site->idle_since_ms + site->dispatch->tuning.site_idle_ms;
-    if (site->idle_since_ms == 0)
-        site->idle_since_ms = now_ms(site);
-    else if (now_ms(site) >= until && site->conn_count == 0 && limit_is_idle(&site->limit, site->dispatch->now_us) &&
-             limit_is_idle(&site->domain_limit, site->dispatch->now_us) && now_ms(site) >= site->backoff_until_ms) {
-        (void)hashmap_remove(&site->dispatch->sites, site->domain, strlen(site->domain));
-        site_free(site);
-        return true;
-    }
-    until = MAX_OF(site->idle_since_ms + site->dispatch->tuning.site_idle_ms, now_ms(site) + 1000);
-    until = MAX_OF(until, MAX_OF(site->limit.next_us, site->domain_limit.next_us) / 1000 + 1);
-    loop_timer_set(&site->dispatch->loop, &site->timer, until);
-    site->limited_by = "idle";
-    return false;
-}
-
-static int64_t ms_of_us(int64_t us)
-{
-    return (us + 999) / 1000;
-}
-
-void site_pump(struct site *site)
-{
-    if (site->dispatch->stopping) {
-        pump_stopping(site);
-        return;
-    }
-    int64_t wake_ms = end_overdue(site);
-    if (site->queued + site->composing_count + site->ready_count + site->sending_count == 0) {
-        (void)rest(site);
-        return;
-    }
-    site->idle_since_ms = 0;
-    compose_ahead(site);
-    give(site);
-    int64_t limit_us = limits_wait_until_us(site);
-    bool waiting = site->queued + site->ready_count + site->composing_count > 0;
-    bool room = some_conn_has_room(site);
-    if (!waiting) {
-        site->limited_by = "nothing";
-    } else if (limit_us != 0 && (site->conn_count > 0 || limit_us - site->dispatch->now_us > CONNECT_AHEAD_US)) {
-        bool by_site = limit_wait_until_us(&site->limit, site->dispatch->now_us) != 0;
-        site->limited_by = by_site ? "rate" : "domain rate";
-        wake_ms = MIN_OF(wake_ms, ms_of_us(limit_us));
-    } else if (room) {
-        site->limited_by = "compose";
-    } else if (now_ms(site) < site->backoff_until_ms) {
-        site->limited_by = "back-off";
-        wake_ms = MIN_OF(wake_ms, site->backoff_until_ms);
-    } else {
-        site->limited_by = "connections";
-        if (know_next_hop(site))
-            open_connections(site);
-        if (now_ms(site) < site->backoff_until_ms)
-            wake_ms = MIN_OF(wake_ms, site->backoff_until_ms);
-    }
-    loop_timer_set(&site->dispatch->loop, &site->timer, wake_ms);
 }

@@ -1,10 +1,12 @@
 /*
- * site.h - one destination: its queue, its limits, its connections, and what it knows about the servers there.
+ * site.h - one destination: its jobs by recipient domain, its limits, its connections, and what it knows about the
+ * servers there.
  *
- * In this stage a site is a recipient domain. A job's way: queue -> composing -> ready -> a connection -> outcome; back
- * to ready (at its front, in order) when a connection ends before its content was finished, and from ready to queue
- * when the site is unreachable, so that no composed message lies about. Success of a site means that it answers; what
- * it answers is each message's own matter.
+ * A site is the set of MX hosts that serves a domain, so that all domains of a provider share it (and the profile that
+ * holds for them); a domain with a route is a site of its own. A job's way: queue of its lane -> composing -> ready ->
+ * a connection -> outcome; back to ready (at its front, in order) when a connection ends before its content was
+ * finished, and from ready to queue when the site is unreachable, so that no composed message lies about. Success of a
+ * site means that it answers; what it answers is each message's own matter.
  *
  * Loop thread only.
  */
@@ -13,30 +15,36 @@
 
 #include "engine/net/nexthop.h"
 #include "engine/site/dispatch.h"
+#include "engine/site/lane.h"
 #include "engine/site/limits.h"
 
 struct site {
     struct dispatch *dispatch;
     struct list dirty, starved; /* nodes of the dispatch's lists */
-    char *domain;
+    char *key;                  /* of dispatch->sites */
+    char *name;                 /* as people see it: the domain of the route, or the MX hosts */
     const struct config_profile *profile;
-    const struct config_route *route;             /* NULL = by MX */
-    struct list queue, composing, ready, sending; /* engine_job.node */
+    const struct config_route *route; /* NULL = by MX */
+    struct hashmap lanes;             /* by domain */
+    struct list lanes_all, senders, feeders;
+    struct heap waiting;            /* lanes, by when their limit lets them do something again */
+    struct list composing, sending; /* engine_job.node */
+    uint32_t held_back;             /* of ready: their lane's limit does not let them start */
     uint32_t queued, composing_count, ready_count, sending_count;
     struct list conns; /* struct conn.node, whose socket is not closed */
     uint32_t conn_count, conn_starting, conn_ready, conn_max;
-    struct limit limit, domain_limit;
-    struct rate domain_rate;
+    struct limit limit;
     /* next hop */
     struct nexthop_query *query; /* asked, not answered */
     struct nexthop_host *hosts;  /* NULL = not known */
-    size_t host_count, host_next;
+    size_t host_count;
     char *next_hop; /* as text, NULL = not known */
     int64_t hosts_until_ms;
     /* trouble */
     int64_t backoff_ms, backoff_until_ms; /* no new connection before; 0 = none */
     int64_t failing_since_ms;             /* no message was answered since; 0 = not failing */
     struct outcome *trouble;              /* why, NULL = unknown */
+    int64_t overdue_ms;                   /* no job has waited too long before; 0 = not known */
     uint32_t depth;                       /* messages one connection can have outstanding; 0 = not known yet */
     struct loop_timer timer;
     int64_t idle_since_ms;
@@ -51,26 +59,43 @@ struct site_release {       /* whose jobs are wanted back */
     int64_t taken_until_ms; /* submitted at or before it; INT64_MAX = whenever */
 };
 
-struct site *site_create(struct dispatch *dispatch, const char *domain) ATTR_MUSTCHECK; /* NULL = no memory */
-void site_free(struct site *site);                                                      /* no jobs, no connections */
+struct site_origin { /* what makes a site; strings are copied */
+    const char *key, *name;
+    const struct config_route *route; /* NULL = by MX: hosts_set() follows */
+    const struct config_profile *profile;
+};
+struct site *site_create(struct dispatch *dispatch,
+                         const struct site_origin *origin) ATTR_MUSTCHECK; /* NULL = no memory */
+void site_free(struct site *site);                                         /* no jobs, no connections */
 
-void site_submit(struct site *site, struct engine_job *job);
-void site_composed(struct site *site, struct engine_job *job); /* its answer is in job->message / job->why */
+void site_submit(struct site *site, struct engine_job *job);      /* job->taken_ms is set */
+void site_fail_all(struct site *site, const struct outcome *why); /* everything that waits ends so */
+void site_composed(struct site *site, struct engine_job *job);    /* its answer is in job->message / job->why */
 void site_release(struct site *site, const struct site_release *release);
 void site_mark_dirty(struct site *site);
-void site_pump(struct site *site); /* serves it: composes, gives, opens; may free a site that was idle for long */
+void site_pump(
+    struct site *site); /* pump.c: serves it: composes, gives, opens; may free a site that was idle for long */
+
+/* For its pump (pump.c). */
+void site_uncompose(
+    struct site *site); /* it cannot be reached: composed messages are given up and composed anew then */
+void site_take_queued(struct site *site, struct list *out);
+int64_t site_end_overdue(struct site *site); /* jobs that have waited too long end; when the next one is due */
+bool site_compose_next(struct site *site);   /* false: there is none to compose now */
 
 /* From its connections (pool.c). `why` and `outcome` live during the call. */
-void site_conn_ready(struct site *site, uint32_t depth);             /* it takes messages now, `depth` at a time */
-void site_conn_failed(struct site *site, const struct outcome *why); /* it carried no message */
-void site_answered(struct site *site);                               /* a server of it answered for a message */
-void site_job_ended(struct site *site, struct engine_job *job, struct outcome *outcome);
+void site_conn_ready(struct site *site, uint32_t depth); /* it takes messages now, `depth` at a time */
+void site_job_ended(struct site *site, const struct conn *conn, struct engine_job *job, struct outcome *outcome);
 /* Returns false when the job has ended (its second drop, or wanted back); else it is the caller's to put into
  * site_take_back(). */
-bool site_job_back(struct site *site, struct engine_job *job, bool charged, bool begun, const struct outcome *why);
+struct site_return {
+    bool charged, begun; /* as session_event says */
+    const struct outcome *why;
+};
+bool site_job_back(struct site *site, const struct conn *conn, struct engine_job *job, const struct site_return *how);
 void site_take_back(struct site *site, struct list *jobs); /* to the front of ready, in order */
 
-/* The next job for a connection, limits paid; NULL = none now. */
-struct engine_job *site_next_job(struct site *site);
+/* The next job for this connection, limits paid; NULL = none now. */
+struct engine_job *site_next_job(struct site *site, const struct conn *conn);
 
 #endif

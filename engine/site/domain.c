@@ -1,0 +1,362 @@
+/*
+ * domain.c - look-ups and what follows from them.
+ */
+#include "engine/site/domain.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/str.h"
+#include "engine/site/hosts.h"
+
+#define LATER_MS ((int64_t)1000) /* when memory is short */
+
+static int64_t now_ms(const struct domain *domain)
+{
+    return domain->dispatch->loop.now_ms;
+}
+
+static void end_jobs(struct dispatch *dispatch, struct list *jobs, const struct outcome *why)
+{
+    struct list *node;
+    while ((node = list_take_first(jobs)) != NULL) {
+        struct outcome outcome = *why;
+        if (why->class_ == OUTCOME_PERMANENT)
+            dispatch->counts.permanent++;
+        else if (why->class_ == OUTCOME_TRANSPORT)
+            dispatch->counts.transport++;
+        dispatch_done(dispatch, job_of(node), &outcome);
+    }
+}
+
+static void end_jobs_so(struct dispatch *dispatch, struct list *jobs, enum outcome_class class_, const char *text)
+{
+    struct outcome outcome;
+    outcome_set(&outcome, class_, STAGE_NONE, "%s", text);
+    end_jobs(dispatch, jobs, &outcome);
+}
+
+static void domain_free(struct domain *domain)
+{
+    assure(domain->job_count == 0);
+    mx_cancel(domain->query);
+    (void)hashmap_remove(&domain->dispatch->domains, domain->name, strlen(domain->name));
+    list_remove(&domain->node);
+    loop_timer_remove(&domain->dispatch->loop, &domain->timer);
+    free(domain);
+}
+
+/* Sites. */
+
+static struct site *site_for(struct dispatch *dispatch, const struct site_origin *origin)
+{
+    size_t len = strlen(origin->key);
+    struct site *site = hashmap_get(&dispatch->sites, origin->key, len);
+    if (site != NULL)
+        return site;
+    site = site_create(dispatch, origin);
+    if (site != NULL && hashmap_put(&dispatch->sites, site->key, len, site) != 0) {
+        site_free(site);
+        site = NULL;
+    }
+    return site;
+}
+
+/* A key of a route begins with '=', one of MX hosts with '@': they never meet. */
+#define KEY_BYTES 1024
+
+static void take_routed(struct dispatch *dispatch, const struct config_route *route, struct engine_job *job)
+{
+    char key[KEY_BYTES];
+    (void)snprintf(key, sizeof key, "=%.255s", job->domain);
+    struct site_origin origin = {.key = key,
+                                 .name = job->domain,
+                                 .route = route,
+                                 .profile = config_profile_for_domain(dispatch->config, job->domain)};
+    struct site *site = site_for(dispatch, &origin);
+    struct list jobs = LIST_INIT(jobs);
+    if (site != NULL) {
+        site_submit(site, job);
+        return;
+    }
+    list_append(&jobs, &job->node);
+    end_jobs_so(dispatch, &jobs, OUTCOME_TRANSPORT, "out of memory");
+}
+
+/* From the domain to its site, perhaps on another loop. */
+
+struct arrival {
+    struct dispatch_order order;
+    struct list jobs;
+    uint32_t job_count;
+    char *name; /* of the site */
+    const struct config_profile *profile;
+    struct nexthop_answer answer;
+};
+
+static void arrive(struct dispatch *dispatch, struct arrival *arrival)
+{
+    char *key = str_printf("@%s\n%s", arrival->name, arrival->profile->name);
+    struct site_origin origin = {.key = key, .name = arrival->name, .profile = arrival->profile};
+    struct site *site = key != NULL && !dispatch->stopping ? site_for(dispatch, &origin) : NULL;
+    if (dispatch->stopping) {
+        end_jobs_so(dispatch, &arrival->jobs, OUTCOME_RELEASED, "given back untried");
+    } else if (site == NULL || !hosts_set(site, &arrival->answer)) {
+        end_jobs_so(dispatch, &arrival->jobs, OUTCOME_TRANSPORT, "out of memory");
+    } else {
+        struct list *node;
+        while ((node = list_take_first(&arrival->jobs)) != NULL)
+            site_submit(site, job_of(node));
+    }
+    free(key);
+    free(arrival->name);
+    arrival->name = NULL;
+}
+
+static void execute_arrival(struct dispatch_order *order)
+{
+    struct arrival *arrival = container_of(order, struct arrival, order);
+    order->dispatch->jobs += arrival->job_count;
+    arrive(order->dispatch, arrival);
+}
+
+static void fill_answer(const struct dispatch *dispatch, const struct mx_set *set, int64_t lifetime_ms,
+                        struct nexthop_answer *answer)
+{
+    struct mx_target targets[MX_ADDRESSES_MAX];
+    size_t count = mx_set_order(set, &mx_random_system, targets);
+    answer->found = true;
+    answer->lifetime_ms = lifetime_ms;
+    answer->host_count = MIN_OF(count, (size_t)NEXTHOP_HOSTS_MAX);
+    for (size_t i = 0; i < answer->host_count; i++) {
+        struct nexthop_host *host = &answer->hosts[i];
+        mx_address_socket(targets[i].address, dispatch->config->mx_port, &host->address);
+        host->preference = targets[i].host->preference;
+        (void)str_copy(host->name, sizeof host->name, targets[i].host->name);
+    }
+    (void)snprintf(answer->text, sizeof answer->text, "%.255s:%u", targets[0].host->name, dispatch->config->mx_port);
+}
+
+/* By MX first: what a provider allows is the provider's matter, whatever domains it serves. */
+static const struct config_profile *profile_for(const struct config *config, const char *domain,
+                                                const struct mx_set *set)
+{
+    for (size_t i = 0; i < config->profile_count; i++) {
+        const struct config_profile *profile = &config->profiles[i];
+        if (profile->mx_count > 0 && mx_set_matches(set, (const char *const *)profile->mx, profile->mx_count))
+            return profile;
+    }
+    return config_profile_for_domain(config, domain);
+}
+
+static void go_on(struct domain *domain, const struct mx_set *set, int64_t lifetime_ms)
+{
+    struct dispatch *dispatch = domain->dispatch;
+    struct arrival *arrival = calloc(1, sizeof *arrival);
+    if (arrival != NULL)
+        arrival->name = str_dup(set->site_key);
+    if (arrival == NULL || arrival->name == NULL) {
+        free(arrival);
+        domain->ask_ms = now_ms(domain) + LATER_MS;
+        loop_timer_set(&dispatch->loop, &domain->timer, domain->ask_ms);
+        return;
+    }
+    arrival->order.execute = execute_arrival;
+    arrival->profile = profile_for(dispatch->config, domain->name, set);
+    arrival->job_count = domain->job_count;
+    fill_answer(dispatch, set, lifetime_ms, &arrival->answer);
+    list_init(&arrival->jobs);
+    list_splice(&arrival->jobs, &domain->jobs);
+    domain->job_count = 0;
+    domain_free(domain);
+    struct dispatch *home = dispatch_home(dispatch, arrival->name);
+    if (home == dispatch) {
+        arrive(dispatch, arrival);
+        free(arrival);
+        return;
+    }
+    dispatch->has_moved = true;
+    dispatch->jobs -= arrival->job_count;
+    if (inbox_send(&home->orders, &arrival->order.node) == 0)
+        return;
+    dispatch->jobs += arrival->job_count; /* that loop has ended: so will we */
+    end_jobs_so(dispatch, &arrival->jobs, OUTCOME_RELEASED, "given back untried");
+    free(arrival->name);
+    free(arrival);
+}
+
+/* Look-ups. */
+
+/* Jobs that have waited too long for the DNS end; the timer is set to what comes next. Frees a domain without jobs. */
+static void attend(struct domain *domain)
+{
+    struct list overdue = LIST_INIT(overdue);
+    int64_t hold_ms = domain->dispatch->tuning.hold_ms, due = LOOP_TIMER_OFF;
+    while (domain->failing_since_ms != 0 && !list_empty(&domain->jobs)) {
+        struct engine_job *job = job_of(domain->jobs.next);
+        due = MAX_OF(job->taken_ms, domain->failing_since_ms) + hold_ms;
+        if (due > now_ms(domain))
+            break;
+        list_remove(&job->node);
+        list_append(&overdue, &job->node);
+        domain->job_count--;
+    }
+    end_jobs(domain->dispatch, &overdue, &domain->trouble);
+    if (domain->job_count == 0) {
+        domain_free(domain);
+        return;
+    }
+    if (domain->query == NULL)
+        due = MIN_OF(due, domain->ask_ms);
+    loop_timer_set(&domain->dispatch->loop, &domain->timer, due);
+}
+
+static void failed(struct domain *domain, const char *text, int64_t again_ms)
+{
+    outcome_set(&domain->trouble, OUTCOME_TRANSPORT, STAGE_DNS, "%s", text);
+    if (domain->failing_since_ms == 0) {
+        domain->failing_since_ms = now_ms(domain);
+        log_debug("engine", "%s dns-failed reason=%s", domain->name, LOG_QUOTE(text));
+    }
+    domain->ask_ms = now_ms(domain) + MAX_OF(again_ms, LATER_MS);
+    attend(domain);
+}
+
+static void on_answer(void *context, struct mx_set *set, int64_t lifetime_ms)
+{
+    struct domain *domain = context;
+    domain->query = NULL;
+    if (set->status == MX_OK) {
+        go_on(domain, set, lifetime_ms);
+        return;
+    }
+    if (set->status == MX_TEMPORARY) {
+        failed(domain, set->text, lifetime_ms);
+        return;
+    }
+    struct list jobs = LIST_INIT(jobs);
+    struct outcome outcome;
+    struct dispatch *dispatch = domain->dispatch;
+    mx_set_outcome(set, &outcome);
+    list_splice(&jobs, &domain->jobs);
+    domain->job_count = 0;
+    domain_free(domain);
+    end_jobs(dispatch, &jobs, &outcome);
+}
+
+static void ask(struct domain *domain)
+{
+    struct error err = {""};
+    struct mx_lookup *lookup = dispatch_lookup(domain->dispatch, &err);
+    if (lookup != NULL)
+        domain->query = mx_ask(lookup, domain->name, on_answer, domain);
+    if (domain->query != NULL)
+        attend(domain);
+    else
+        failed(domain, lookup != NULL ? "out of memory" : err.text, LATER_MS);
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+    struct domain *domain = container_of(timer, struct domain, timer);
+    if (domain->query == NULL && now_ms(domain) >= domain->ask_ms)
+        ask(domain);
+    else
+        attend(domain);
+}
+
+static struct domain *domain_for(struct dispatch *dispatch, const char *name)
+{
+    size_t len = strlen(name);
+    struct domain *domain = hashmap_get(&dispatch->domains, name, len);
+    if (domain != NULL)
+        return domain;
+    domain = calloc(1, sizeof *domain + len + 1);
+    if (domain == NULL)
+        return NULL;
+    memcpy(domain->name, name, len);
+    domain->dispatch = dispatch;
+    list_init(&domain->jobs);
+    if (loop_timer_add(&dispatch->loop, &domain->timer, on_timer) < 0) {
+        free(domain);
+        return NULL;
+    }
+    if (hashmap_put(&dispatch->domains, domain->name, len, domain) != 0) {
+        loop_timer_remove(&dispatch->loop, &domain->timer);
+        free(domain);
+        return NULL;
+    }
+    list_append(&dispatch->domains_all, &domain->node);
+    loop_timer_set(&dispatch->loop, &domain->timer, dispatch->loop.now_ms); /* asks when all of this batch are in */
+    return domain;
+}
+
+void domain_take(struct dispatch *dispatch, struct engine_job *job)
+{
+    const struct config_route *route = config_route_for(dispatch->config, job->domain);
+    if (route != NULL) {
+        take_routed(dispatch, route, job);
+        return;
+    }
+    struct domain *domain = domain_for(dispatch, job->domain);
+    if (domain == NULL) {
+        struct list jobs = LIST_INIT(jobs);
+        list_append(&jobs, &job->node);
+        end_jobs_so(dispatch, &jobs, OUTCOME_TRANSPORT, "out of memory");
+        return;
+    }
+    job->state = JOB_QUEUED;
+    list_append(&domain->jobs, &job->node);
+    domain->job_count++;
+}
+
+void domain_send_home(struct dispatch *dispatch, struct list *jobs)
+{
+    struct list *node;
+    while ((node = list_take_first(jobs)) != NULL) {
+        struct dispatch *home = dispatch_home(dispatch, job_of(node)->domain);
+        if (home == dispatch) {
+            domain_take(dispatch, job_of(node));
+            continue;
+        }
+        dispatch->has_moved = true;
+        dispatch->jobs--;
+        if (inbox_send(&home->submitted, node) == 0)
+            continue;
+        struct list late = LIST_INIT(late);
+        dispatch->jobs++;
+        list_append(&late, node);
+        end_jobs_so(dispatch, &late, OUTCOME_RELEASED, "given back untried");
+    }
+}
+
+void domain_release(struct dispatch *dispatch, const struct site_release *release)
+{
+    struct list out = LIST_INIT(out);
+    list_for_each_safe(at, &dispatch->domains_all)
+    {
+        struct domain *domain = list_entry(at, struct domain, node);
+        list_for_each_safe(node, &domain->jobs)
+        {
+            struct engine_job *job = job_of(node);
+            if ((release->group != 0 && job->group != release->group) || job->taken_ms > release->taken_until_ms)
+                continue;
+            list_remove(node);
+            list_append(&out, node);
+            domain->job_count--;
+        }
+        if (domain->job_count == 0)
+            domain_free(domain);
+    }
+    end_jobs_so(dispatch, &out, OUTCOME_RELEASED, "given back untried");
+}
+
+void domain_finish_all(struct dispatch *dispatch)
+{
+    while (!list_empty(&dispatch->domains_all))
+        domain_free(list_entry(dispatch->domains_all.next, struct domain, node));
+    hashmap_finish(&dispatch->domains);
+}

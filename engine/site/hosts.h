@@ -1,0 +1,25 @@
+/*
+ * hosts.h - where a site's servers are, which of them is tried next, and what a failure to reach them means.
+ *
+ * An address that cannot be connected to is left alone for a minute while another one will do; only when none is left
+ * the site as a whole waits, longer each time. Loop thread only.
+ */
+#ifndef POSTHASTE_ENGINE_SITE_HOSTS_H
+#define POSTHASTE_ENGINE_SITE_HOSTS_H
+
+#include "engine/site/site.h"
+
+/* Takes over what the answer says (found); false = no memory, and the site waits a little. */
+bool hosts_set(struct site *site, const struct nexthop_answer *answer);
+void hosts_forget(struct site *site);
+
+/* False while it is not known where to go; asks, if that is the site's own matter (a route). */
+bool hosts_known(struct site *site);
+/* The host for the next connection: at random among the best that are not known to be down. Needs hosts_known(). */
+const struct nexthop_host *hosts_pick(struct site *site);
+
+/* A connection to `where` (see stream_address_text()) carried no message. */
+void hosts_failed(struct site *site, const char *where, const struct outcome *why);
+void hosts_answered(struct site *site); /* a server of the site answered for a message */
+
+#endif

@@ -1,0 +1,60 @@
+/*
+ * lane.h - the jobs of one recipient domain inside its site, with the domain's own limits.
+ *
+ * A site that serves many domains takes from their lanes in turn, one message each; a lane whose limit is reached steps
+ * aside without holding up the others. Every lane is in the site's heap `waiting`, by the time (in microseconds) at
+ * which its limit lets it do something again. lane_settle() puts a lane where it belongs after any change.
+ *
+ * Loop thread only.
+ */
+#ifndef POSTHASTE_ENGINE_SITE_LANE_H
+#define POSTHASTE_ENGINE_SITE_LANE_H
+
+#include "base/heap.h"
+#include "engine/engine.h"
+#include "engine/site/limits.h"
+
+struct site;
+struct conn;
+
+struct lane_use { /* a connection that holds messages of the lane */
+    const struct conn *conn;
+    uint32_t held;
+};
+
+struct lane {
+    struct site *site;
+    struct list node;      /* of site->lanes_all */
+    struct list send;      /* of site->senders: has composed messages and may start one now */
+    struct list feed;      /* of site->feeders: has jobs that are worth composing now */
+    struct heap_node wait; /* of site->waiting */
+    struct list queue, ready;
+    uint32_t queued, ready_count, composing_count, sending_count;
+    uint32_t held_back; /* of ready: counted in site->held_back, because the limit does not let them start */
+    struct rate rate;
+    struct limit limit;
+    uint32_t conn_max; /* 0 = no limit of its own */
+    uint32_t use_count;
+    struct lane_use *uses; /* conn_max of them when limited */
+    size_t name_len;
+    char name[];
+};
+
+/* The lane of the domain, made when there is none; NULL = no memory. */
+struct lane *lane_get(struct site *site, const char *domain) ATTR_MUSTCHECK;
+void lane_free(struct lane *lane); /* without jobs */
+void lane_settle(struct lane *lane);
+/* Frees it when it has nothing to do and forgetting its limit changes nothing; true = gone. */
+bool lane_rest(struct lane *lane);
+
+/* The connection limit of a domain: messages of it are on at most conn_max connections at a time. */
+bool lane_may_use(const struct lane *lane, const struct conn *conn);
+void lane_use(struct lane *lane, const struct conn *conn);
+void lane_unuse(struct lane *lane, const struct conn *conn);
+
+static inline uint32_t lane_jobs(const struct lane *lane)
+{
+    return lane->queued + lane->ready_count + lane->composing_count + lane->sending_count;
+}
+
+#endif
