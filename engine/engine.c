@@ -42,30 +42,6 @@ struct engine {
 
 /* Start. */
 
-static int find_source(const struct config *config, struct dispatch_source *out, struct error *err)
-{
-    *out = (struct dispatch_source){.name = "", .ehlo_name = config->hostname};
-    const struct config_pool *pool = NULL;
-    for (size_t i = 0; i < config->pool_count; i++) {
-        if (strcmp(config->pools[i].name, "default") == 0)
-            pool = &config->pools[i];
-    }
-    if (pool == NULL || pool->source_count == 0)
-        return 0;
-    for (size_t i = 0; i < config->source_count; i++) {
-        const struct config_source *source = &config->sources[i];
-        if (strcmp(source->name, pool->sources[0]) != 0)
-            continue;
-        out->name = source->name;
-        if (source->hostname != NULL && source->hostname[0] != '\0')
-            out->ehlo_name = source->hostname;
-        if (stream_address_parse(source->address, 0, &out->address) < 0)
-            return error_set(err, -EINVAL, "source \"%s\": \"%s\" is not an IP address", source->name, source->address);
-        return 0;
-    }
-    return error_set(err, -EINVAL, "pool \"default\" names the source \"%s\", which does not exist", pool->sources[0]);
-}
-
 static uint32_t connections_per_loop(unsigned loops)
 {
     struct rlimit limit;
@@ -96,8 +72,9 @@ static int load_logins(struct dispatch *dispatch, struct error *err)
     return 0;
 }
 
-static void free_logins(struct dispatch *dispatch)
+static void forget_config(struct dispatch *dispatch)
 {
+    source_pool_finish(&dispatch->sources);
     for (size_t i = 0; dispatch->logins != NULL && i < dispatch->config->route_count; i++) {
         credentials_wipe(&dispatch->logins[i].credentials);
         sasl_keys_wipe(&dispatch->logins[i].keys);
@@ -105,8 +82,7 @@ static void free_logins(struct dispatch *dispatch)
     free(dispatch->logins);
 }
 
-static int start_loop(struct engine *engine, const struct engine_tuning *tuning, const struct dispatch_source *source,
-                      struct error *err)
+static int start_loop(struct engine *engine, const struct engine_tuning *tuning, struct error *err)
 {
     unsigned index = engine->loop_count;
     struct dispatch *dispatch = calloc(1, sizeof *dispatch);
@@ -119,13 +95,14 @@ static int start_loop(struct engine *engine, const struct engine_tuning *tuning,
     dispatch->config = engine->config;
     dispatch->callbacks = engine->callbacks;
     dispatch->tuning = *tuning;
-    dispatch->source = *source;
     dispatch->index = index;
     unsigned loops = MAX_OF(MIN_OF(engine->config->loops, (uint32_t)LOOPS_MAX), 1u);
     dispatch->loops = engine->loops;
     dispatch->loop_count = loops;
     dispatch->conn_max = tuning->connections_max > 0 ? tuning->connections_max : connections_per_loop(loops);
-    r = load_logins(dispatch, err);
+    r = source_pool_init(&dispatch->sources, engine->config, err);
+    if (r == 0)
+        r = load_logins(dispatch, err);
     if (r < 0)
         goto fail;
     r = dispatch_init(dispatch, err);
@@ -142,7 +119,7 @@ static int start_loop(struct engine *engine, const struct engine_tuning *tuning,
     return 0;
 fail:
     if (dispatch != NULL)
-        free_logins(dispatch);
+        forget_config(dispatch);
     free(dispatch);
     free(stop);
     return r;
@@ -151,25 +128,21 @@ fail:
 int engine_start_tuned(const struct config *config, const struct engine_callbacks *callbacks,
                        const struct engine_tuning *tuning, struct engine **out, struct error *err)
 {
-    struct dispatch_source source;
     *out = NULL;
-    int r = find_source(config, &source, err);
-    if (r < 0)
-        return r;
     struct engine *engine = calloc(1, sizeof *engine);
     if (engine == NULL)
         return error_memory(err);
     engine->config = config;
     engine->callbacks = *callbacks;
     list_init(&engine->late);
-    r = pthread_mutex_init(&engine->late_lock, NULL);
+    int r = pthread_mutex_init(&engine->late_lock, NULL);
     if (r != 0) {
         free(engine);
         return error_errno(err, -r, "cannot start the engine");
     }
     unsigned loops = MAX_OF(MIN_OF(config->loops, (uint32_t)LOOPS_MAX), 1u);
     while (engine->loop_count < loops) {
-        r = start_loop(engine, tuning, &source, err);
+        r = start_loop(engine, tuning, err);
         if (r < 0) {
             engine_stop(engine, 0);
             engine_free(engine);
@@ -309,7 +282,7 @@ void engine_free(struct engine *engine)
     end_late(engine);
     for (unsigned i = 0; i < engine->loop_count; i++) {
         dispatch_finish(engine->loops[i]);
-        free_logins(engine->loops[i]);
+        forget_config(engine->loops[i]);
         free(engine->loops[i]);
     }
     (void)pthread_mutex_destroy(&engine->late_lock);

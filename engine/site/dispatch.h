@@ -15,6 +15,7 @@
 #include "engine/net/mx_lookup.h"
 #include "engine/net/wire.h"
 #include "engine/site/memory.h"
+#include "engine/site/source.h"
 #include "engine/smtp/sasl.h"
 #include "engine/tuning.h"
 
@@ -28,12 +29,6 @@ static inline struct engine_job *job_of(struct list *node)
 {
     return list_entry(node, struct engine_job, node);
 }
-
-struct dispatch_source { /* where connections come from, and how they introduce themselves */
-    struct stream_address address;
-    const char *name; /* "" = the system's choice */
-    const char *ehlo_name;
-};
 
 struct dispatch_login { /* of the route with the same index; user "" = none */
     struct credentials credentials;
@@ -66,7 +61,7 @@ struct dispatch {
     const struct config *config;
     struct engine_callbacks callbacks;
     struct engine_tuning tuning;
-    struct dispatch_source source;
+    struct source_pool sources;
     struct dispatch_login *logins; /* config->route_count of them */
     struct dispatch **loops;       /* all of the engine; complete before the first job comes */
     unsigned index, loop_count;

@@ -113,7 +113,7 @@ void hosts_failed(struct site *site, const char *where, const struct outcome *wh
         site->overdue_ms = 0;
     }
     site_mark_dirty(site);
-    if (site->host_count > 1 && why->stage <= STAGE_GREETING) {
+    if (where != NULL && site->host_count > 1 && why->stage <= STAGE_GREETING) {
         memory_note(&site->dispatch->memory, where, MEMORY_DOWN, now_ms(site) + DOWN_MS);
         if (pick_up(site) != NULL)
             return; /* another address may do */

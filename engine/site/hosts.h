@@ -18,7 +18,7 @@ bool hosts_known(struct site *site);
 /* The host for the next connection: at random among the best that are not known to be down. Needs hosts_known(). */
 const struct nexthop_host *hosts_pick(struct site *site);
 
-/* A connection to `where` (see stream_address_text()) carried no message. */
+/* A connection to `where` (see stream_address_text()) carried no message; NULL = no address of the site is to blame. */
 void hosts_failed(struct site *site, const char *where, const struct outcome *why);
 void hosts_answered(struct site *site); /* a server of the site answered for a message */
 

@@ -60,6 +60,7 @@ static void conn_close(struct conn *conn)
     list_remove(&conn->node);
     list_remove(&conn->dirty);
     site->conn_count--;
+    conn->source->conn_count--;
     site_mark_dirty(site);
     dispatch_conn_gone(conn->dispatch);
 }
@@ -200,7 +201,7 @@ static void connect_failed(struct conn *conn, const char *reason)
     struct outcome why;
     outcome_set(&why, OUTCOME_TRANSPORT, STAGE_CONNECT, "cannot connect to %s: %s", conn->where, reason);
     (void)str_copy(why.mx_host, sizeof why.mx_host, conn->host);
-    (void)str_copy(why.source, sizeof why.source, conn->dispatch->source.name);
+    (void)str_copy(why.source, sizeof why.source, conn->source->name);
     hosts_failed(conn->site, conn->where, &why);
     conn_close(conn);
 }
@@ -228,9 +229,9 @@ static struct session *make_session(const struct conn *conn)
     if (login != NULL && login->credentials.user[0] == '\0')
         login = NULL;
     struct session_options options = {
-        .ehlo_name = dispatch->source.ehlo_name,
+        .ehlo_name = conn->source->ehlo_name,
         .mx_host = conn->host,
-        .source = dispatch->source.name,
+        .source = conn->source->name,
         .timeouts = &dispatch->config->timeouts,
         .depth = slow ? 1 : conn->site->profile->pipeline_depth,
         .no_chunking = memory_knows(memory, conn->site->name, MEMORY_NO_CHUNKING, now_ms(conn)),
@@ -376,6 +377,39 @@ static void on_timer(struct loop_timer *timer)
     }
 }
 
+bool conn_error_is_ours(int code)
+{
+    return code == -EMFILE || code == -ENFILE || code == -ENOBUFS || code == -ENOMEM;
+}
+
+/* A source that cannot be bound is put aside and the next one tried. */
+static int connect_from_a_source(struct conn *conn, const struct stream_address *peer)
+{
+    struct dispatch *dispatch = conn->dispatch;
+    for (;;) {
+        struct source *source;
+        uint32_t random = dispatch_random(dispatch, INT32_MAX);
+        switch (source_pick(&dispatch->sources, peer->storage.ss_family, now_ms(conn), random, &source)) {
+        case SOURCE_BUSY:
+            return -EBUSY;
+        case SOURCE_SUSPENDED:
+            return -EADDRNOTAVAIL;
+        case SOURCE_NONE:
+            return -EAFNOSUPPORT;
+        case SOURCE_FOUND:
+            break;
+        }
+        int r = wire_connect(&conn->wire, &dispatch->loop, peer, &source->address, &conn_wire_events);
+        if (r == 0) {
+            conn->source = source;
+            source->conn_count++;
+        }
+        if (r == 0 || source->address.len == 0 || conn_error_is_ours(r) || r == -EAFNOSUPPORT)
+            return r;
+        source_suspend(source, now_ms(conn), r);
+    }
+}
+
 int conn_open(struct site *site, const struct nexthop_host *host)
 {
     struct dispatch *dispatch = site->dispatch;
@@ -394,7 +428,7 @@ int conn_open(struct site *site, const struct nexthop_host *host)
     conn->implicit_tls = site->route != NULL && (site->route->implicit_tls || site->route->port == PORT_SUBMISSIONS);
     int r = loop_timer_add(&dispatch->loop, &conn->timer, on_timer);
     if (r == 0) {
-        r = wire_connect(&conn->wire, &dispatch->loop, &host->address, &dispatch->source.address, &conn_wire_events);
+        r = connect_from_a_source(conn, &host->address);
         if (r < 0)
             loop_timer_remove(&dispatch->loop, &conn->timer);
     }

@@ -17,6 +17,7 @@ struct conn {
     struct list dirty; /* of dispatch->dirty_conns */
     struct site *site;
     struct dispatch *dispatch;
+    struct source *source;
     struct wire wire;
     struct session *session; /* from connected to closed */
     struct loop_timer timer;
@@ -34,8 +35,12 @@ struct conn {
     char where[STREAM_ADDRESS_TEXT_BYTES]; /* address and port */
 };
 
-/* 0; -EMFILE, -ENFILE, -ENOMEM, -EADDRNOTAVAIL …: not opened, nothing follows. */
+/* 0; conn_error_is_ours(): no descriptor or memory; -EBUSY: all sources have as many connections as they may;
+ * -EADDRNOTAVAIL: all are suspended; -EAFNOSUPPORT: none is of the host's family; other -errno. Not opened, nothing
+ * follows, unless 0. */
 int conn_open(struct site *site, const struct nexthop_host *host) ATTR_MUSTCHECK;
+
+bool conn_error_is_ours(int code);
 
 /* Messages it may be given now. */
 uint32_t conn_room(const struct conn *conn);

@@ -16,6 +16,7 @@
 
 /* A connection is opened so long before a rate lets the next message start, not earlier: it would only idle. */
 #define CONNECT_AHEAD_US ((int64_t)500000)
+#define SOURCE_WAIT_MS ((int64_t)100) /* when all sources have as many connections as they may */
 
 static struct conn *conn_at(struct list *node)
 {
@@ -103,6 +104,26 @@ static void starve(struct site *site)
         list_append(&site->dispatch->starved, &site->starved);
 }
 
+static void not_opened(struct site *site, const struct nexthop_host *host, int code)
+{
+    struct outcome why;
+    char where[STREAM_ADDRESS_TEXT_BYTES];
+    (void)stream_address_text(&host->address, where);
+    if (conn_error_is_ours(code)) {
+        site->backoff_until_ms = now_ms(site) + site->dispatch->tuning.backoff_first_ms;
+    } else if (code == -EBUSY) {
+        site->backoff_until_ms = now_ms(site) + SOURCE_WAIT_MS;
+        site->wants_source = true;
+    } else if (code == -EADDRNOTAVAIL) {
+        outcome_set(&why, OUTCOME_TRANSPORT, STAGE_CONNECT, "no source address can be bound");
+        hosts_failed(site, NULL, &why);
+    } else {
+        const char *reason = code == -EAFNOSUPPORT ? "no source has an address of this family" : strerror(-code);
+        outcome_set(&why, OUTCOME_TRANSPORT, STAGE_CONNECT, "cannot connect to %s: %s", where, reason);
+        hosts_failed(site, where, &why);
+    }
+}
+
 static void open_connections(struct site *site)
 {
     struct dispatch *dispatch = site->dispatch;
@@ -116,16 +137,8 @@ static void open_connections(struct site *site)
         }
         const struct nexthop_host *host = hosts_pick(site);
         int r = conn_open(site, host);
-        if (r == -EMFILE || r == -ENFILE || r == -ENOBUFS || r == -ENOMEM) { /* ours, not the site's fault */
-            site->backoff_until_ms = now_ms(site) + dispatch->tuning.backoff_first_ms;
-            return;
-        }
         if (r < 0) {
-            struct outcome why;
-            char where[STREAM_ADDRESS_TEXT_BYTES];
-            (void)stream_address_text(&host->address, where);
-            outcome_set(&why, OUTCOME_TRANSPORT, STAGE_CONNECT, "cannot connect to %s: %s", where, strerror(-r));
-            hosts_failed(site, where, &why);
+            not_opened(site, host, r);
             return;
         }
     }
@@ -203,10 +216,11 @@ void site_pump(struct site *site)
     } else if (some_conn_has_room(site)) {
         site->limited_by = "compose";
     } else if (now_ms(site) < site->backoff_until_ms) {
-        site->limited_by = "back-off";
+        site->limited_by = site->wants_source ? "sources" : "back-off";
         wake_ms = MIN_OF(wake_ms, site->backoff_until_ms);
     } else {
         site->limited_by = "connections";
+        site->wants_source = false;
         if (hosts_known(site))
             open_connections(site);
         if (now_ms(site) < site->backoff_until_ms)

@@ -1,0 +1,106 @@
+/*
+ * source.c - reading and choosing sources.
+ */
+#include "engine/site/source.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+#define SUSPENDED_MS ((int64_t)60000)
+
+static const struct config_source *config_source_named(const struct config *config, const char *name)
+{
+    for (size_t i = 0; i < config->source_count; i++) {
+        if (strcmp(config->sources[i].name, name) == 0)
+            return &config->sources[i];
+    }
+    return NULL;
+}
+
+static int fill(struct source *source, const struct config *config, const char *name, struct error *err)
+{
+    const struct config_source *from = config_source_named(config, name);
+    if (from == NULL)
+        return error_set(err, -EINVAL, "pool \"default\" names the source \"%s\", which does not exist", name);
+    bool own_name = from->hostname != NULL && from->hostname[0] != '\0';
+    *source = (struct source){.name = from->name,
+                              .ehlo_name = own_name ? from->hostname : config->hostname,
+                              .weight = MAX_OF(from->weight, 1u),
+                              .conn_max = from->connections};
+    if (stream_address_parse(from->address, 0, &source->address) < 0)
+        return error_set(err, -EINVAL, "source \"%s\": \"%s\" is not an IP address", from->name, from->address);
+    return 0;
+}
+
+int source_pool_init(struct source_pool *pool, const struct config *config, struct error *err)
+{
+    const struct config_pool *from = NULL;
+    for (size_t i = 0; i < config->pool_count; i++) {
+        if (strcmp(config->pools[i].name, "default") == 0)
+            from = &config->pools[i];
+    }
+    bool chosen = from != NULL && from->source_count > 0;
+    pool->count = chosen ? from->source_count : 1;
+    pool->sources = calloc(pool->count, sizeof *pool->sources);
+    if (pool->sources == NULL)
+        return error_memory(err);
+    int r = 0;
+    if (!chosen)
+        pool->sources[0] = (struct source){.name = "", .ehlo_name = config->hostname, .weight = 1};
+    for (size_t i = 0; chosen && i < pool->count && r == 0; i++)
+        r = fill(&pool->sources[i], config, from->sources[i], err);
+    if (r < 0)
+        source_pool_finish(pool);
+    return r;
+}
+
+void source_pool_finish(struct source_pool *pool)
+{
+    free(pool->sources);
+    pool->sources = NULL;
+    pool->count = 0;
+}
+
+static bool is_for(const struct source *source, int family)
+{
+    return source->address.len == 0 || source->address.storage.ss_family == family;
+}
+
+enum source_result source_pick(struct source_pool *pool, int family, int64_t now_ms, uint32_t random,
+                               struct source **out)
+{
+    enum source_result result = SOURCE_NONE;
+    uint64_t weight = 0;
+    *out = NULL;
+    for (size_t i = 0; i < pool->count; i++) {
+        struct source *source = &pool->sources[i];
+        if (!is_for(source, family))
+            continue;
+        if (source->suspended_until_ms > now_ms) {
+            result = result == SOURCE_NONE ? SOURCE_SUSPENDED : result;
+            continue;
+        }
+        if (source->conn_max > 0 && source->conn_count >= source->conn_max) {
+            result = result != SOURCE_FOUND ? SOURCE_BUSY : result;
+            continue;
+        }
+        result = SOURCE_FOUND;
+        weight += source->weight;
+        /* Each keeps its place with its share of what was seen so far; the number is stirred for the next one. */
+        if (random % weight < source->weight)
+            *out = source;
+        random = random * 1664525u + 1013904223u;
+        random ^= random >> 16;
+    }
+    return result;
+}
+
+void source_suspend(struct source *source, int64_t now_ms, int code)
+{
+    source->suspended_until_ms = now_ms + SUSPENDED_MS;
+    log_warn("engine", "source-suspended source=%s for_s=%d reason=%s", source->name, (int)(SUSPENDED_MS / 1000),
+             LOG_QUOTE(strerror(-code)));
+}

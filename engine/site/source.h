@@ -1,0 +1,47 @@
+/*
+ * source.h - the local addresses that connections come from: the sources of the pool "default".
+ *
+ * Each new connection takes one by weight, among those of the peer's address family that are below their own limit of
+ * connections. A source that cannot be bound (its address is not on this machine, or not yet) is suspended for a while,
+ * with a line in the log; mail goes on from the others, and waits when there is none. Without a pool the system
+ * chooses.
+ *
+ * Loop thread only; each loop has its own counts.
+ */
+#ifndef POSTHASTE_ENGINE_SITE_SOURCE_H
+#define POSTHASTE_ENGINE_SITE_SOURCE_H
+
+#include "base/config.h"
+#include "engine/net/stream.h"
+
+struct source {
+    struct stream_address address; /* len 0 = the system's choice */
+    const char *name;              /* "" = the system's choice */
+    const char *ehlo_name;
+    uint32_t weight;
+    uint32_t conn_count, conn_max; /* conn_max 0 = no limit */
+    int64_t suspended_until_ms;    /* 0 = not */
+};
+
+struct source_pool {
+    struct source *sources; /* at least one */
+    size_t count;
+};
+
+/* Reads the pool "default". `config` outlives it. 0, -EINVAL (what the configuration says makes no sense), -ENOMEM. */
+int source_pool_init(struct source_pool *pool, const struct config *config, struct error *err) ATTR_MUSTCHECK;
+void source_pool_finish(struct source_pool *pool);
+
+enum source_result {
+    SOURCE_FOUND,
+    SOURCE_BUSY,      /* all that would do have as many connections as they may */
+    SOURCE_SUSPENDED, /* all that would do are suspended */
+    SOURCE_NONE,      /* no source has an address of the peer's family */
+};
+
+/* `random` is any number. SOURCE_FOUND: *out; count it with conn_count. */
+enum source_result source_pick(struct source_pool *pool, int family, int64_t now_ms, uint32_t random,
+                               struct source **out);
+void source_suspend(struct source *source, int64_t now_ms, int code); /* `code` is the -errno of bind() */
+
+#endif
