@@ -17,7 +17,7 @@ struct http_server {
     struct throttle *throttle;
     char *certificate, *key;    /* PEM; NULL = plain HTTP */
     struct error library_error; /* what libmicrohttpd said last while it was started */
-    bool starting;
+    pthread_t starter;          /* the thread whose messages those are; the library's own never touch it */
     struct MHD_Daemon *daemon;
 };
 

@@ -90,10 +90,11 @@ static void library_log(void *context, const char *format, va_list args)
 {
     char text[256];
     struct http_server *server = context;
-    if ((log_get_level() < LOG_LEVEL_DEBUG && !server->starting) || vsnprintf(text, sizeof(text), format, args) < 0)
+    bool ours = pthread_equal(pthread_self(), server->starter);
+    if ((log_get_level() < LOG_LEVEL_DEBUG && !ours) || vsnprintf(text, sizeof(text), format, args) < 0)
         return;
     str_make_line(text);
-    if (server->starting)
+    if (ours)
         (void)str_copy(server->library_error.text, sizeof(server->library_error.text), text);
     log_debug("http", "library text=%s", LOG_QUOTE(text));
 }
@@ -174,16 +175,14 @@ int http_server_start(struct app *app, int listen_fd, const struct route *routes
         (void)close(listen_fd);
         return error_memory(err);
     }
-    *server = (struct http_server){.app = app, .routes = routes, .route_count = route_count};
+    *server = (struct http_server){.app = app, .routes = routes, .route_count = route_count, .starter = pthread_self()};
     int rc = watch_start(&server->watch, err);
     if (rc == 0)
         rc = load_tls(server, app->config, err);
     if (rc == 0 && (server->throttle = throttle_create(app->config->api_rate)) == NULL)
         rc = error_memory(err);
     if (rc == 0) {
-        server->starting = true;
         server->daemon = start_daemon(server, listen_fd);
-        server->starting = false;
         if (server->daemon == NULL)
             rc = error_set(err, -EIO, "the HTTP server did not start%s%s%s",
                            server->certificate != NULL ? " (do tls_cert and tls_key belong together?)" : "",
