@@ -323,6 +323,7 @@ int dispatch_init(struct dispatch *dispatch, struct error *err)
         return error_memory(err);
     }
     dispatch->wakeable = true;
+    dispatch->begun_us = clock_monotonic_us();
     return 0;
 }
 

@@ -76,7 +76,8 @@ struct dispatch {
     struct list starved; /* sites that wait for a connection of the quota */
     uint32_t conn_count, conn_max;
     uint32_t jobs;  /* held, in whatever state */
-    int64_t now_us; /* as of this turn */
+    int64_t begun_us; /* when the loop was made: limits keep their distance to an earlier process */
+    int64_t now_us;   /* as of this turn */
     bool flush_due, stopping, forced;
     struct loop_timer stop_timer;
     struct inbox submitted;    /* engine_job.node */

@@ -17,12 +17,13 @@ static bool is_limited(const struct lane *lane)
     return !rate_is_unlimited(lane->rate);
 }
 
-static void init_limits(struct lane *lane, const struct config *config)
+static void init_limits(struct lane *lane, const struct dispatch *dispatch)
 {
-    const struct config_domain *own = config_domain_for(config, lane->name);
+    const struct config_domain *own = config_domain_for(dispatch->config, lane->name);
     lane->rate = own != NULL ? own->rate : RATE_UNLIMITED;
     lane->conn_max = own != NULL ? own->connections : 0;
     limit_init(&lane->limit, lane->rate);
+    limit_follow(&lane->limit, dispatch->begun_us);
 }
 
 struct lane *lane_get(struct site *site, const char *domain)
@@ -37,7 +38,7 @@ struct lane *lane_get(struct site *site, const char *domain)
     memcpy(lane->name, domain, len);
     lane->name_len = len;
     lane->site = site;
-    init_limits(lane, site->dispatch->config);
+    init_limits(lane, site->dispatch);
     if (lane->conn_max > 0)
         lane->uses = calloc(lane->conn_max, sizeof *lane->uses);
     bool whole = lane->conn_max == 0 || lane->uses != NULL;

@@ -20,6 +20,7 @@
 #define LONG_PERIOD_SLACK_US ((int64_t)250000)
 #define DELAY_RUN 256                  /* messages after which the older minimum is forgotten */
 #define DELAY_DOUBT_US ((int64_t)5000) /* the true minimum is a little below the smallest that was seen */
+#define FOLLOW_MAX_US (60 * SECOND_US)
 #define TIME_MAX_US (INT64_MAX / 4)
 
 void limit_init(struct limit *limit, struct rate rate)
@@ -35,6 +36,11 @@ void limit_init(struct limit *limit, struct rate rate)
         period_us += period_us / 50;
     limit->interval_us = (period_us + rate.count - 1) / rate.count;
     limit->tolerance_us = TOLERANCE_US;
+}
+
+void limit_follow(struct limit *limit, int64_t begun_us)
+{
+    limit->next_us = begun_us + MIN_OF(limit->interval_us, FOLLOW_MAX_US);
 }
 
 void limit_finish(struct limit *limit)

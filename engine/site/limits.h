@@ -7,7 +7,7 @@
  * start and the receiver's acceptance: a message that was held up on its way moves its start, in our books, to when it
  * can last have been accepted, so that the receiver counts no more than `count` in any window of one second. The
  * constant part of the delay (the smallest one seen lately) moves all alike and costs no rate. Not done: fairness,
- * queues, or anything that outlives the process.
+ * queues, or a memory that outlives the process (limit_follow() only keeps the distance to it).
  */
 #ifndef POSTHASTE_ENGINE_SITE_LIMITS_H
 #define POSTHASTE_ENGINE_SITE_LIMITS_H
@@ -31,6 +31,8 @@ struct limit {
 };
 
 void limit_init(struct limit *limit, struct rate rate);
+/* As if a message had started at begun_us: what an earlier process sent up to then must not be followed too closely. Waits a minute at most. */
+void limit_follow(struct limit *limit, int64_t begun_us);
 void limit_finish(struct limit *limit);
 
 /* 0 = a message may start at now_us; else the time at which to ask again (> now_us). */

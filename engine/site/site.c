@@ -68,6 +68,7 @@ struct site *site_create(struct dispatch *dispatch, const struct site_origin *or
     if (own != NULL && own->connections > 0)
         site->conn_max = MIN_OF(site->conn_max, own->connections);
     limit_init(&site->limit, site->profile->rate);
+    limit_follow(&site->limit, dispatch->begun_us);
     list_init(&site->dirty);
     list_init(&site->starved);
     list_init(&site->lanes_all);

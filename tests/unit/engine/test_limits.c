@@ -141,6 +141,32 @@ static void a_pause_saves_up_nothing(void **state)
     limit_finish(&limit);
 }
 
+static void keeps_its_distance_to_an_earlier_process(void **state)
+{
+    (void)state;
+    static const struct {
+        struct rate rate;
+        int64_t wait_us;
+    } table[] = {
+        {{40, SECOND}, SECOND / 40},
+        {{1, 60 * SECOND}, 60 * SECOND},
+        {{1, 3600 * SECOND}, 60 * SECOND},
+    };
+    for (size_t i = 0; i < countof(table); i++) {
+        struct limit limit;
+        limit_init(&limit, table[i].rate);
+        limit_follow(&limit, 7 * SECOND);
+        assert_true(limit_wait_until_us(&limit, 7 * SECOND) > 7 * SECOND);
+        assert_int_equal(limit_wait_until_us(&limit, 7 * SECOND + table[i].wait_us + SECOND), 0);
+        limit_finish(&limit);
+    }
+    struct limit unlimited;
+    limit_init(&unlimited, RATE_UNLIMITED);
+    limit_follow(&unlimited, 7 * SECOND);
+    assert_int_equal(limit_wait_until_us(&unlimited, 7 * SECOND), 0);
+    limit_finish(&unlimited);
+}
+
 static void unlimited_never_waits(void **state)
 {
     (void)state;
@@ -180,6 +206,7 @@ int main(void)
         cmocka_unit_test(fast_rates_have_room_for_jitter),
         cmocka_unit_test(long_periods_are_spaced_too),
         cmocka_unit_test(a_pause_saves_up_nothing),
+        cmocka_unit_test(keeps_its_distance_to_an_earlier_process),
         cmocka_unit_test(unlimited_never_waits),
         cmocka_unit_test(a_stuck_message_does_not_stop_the_site),
     };
