@@ -59,8 +59,9 @@ static int recover(struct mailer *mailer, struct error *err)
     bool hold = mailer->config->on_uncertain == UNCERTAIN_HOLD;
     int result = storage_recover(mailer->storage, hold, clock_wall_ms(), &found, err);
     if (result == 0 && found.deliveries > 0)
-        log_warn("campaign", "recovered claims=%lld uncertain_deliveries=%lld they_are=%s", (long long)found.claims,
-                 (long long)found.deliveries, hold ? "held" : "sent again");
+        log_warn("campaign", "recovered claims=%lld unsent=%lld recorded=%lld uncertain=%lld uncertain_are=%s",
+                 (long long)found.claims, (long long)found.unsent, (long long)found.recorded, (long long)found.uncertain,
+                 hold ? "held" : "sent again");
     return result;
 }
 
