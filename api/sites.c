@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/http/json.h"
 #include "api/views.h"
+#include "base/str.h"
 
 struct ranked {
     uint64_t waiting, delivered;
@@ -83,6 +85,50 @@ int sites_busiest(struct engine *engine, const char *only, int limit, json_t **o
         return error_set(err, rc < 0 ? rc : -EIO, "the engine did not answer in time");
     }
     *out = array;
+    return 0;
+}
+
+struct explained {
+    uint64_t waiting;
+    json_t *view;
+};
+
+static json_t *lines_of(const char *text)
+{
+    json_t *lines = json_array();
+    while (*text != '\0') {
+        size_t len = strcspn(text, "\n");
+        char *line = str_dup_len(text, len);
+        if (line != NULL)
+            (void)json_array_append_new(lines, json_line(line));
+        free(line);
+        text += len + (text[len] != '\0' ? 1 : 0);
+    }
+    return lines;
+}
+
+static void keep_busier(void *context, const struct engine_site_stats *site)
+{
+    struct explained *explained = context;
+    uint64_t waiting = (uint64_t)site->queued + site->in_flight;
+    if (explained->view != NULL && waiting <= explained->waiting)
+        return;
+    json_decref(explained->view);
+    explained->waiting = waiting;
+    explained->view = view_site(site);
+    (void)json_object_set_new(explained->view, "explanation", lines_of(site->explanation));
+}
+
+int site_explained(struct engine *engine, const char *name, json_t **out, struct error *err)
+{
+    struct explained explained = {0};
+    *out = NULL;
+    int rc = engine_explain(engine, name, keep_busier, &explained);
+    if (rc != 0) {
+        json_decref(explained.view);
+        return error_set(err, rc < 0 ? rc : -EIO, "the engine did not answer in time");
+    }
+    *out = explained.view;
     return 0;
 }
 

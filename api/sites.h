@@ -18,6 +18,13 @@
 int sites_busiest(struct engine *engine, const char *only, int limit, json_t **out, struct engine_totals *totals,
                   struct error *err) ATTR_MUSTCHECK;
 
+/*
+ * The site of this name, or that serves the recipient domain of this name, as view_site() with "explanation", an array
+ * of sentences. Of several (a domain's old and new site) the busiest. 0: *out is the caller's, or NULL: there is none.
+ * Else what engine_explain() gave.
+ */
+int site_explained(struct engine *engine, const char *name, json_t **out, struct error *err) ATTR_MUSTCHECK;
+
 /* The totals alone. */
 int sites_totals(struct engine *engine, struct engine_totals *totals) ATTR_MUSTCHECK;
 

@@ -298,6 +298,7 @@ struct look {
     unsigned waiting; /* loops that have not answered */
     unsigned users;   /* the asker and the orders that hold it */
     int result;
+    char only[256]; /* "" = all sites */
     struct explain explains[LOOPS_MAX];
 };
 
@@ -337,16 +338,17 @@ static void execute_look(struct dispatch_order *order)
 {
     struct look *look = container_of(order, struct look_order, order)->look;
     struct explain explain;
-    int r = explain_take(order->dispatch, &explain);
+    int r = explain_take(order->dispatch, look->only, &explain);
     look_answer(look, order->dispatch->index, r == 0 ? &explain : NULL, r);
 }
 
-static struct look *look_create(unsigned loops)
+static struct look *look_create(unsigned loops, const char *only)
 {
     pthread_condattr_t monotonic;
     struct look *look = calloc(1, sizeof *look);
     if (look == NULL)
         return NULL;
+    (void)str_copy(look->only, sizeof look->only, only);
     look->waiting = loops;
     look->users = loops + 1;
     if (pthread_condattr_init(&monotonic) != 0) {
@@ -389,11 +391,12 @@ static void add_totals(struct engine_totals *sum, const struct engine_totals *mo
     sum->in_flight += more->in_flight;
 }
 
-int engine_sites(struct engine *engine, engine_site_cb *each, void *context, struct engine_totals *totals)
+static int look_at(struct engine *engine, const char *only, engine_site_cb *each, void *context,
+                   struct engine_totals *totals)
 {
     if (totals != NULL)
         *totals = (struct engine_totals){0};
-    struct look *look = look_create(engine->loop_count);
+    struct look *look = look_create(engine->loop_count, only);
     if (look == NULL)
         return -ENOMEM;
     for (unsigned i = 0; i < engine->loop_count; i++) {
@@ -416,4 +419,14 @@ int engine_sites(struct engine *engine, engine_site_cb *each, void *context, str
     }
     look_leave(look);
     return r;
+}
+
+int engine_sites(struct engine *engine, engine_site_cb *each, void *context, struct engine_totals *totals)
+{
+    return look_at(engine, "", each, context, totals);
+}
+
+int engine_explain(struct engine *engine, const char *name, engine_site_cb *each, void *context)
+{
+    return name[0] != '\0' ? look_at(engine, name, each, context, NULL) : 0;
 }

@@ -4,8 +4,10 @@
  * The engine knows nothing of campaigns, keys, templates or SQL. It is given jobs (one recipient each), asks its *message source* for the
  * message of a job only when a connection is about to need it, and hands every job back exactly once through its *outcome sink*.
  *
- * Threads: `loops` uv loops, one thread each. A site (in this stage: a recipient domain) belongs to one loop, so its queue, limits and
- * connections need no lock. Calls marked "any thread" post to the loops' inboxes and return at once. Callbacks come on a loop thread and must not block.
+ * Where a message goes: a route of the configuration if there is one for the recipient's domain, else the hosts of its MX records. Domains that
+ * publish the same hosts (and have the same profile) are one site and share its limits; a domain with a route is a site of its own.
+ *
+ * Threads: `loops` uv loops, one thread each. A site belongs to one loop, so its queue, limits and connections need no lock. Calls marked "any thread" post to the loops' inboxes and return at once. Callbacks come on a loop thread and must not block.
  * Async is always async: no callback is ever made inside the call that caused it.
  */
 #ifndef POSTHASTE_ENGINE_ENGINE_H
@@ -77,8 +79,8 @@ void engine_free(struct engine *engine); /* after engine_stop() */
 
 /* One site as people see it. Strings live during the call. */
 struct engine_site_stats {
-    const char *site;         /* name: the recipient domain in this stage */
-    const char *next_hop;     /* "host:port" of the route, or "" */
+    const char *site;         /* name: the domain of a route, or the MX hosts, "(mx1|mx2).example.com"; a domain whose look-up runs is shown too */
+    const char *next_hop;     /* "host:port" of the best host, or "" */
     const char *profile;
     uint32_t queued;          /* jobs waiting */
     uint32_t in_flight;       /* messages on the wire or composed for it */
@@ -86,13 +88,18 @@ struct engine_site_stats {
     struct rate rate;
     double rate_now;          /* delivered/s over the last seconds */
     uint64_t delivered, temporary, permanent, transport; /* since start */
-    const char *limited_by;   /* "nothing", "rate", "domain rate", "connections", "back-off", "compose", "idle" */
+    const char *limited_by;   /* "nothing", "rate", "domain rate", "connections", "back-off", "compose", "idle", "sources", "dns" */
     int64_t backoff_until_wall_ms; /* 0 = none */
     const char *last_reply;   /* last reply that was not 2xx, or "" */
+    const char *explanation;  /* engine_explain(): sentences, one a line; else "" */
 };
 struct engine_totals { uint64_t delivered, temporary, permanent, transport; double rate_now; uint32_t sites, connections, queued, in_flight; };
 typedef void engine_site_cb(void *context, const struct engine_site_stats *stats);
 /* A consistent copy of each loop's sites, busiest first is NOT promised. Blocks for a moment (bounded by 2 s: -ETIMEDOUT); any thread but a loop's. */
 int engine_sites(struct engine *engine, engine_site_cb *each, void *context, struct engine_totals *totals);
+
+/* The site of this name, or the one that serves the recipient domain of this name, with its explanation: what limits it right now, and what is known
+ * about its servers. `each` is called for each that fits (a domain's old and new site, say), or never. As engine_sites() else. */
+int engine_explain(struct engine *engine, const char *name, engine_site_cb *each, void *context);
 
 #endif

@@ -120,6 +120,8 @@ static const struct cli_command COMMANDS[] = {
     {"top", "", 0, 0, "watch campaigns and sites live", NULL, TOP_OPTIONS, cli_top},
     {"site show", "[DOMAIN]", 0, 1, "show destinations: queue, connections, rate, and what limits them", NULL, NULL,
      cli_site_show},
+    {"site explain", "NAME", 1, 1, "tell in sentences what limits a destination right now",
+     "NAME is a site's name or a recipient domain that it serves.", NULL, cli_site_explain},
     {"config check", "", 0, 0, "read the configuration and tell what is wrong with it", NULL, NULL, cli_config_check},
     {"config show", "", 0, 0, "print the configuration in effect, defaults included", NULL, NULL, cli_config_show},
     {"version", "", 0, 0, "print the version", NULL, NULL, cli_version},

@@ -220,6 +220,45 @@ static void print_site(const json_t *site)
     out_line("last reply   %s", text_of(site, "last_reply")[0] != '\0' ? text_of(site, "last_reply") : "-");
 }
 
+/* ---- site explain ---- */
+
+/* A site's name has brackets and bars in it. */
+static void add_encoded(char *path, size_t path_bytes, const char *text)
+{
+    size_t len = strlen(path);
+    for (; *text != '\0' && len + 4 < path_bytes; text++) {
+        unsigned char c = (unsigned char)*text;
+        bool plain = ascii_is_digit(*text) || (ascii_lower(*text) >= 'a' && ascii_lower(*text) <= 'z') ||
+                     strchr("-._", *text) != NULL;
+        len += (size_t)snprintf(path + len, path_bytes - len, plain ? "%c" : "%%%02X", c);
+    }
+}
+
+int cli_site_explain(struct cli *cli)
+{
+    char path[1024] = "/v1/stats/sites/";
+    json_t *site;
+    size_t i;
+    json_t *line;
+    add_encoded(path, sizeof(path), cli->arguments[0]);
+    struct client *client = client_open(cli);
+    if (client == NULL)
+        return CLI_FAILED;
+    int rc = client_get(client, path, &site);
+    client_close(client);
+    if (rc != CLI_DONE)
+        return rc;
+    if (cli->json)
+        return out_json(site);
+    print_site(site);
+    out_line("%s", "");
+    json_array_foreach(json_object_get(site, "explanation"), i, line) out_line("%s", json_string_value(line));
+    json_decref(site);
+    return rc;
+}
+
+/* ---- site show without and with a name ---- */
+
 static int answer_site(struct cli *cli, json_t *page)
 {
     json_t *rows = json_object_get(page, "data");

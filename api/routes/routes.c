@@ -38,6 +38,7 @@ static const struct route ROUTES[] = {
 
     {METHOD_GET, "/v1/stats", ACCESS_READ, BODY_NONE, NULL, stats_get, false},
     {METHOD_GET, "/v1/stats/sites", ACCESS_READ, BODY_NONE, "limit site", stats_sites, true},
+    {METHOD_GET, "/v1/stats/sites/{text}", ACCESS_READ, BODY_NONE, NULL, stats_site, true},
     {METHOD_GET, "/v1/stats/timeseries", ACCESS_READ, BODY_NONE, "from to", stats_timeseries, false},
 
     {METHOD_GET, "/v1/suppressions", ACCESS_READ, BODY_NONE, PAGE, suppressions_page, false},

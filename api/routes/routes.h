@@ -17,7 +17,7 @@ route_handler imports_create, imports_get, imports_rejects;
 route_handler campaigns_page, campaigns_create, campaigns_get, campaigns_update, campaigns_delete;
 route_handler campaigns_launch, campaigns_pause, campaigns_resume, campaigns_cancel, campaigns_clone, campaigns_preview;
 route_handler campaigns_stats, campaigns_deliveries, campaigns_timeseries, campaigns_sites;
-route_handler stats_get, stats_sites, stats_timeseries;
+route_handler stats_get, stats_sites, stats_site, stats_timeseries;
 route_handler suppressions_page, suppressions_add, suppressions_get, suppressions_remove;
 route_handler domains_page, domains_add, domains_get;
 route_handler tokens_page, tokens_create, tokens_revoke;

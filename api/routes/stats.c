@@ -123,6 +123,19 @@ void stats_sites(struct request *request, struct response *response)
                   json_pack("{s:o, s:n, s:I}", "data", sites, "next", "total", (json_int_t)totals.sites));
 }
 
+void stats_site(struct request *request, struct response *response)
+{
+    struct error err = {""};
+    json_t *site = NULL;
+    int rc = site_explained(mailer_engine(request->app->mailer), request->text[0], &site, &err);
+    if (rc == 0 && site == NULL)
+        rc = STORAGE_NOT_FOUND;
+    if (rc != 0)
+        response_condition(response, rc, "site", &err);
+    else
+        response_json(response, 200, site);
+}
+
 static bool read_time(const struct request *request, const char *name, int64_t *ms, struct problem *problem)
 {
     const char *text = request_query(request, name);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "engine/site/site.h"
+#include "engine/site/domain.h"
 
 static size_t keep(struct buffer *text, const char *value)
 {
@@ -19,13 +19,19 @@ static size_t keep(struct buffer *text, const char *value)
     return at;
 }
 
-static void copy_site(struct explain *out, struct site *site, int64_t now_ms, int64_t wall_ms)
+static void copy_site(struct explain *out, struct site *site, const char *only, int64_t now_ms, int64_t wall_ms)
 {
+    if (only[0] != '\0' && strcmp(site->name, only) != 0 && hashmap_get(&site->lanes, only, strlen(only)) == NULL)
+        return;
     struct explain_site *copy = &out->sites[out->count++];
     bool backing_off = site->backoff_until_ms > now_ms;
     copy->site_at = keep(&out->text, site->name);
     copy->next_hop_at = keep(&out->text, site->next_hop != NULL ? site->next_hop : "");
     copy->last_reply_at = keep(&out->text, site->last_reply);
+    copy->explanation_at = out->text.len;
+    if (only[0] != '\0')
+        explain_site_words(site, &out->text);
+    buffer_append(&out->text, "", 1);
     copy->stats = (struct engine_site_stats){
         .profile = site->profile->name,
         .queued = site->queued,
@@ -46,19 +52,38 @@ static void copy_site(struct explain *out, struct site *site, int64_t now_ms, in
     out->totals.sites++;
 }
 
-int explain_take(struct dispatch *dispatch, struct explain *out)
+/* A domain whose look-up runs or fails has no site yet, but somebody may ask why nothing happens. */
+static void copy_domain(struct explain *out, const struct domain *domain, const char *only)
+{
+    if (only[0] != '\0' && strcmp(domain->name, only) != 0)
+        return;
+    struct explain_site *copy = &out->sites[out->count++];
+    copy->site_at = keep(&out->text, domain->name);
+    copy->next_hop_at = keep(&out->text, "");
+    copy->last_reply_at = keep(&out->text, "");
+    copy->explanation_at = out->text.len;
+    if (only[0] != '\0')
+        explain_domain_words(domain, &out->text);
+    buffer_append(&out->text, "", 1);
+    copy->stats = (struct engine_site_stats){.profile = "", .queued = domain->job_count, .limited_by = "dns"};
+    out->totals.queued += domain->job_count;
+}
+
+int explain_take(struct dispatch *dispatch, const char *only, struct explain *out)
 {
     int64_t now_ms = dispatch->loop.now_ms, wall_ms = clock_wall_ms();
     *out = (struct explain){.text = BUFFER_INIT((size_t)256 << 20)};
-    if (dispatch->sites.count > 0) {
-        out->sites = calloc(dispatch->sites.count, sizeof *out->sites);
+    size_t most = dispatch->sites.count + dispatch->domains.count;
+    if (most > 0) {
+        out->sites = calloc(most, sizeof *out->sites);
         if (out->sites == NULL)
             return -ENOMEM;
     }
     size_t cursor = 0;
     struct site *site;
     while ((site = hashmap_next(&dispatch->sites, &cursor)) != NULL)
-        copy_site(out, site, now_ms, wall_ms);
+        copy_site(out, site, only, now_ms, wall_ms);
+    list_for_each(node, &dispatch->domains_all) copy_domain(out, list_entry(node, struct domain, node), only);
     if (out->text.failed) {
         explain_finish(out);
         return -ENOMEM;
@@ -80,6 +105,7 @@ void explain_each(struct explain *explain, engine_site_cb *each, void *context)
         copy->stats.site = text + copy->site_at;
         copy->stats.next_hop = text + copy->next_hop_at;
         copy->stats.last_reply = text + copy->last_reply_at;
+        copy->stats.explanation = text + copy->explanation_at;
         each(context, &copy->stats);
     }
 }

@@ -10,7 +10,7 @@
 /* One loop's sites. Their strings are offsets into `text` until explain_each() turns them into pointers. */
 struct explain_site {
     struct engine_site_stats stats;
-    size_t site_at, next_hop_at, last_reply_at;
+    size_t site_at, next_hop_at, last_reply_at, explanation_at;
 };
 
 struct explain {
@@ -20,8 +20,15 @@ struct explain {
     struct engine_totals totals;
 };
 
-int explain_take(struct dispatch *dispatch, struct explain *out) ATTR_MUSTCHECK; /* loop thread; 0 or -ENOMEM */
+/* `only` "" = all sites; else those of this name or that serve this domain, explained. Loop thread; 0 or -ENOMEM. */
+int explain_take(struct dispatch *dispatch, const char *only, struct explain *out) ATTR_MUSTCHECK;
 void explain_each(struct explain *explain, engine_site_cb *each, void *context);
 void explain_finish(struct explain *explain);
+
+/* explain_words.c: sentences about it, one a line, appended. */
+struct site;
+struct domain;
+void explain_site_words(struct site *site, struct buffer *out);
+void explain_domain_words(const struct domain *domain, struct buffer *out);
 
 #endif
