@@ -1,4 +1,4 @@
-// The dashboard: asks /v1/stats and /v1/stats/sites once a second and draws what they say.
+// The dashboard: asks /v1/stats and /v1/stats/sites once a second and draws what they say. #/campaign/7 is one campaign, #/recipient/ADDRESS one person.
 // Every text that comes from the API goes in through textContent; nothing here builds HTML out of strings.
 "use strict";
 
@@ -183,10 +183,16 @@ function pace(campaign) {
   return "";
 }
 
-function drawCampaign(campaign) {
+function nameLink(campaign) {
+  const made = link("#/campaign/" + campaign.id, campaign.name);
+  made.className = "name";
+  return made;
+}
+
+function drawCampaign(campaign, alone) {
   const box = element("article", "campaign");
   const title = element("div", "title");
-  title.append(element("span", "muted", "#" + campaign.id), element("span", "name", campaign.name),
+  title.append(element("span", "muted", "#" + campaign.id), alone ? element("h2", "name", campaign.name) : nameLink(campaign),
     element("span", "chip " + campaign.status, campaign.status), element("span", "muted", pace(campaign)));
   if (campaign.missing_attributes > 0)
     title.append(element("span", "warn small", count(campaign.missing_attributes) + " renderings lacked an attribute"));
@@ -197,7 +203,7 @@ function drawCampaign(campaign) {
 function drawCampaigns(stats) {
   $("campaigns").hidden = stats.campaigns.length === 0;
   $("campaigns-note").textContent = count(stats.campaigns_active) + " active, " + count(stats.campaigns_total) + " in all";
-  $("campaign-list").replaceChildren(...stats.campaigns.map(drawCampaign));
+  $("campaign-list").replaceChildren(...stats.campaigns.map((campaign) => drawCampaign(campaign, false)));
 }
 
 function drawSite(site) {
@@ -224,7 +230,193 @@ function drawSites(page) {
   $("sites-note").textContent = page.total > page.data.length ? "the busiest " + page.data.length + " of " + count(page.total) : "";
 }
 
+// ---- one campaign ----
+
+let view = { name: "overview" };
+let campaignChart = null;
+let cursor = null;
+const LINES = [["delivered", "--good"], ["deferred", "--warn"], ["bounced", "--bad"], ["failed", "--held"]];
+
+function when(time) {
+  return time ? new Date(time).toLocaleString() : "";
+}
+
+function link(address, text) {
+  const made = element("a", "", text);
+  made.href = address;
+  return made;
+}
+
+function row(...cells) {
+  const made = document.createElement("tr");
+  for (const [content, className] of cells) {
+    const cell = element("td", className || "");
+    cell.append(content);
+    made.append(cell);
+  }
+  return made;
+}
+
+function makeCampaignChart() {
+  const datasets = LINES.map(([label]) => ({ label, data: [], borderWidth: 2, pointRadius: 1, tension: 0.2 }));
+  return new Chart($("campaign-chart"), {
+    type: "line",
+    data: { datasets },
+    options: {
+      animation: false, parsing: false, normalized: true, maintainAspectRatio: false, interaction: { intersect: false, mode: "index" },
+      plugins: { legend: { labels: { boxWidth: 12 } }, tooltip: { callbacks: { title: (items) => clock.format(items[0].parsed.x) } } },
+      scales: { x: { type: "linear", ticks: { maxRotation: 0, maxTicksLimit: 6, callback: (value) => clock.format(value) } },
+        y: { beginAtZero: true, title: { display: true, text: "messages a minute" } } },
+    },
+  });
+}
+
+function paintCampaignChart(minutes) {
+  LINES.forEach(([state, name], i) => {
+    const set = campaignChart.data.datasets[i];
+    set.data = minutes.map((minute) => ({ x: Date.parse(minute.time), y: minute[state] }));
+    set.borderColor = set.backgroundColor = colour(name);
+  });
+  campaignChart.options.plugins.legend.labels.color = colour("--muted");
+  for (const axis of ["x", "y"]) {
+    campaignChart.options.scales[axis].ticks.color = colour("--muted");
+    campaignChart.options.scales[axis].grid = { color: colour("--line") };
+  }
+  campaignChart.options.scales.y.title.color = colour("--muted");
+  campaignChart.update("none");
+}
+
+function drawDelivery(delivery) {
+  const reply = [delivery.code || "", delivery.enhanced, delivery.reply].filter(Boolean).join(" ");
+  const made = row([link("#/recipient/" + encodeURIComponent(delivery.email), delivery.email)], [delivery.state, "s-" + delivery.state],
+    [count(delivery.attempts), "r"], [when(delivery.updated_at)], [delivery.mx_host], [reply, "reply"]);
+  made.lastChild.title = reply;
+  return made;
+}
+
+async function loadDeliveries(more) {
+  const shown = view;
+  const query = new URLSearchParams({ limit: 100 });
+  if ($("state").value) query.set("state", $("state").value);
+  if (more) query.set("cursor", cursor);
+  const page = await get("/v1/campaigns/" + shown.id + "/deliveries?" + query);
+  if (shown !== view) return; // another page was opened meanwhile
+  const rows = page.data.map(drawDelivery);
+  if (more) $("delivery-rows").append(...rows);
+  else $("delivery-rows").replaceChildren(...rows);
+  shown.pages = more ? shown.pages + 1 : 1;
+  cursor = page.next;
+  $("more").hidden = !cursor;
+  $("deliveries-empty").hidden = $("delivery-rows").childElementCount > 0;
+}
+
+async function stepCampaign() {
+  const shown = view;
+  const [campaign, series] = await Promise.all([get("/v1/campaigns/" + shown.id), get("/v1/campaigns/" + shown.id + "/timeseries")]);
+  if (shown !== view) return;
+  $("campaign-head").replaceChildren(drawCampaign(campaign, true));
+  paintCampaignChart(series.data);
+  // The table moves only when something has, and never under somebody who reads on.
+  const mark = JSON.stringify([campaign.stats.status, FUNNEL.map((state) => campaign.stats[state])]);
+  if (mark === shown.mark || shown.pages > 1) return;
+  shown.mark = mark;
+  await loadDeliveries(false);
+}
+
+// ---- one recipient ----
+
+function fact(list, name, value) {
+  list.append(element("dt", "", name), element("dd", "", value));
+}
+
+function drawHistory(delivery) {
+  const box = element("article", "campaign");
+  const title = element("div", "title");
+  title.append(link("#/campaign/" + delivery.campaign_id, "#" + delivery.campaign_id), element("span", "name", delivery.campaign),
+    element("span", "s-" + delivery.state, delivery.state));
+  if (delivery.next_attempt_at) title.append(element("span", "muted", "next attempt " + when(delivery.next_attempt_at)));
+  if (delivery.unsubscribed_at) title.append(element("span", "warn small", "unsubscribed " + when(delivery.unsubscribed_at)));
+  const table = document.createElement("table");
+  const body = document.createElement("tbody");
+  body.className = "attempts";
+  for (const attempt of delivery.history)
+    body.append(row([when(attempt.at)], [attempt.state, "s-" + attempt.state], [attempt.stage], [attempt.mx_host],
+      [[attempt.code || "", attempt.enhanced, attempt.reply].filter(Boolean).join(" "), "whole"]));
+  table.append(body);
+  const scroll = element("div", "scroll");
+  scroll.append(table);
+  box.append(title, scroll);
+  return box;
+}
+
+async function loadRecipient() {
+  const shown = view;
+  let person = null;
+  try {
+    person = await get("/v1/recipients/" + encodeURIComponent(shown.email));
+  } catch (problem) {
+    if (problem.refused || !problem.message.startsWith("status 4")) throw problem;
+  }
+  if (shown !== view) return;
+  const title = element("h2", "", shown.email);
+  if (person === null) {
+    $("recipient").replaceChildren(title, element("p", "muted", "Nobody with this address is known."));
+    return;
+  }
+  const facts = element("dl", "facts");
+  fact(facts, "Lists", person.lists.map((list) => list.list + " (" + list.status + ")").join(", ") || "none");
+  fact(facts, "Since", when(person.created_at));
+  if (person.suppression) fact(facts, "Suppressed", person.suppression.reason + ", " + when(person.suppression.created_at));
+  for (const [name, value] of Object.entries(person.attributes)) fact(facts, name, typeof value === "string" ? value : JSON.stringify(value));
+  const empty = person.deliveries.length === 0 ? [element("p", "muted", "Nothing was sent to this address.")] : [];
+  $("recipient").replaceChildren(title, facts, element("h2", "", "Deliveries"), ...empty, ...person.deliveries.map(drawHistory));
+}
+
+// ---- which page ----
+
+function open() {
+  const [, name, rest] = /^#\/(campaign|recipient)\/(.+)$/.exec(location.hash) || [null, "overview", ""];
+  let email = "";
+  try {
+    email = decodeURIComponent(rest);
+  } catch {
+    email = rest; // typed by hand
+  }
+  view = { name, id: parseInt(rest, 10), email, mark: null, pages: 0 };
+  for (const section of document.querySelectorAll(".overview")) section.classList.toggle("away", name !== "overview");
+  $("campaign-view").hidden = name !== "campaign";
+  $("recipient-view").hidden = name !== "recipient";
+  $("campaign-head").replaceChildren();
+  $("delivery-rows").replaceChildren();
+  $("recipient").replaceChildren();
+  scrollTo(0, 0);
+  if (name === "campaign" && campaignChart === null) campaignChart = makeCampaignChart();
+  if (token) {
+    clearTimeout(timer);
+    step();
+  }
+}
+
+async function stepView() {
+  if (view.name === "campaign") return stepCampaign();
+  if (view.name === "recipient" && view.mark === null) {
+    view.mark = "loaded";
+    return loadRecipient();
+  }
+}
+
+async function act(work) {
+  try {
+    await work();
+  } catch (problem) {
+    if (problem.refused) logout("This token is not accepted.");
+    else pulse("lost", problem.message === "status 404" ? "there is no such thing" : "no answer from the server");
+  }
+}
+
 // ---- the loop ----
+
+let steps = 0;
 
 function pulse(className, text) {
   $("pulse").className = "pulse " + className;
@@ -232,6 +424,7 @@ function pulse(className, text) {
 }
 
 async function step() {
+  const mine = ++steps; // a page that is opened starts its own row of questions, the old one ends
   try {
     const [stats, sites] = await Promise.all([get("/v1/stats"), get("/v1/stats/sites?limit=50")]);
     drawTotals(stats);
@@ -240,11 +433,13 @@ async function step() {
     drawSites(sites);
     addPoint(Date.parse(stats.time), stats.engine.rate_now);
     chart.update("none");
+    await stepView();
     pulse("live", "live");
   } catch (problem) {
     if (problem.refused) return logout("This token is not accepted.");
-    pulse("lost", "no answer from the server");
+    pulse("lost", problem.message === "status 404" ? "there is no such thing" : "no answer from the server");
   }
+  if (mine !== steps) return;
   // One question at a time: the next is asked when the last was answered.
   timer = setTimeout(step, document.hidden ? 5 * STEP_MS : STEP_MS);
 }
@@ -253,6 +448,7 @@ async function begin() {
   $("login").hidden = true;
   $("page").hidden = false;
   $("logout").hidden = false;
+  $("search-form").hidden = false;
   if (chart === null) chart = makeChart();
   try {
     if (chart.data.datasets[0].data.length === 0) await loadHistory();
@@ -264,10 +460,12 @@ async function begin() {
 
 function logout(why) {
   clearTimeout(timer);
+  steps++;
   sessionStorage.removeItem("posthaste-token");
   token = null;
   $("page").hidden = true;
   $("logout").hidden = true;
+  $("search-form").hidden = true;
   $("login").hidden = false;
   $("login-error").textContent = why || "";
   pulse("", "not logged in");
@@ -282,7 +480,20 @@ $("login-form").addEventListener("submit", (event) => {
   begin();
 });
 $("logout").addEventListener("click", () => logout());
+$("search-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  location.hash = "#/recipient/" + encodeURIComponent($("search").value.trim());
+});
+$("state").append(...["", ...STATES.filter((state) => state !== "pending" && state !== "sending")].map((state) => {
+  const option = element("option", "", state || "all");
+  option.value = state;
+  return option;
+}));
+$("state").addEventListener("change", () => act(() => loadDeliveries(false)));
+$("more").addEventListener("click", () => act(() => loadDeliveries(true)));
+addEventListener("hashchange", open);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart && paintChart(chart));
 
 if (token) begin();
 else logout();
+if (location.hash) open();
