@@ -8,7 +8,7 @@
 
 struct storage_suppression {
     const char *email;
-    const char *reason; /* "hard-bounce", "complaint", "unsubscribe", "manual", "invalid" */
+    const char *reason; /* "hard-bounce", "soft-bounce", "complaint", "unsubscribe", "manual", "invalid" */
     const char *origin; /* free text: who or what said so, e.g. "cli", "api", "campaign 7: 550 5.1.1 …" */
     int64_t created_ms;
 };

@@ -1,8 +1,11 @@
 /*
- * bounce.c - `posthaste bounce …`: what a refusal means, and which rule says so.
+ * bounce.c - `posthaste bounce …`: what a refusal means, and which rule says so; and the intake of reports that another
+ * mail server received, on the database directly, with or without a running server.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "api/cli/output.h"
 #include "api/http/json.h"
@@ -57,4 +60,112 @@ int cli_bounce_classify(struct cli *cli)
     out_line("  in the session, a permanent reply: bounced%s",
              dead ? ", and the address is suppressed" : "; the address stays");
     return CLI_DONE;
+}
+
+/* ---- ingest ---- */
+
+#define MAIL_READ_BYTES ((size_t)1 << 20) /* what a report can need lies in its beginning */
+
+/* One mail from a file or standard input. The rest of a larger one is read and dropped, or its writer would fail. */
+static int ingest_stream(struct bounce_ingest *ingest, FILE *file, const char *name, struct error *err)
+{
+    struct buffer mail = BUFFER_INIT(MAIL_READ_BYTES + 65536);
+    static const char empty[] = "";
+    char chunk[16384];
+    size_t got;
+    while ((got = fread(chunk, 1, sizeof(chunk), file)) > 0) {
+        if (mail.len < MAIL_READ_BYTES)
+            buffer_append(&mail, chunk, got);
+    }
+    int failed = ferror(file) != 0 ? error_errno(err, -EIO, "cannot read %s", name) : 0;
+    if (!failed && mail.failed)
+        failed = error_memory(err);
+    if (!failed)
+        failed = bounce_ingest_mail(ingest, mail.data != NULL ? mail.data : empty, mail.len, err);
+    buffer_finish(&mail);
+    return failed ? failed : bounce_ingest_flush(ingest, err);
+}
+
+static int ingest_path(struct cli *cli, struct bounce_ingest *ingest, struct error *err)
+{
+    const char *path = cli->argument_count > 0 ? cli->arguments[0] : "-", *move_to = cli_value(cli, "move-to");
+    struct stat status;
+    if (strcmp(path, "-") == 0)
+        return ingest_stream(ingest, stdin, "standard input", err);
+    if (stat(path, &status) != 0)
+        return error_errno(err, -errno, "cannot read %s", path);
+    if (S_ISDIR(status.st_mode))
+        return bounce_ingest_maildir(ingest, path, move_to, err);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return error_errno(err, -errno, "cannot read %s", path);
+    int failed = ingest_stream(ingest, file, path, err);
+    (void)fclose(file);
+    return failed;
+}
+
+static int print_summary(const struct cli *cli, const struct bounce_summary *sum)
+{
+    const struct {
+        const char *key, *label;
+        int64_t value;
+    } rows[] = {
+        {"mails", "mails read", sum->mails},
+        {"bounces", "  delivery reports", sum->bounces},
+        {"complaints", "  complaints", sum->complaints},
+        {"feedback", "  other feedback", sum->feedback},
+        {"auto_replies", "  auto-replies", sum->auto_replies},
+        {"unsubscribes", "  unsubscribes", sum->unsubscribes},
+        {"other", "  other mail", sum->other},
+        {"no_token", "without a token of ours: no action", sum->no_token},
+        {"unknown", "about deliveries that are not known: no action", sum->unknown},
+        {"no_action", "delays and the like: no action", sum->no_action},
+        {"repeated", "told before: no action", sum->repeated},
+        {"hard", "hard bounces", sum->hard},
+        {"soft", "soft bounces", sum->soft},
+        {"other_bounces", "blocks, content and other bounces", sum->other_bounces},
+        {"bounced", "deliveries that are bounced now", sum->bounced},
+        {"complained", "complaints taken", sum->complained},
+        {"unsubscribed", "unsubscribes taken", sum->unsubscribed},
+        {"suppressed", "addresses suppressed", sum->suppressed},
+        {"unreadable", "files left where they are: not readable, or their name is taken", sum->unreadable},
+    };
+    json_t *json = cli->json ? json_object() : NULL;
+    for (size_t i = 0; i < countof(rows); i++) {
+        if (json != NULL)
+            (void)json_object_set_new(json, rows[i].key, json_integer((json_int_t)rows[i].value));
+        else if (rows[i].value > 0 || i == 0)
+            out_line("%8lld  %s", (long long)rows[i].value, rows[i].label);
+    }
+    return cli->json ? out_json(json) : CLI_DONE;
+}
+
+static bool read_number(const struct cli *cli, const char *name, int *out)
+{
+    const char *text = cli_value(cli, name);
+    uint64_t value = 0;
+    if (text != NULL && (str_parse_u64(text, 3650, &value) != 0 || value == 0)) {
+        (void)out_fail("--%s must be a number from 1 to 3650", name);
+        return false;
+    }
+    *out = (int)value;
+    return true;
+}
+
+int cli_bounce_ingest(struct cli *cli)
+{
+    struct bounce_options options = {.rules = cli_value(cli, "rules")};
+    struct bounce_ingest *ingest;
+    struct error err = {""};
+    if (!read_number(cli, "soft-limit", &options.soft_limit) || !read_number(cli, "soft-days", &options.soft_days))
+        return CLI_USAGE;
+    if (cli_open_storage(cli) != CLI_DONE)
+        return CLI_FAILED;
+    int rc = bounce_ingest_open(cli->storage, cli->reader, &options, &ingest, &err);
+    if (rc != 0)
+        return out_condition(rc, "bounces", &err);
+    rc = ingest_path(cli, ingest, &err);
+    int printed = rc == 0 ? print_summary(cli, bounce_ingest_summary(ingest)) : CLI_DONE;
+    bounce_ingest_close(ingest);
+    return rc != 0 ? out_condition(rc, "bounces", &err) : printed;
 }

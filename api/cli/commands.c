@@ -43,7 +43,7 @@ static const struct cli_option PREVIEW_OPTIONS[] = {
 };
 static const struct cli_option DOMAIN_OPTIONS[] = {{"selector", 0, "NAME", false, "DKIM selector (default ph1)"}, END};
 static const struct cli_option SUPPRESS_ADD_OPTIONS[] = {
-    {"reason", 0, "REASON", false, "manual (default), unsubscribe, complaint, hard-bounce or invalid"}, END};
+    {"reason", 0, "REASON", false, "manual (default), unsubscribe, complaint, hard-bounce, soft-bounce or invalid"}, END};
 static const struct cli_option SUPPRESS_LIST_OPTIONS[] = {{"limit", 0, "N", false, "how many at most (default 100)"},
                                                           END};
 static const struct cli_option SUPPRESS_EXPORT_OPTIONS[] = {
@@ -51,6 +51,13 @@ static const struct cli_option SUPPRESS_EXPORT_OPTIONS[] = {
 static const struct cli_option BOUNCE_CLASSIFY_OPTIONS[] = {
     {"mx", 0, "HOST", false, "the server that said so, for the rules about single providers"},
     {"stage", 0, "STAGE", false, "when it was said: connect, greeting, mail, rcpt, data, content"},
+    {"rules", 0, "FILE", false, "rules to use in place of the ones in effect"},
+    END,
+};
+static const struct cli_option BOUNCE_INGEST_OPTIONS[] = {
+    {"move-to", 0, "MAILDIR", false, "move what was dealt with there (default: it stays, marked as seen)"},
+    {"soft-limit", 0, "N", false, "so many soft bounces, of different campaigns, suppress an address (default 3)"},
+    {"soft-days", 0, "N", false, "... within so many days (default 30)"},
     {"rules", 0, "FILE", false, "rules to use in place of the ones in effect"},
     END,
 };
@@ -108,6 +115,13 @@ static const struct cli_command COMMANDS[] = {
      SUPPRESS_ADD_OPTIONS, cli_suppress_import},
     {"suppress export", "[FILE.csv]", 0, 1, "write all suppressed addresses as CSV (default: to standard output)", NULL,
      SUPPRESS_EXPORT_OPTIONS, cli_suppress_export},
+    {"bounce ingest", "[MAILDIR|FILE|-]", 0, 1, "take in delivery reports, complaints and unsubscribes by mail",
+     "Reads one mail from standard input or a file, or all unseen mails of a Maildir, which are then marked as seen, "
+     "never deleted.\n"
+     "A report acts only when it carries a token of ours, in its recipient or in the mail that it returns: hard bounces "
+     "and complaints suppress\n"
+     "the address, soft ones are counted, blocks never touch it. The same report twice counts once.",
+     BOUNCE_INGEST_OPTIONS, cli_bounce_ingest},
     {"bounce classify", "REPLY", 1, 1, "tell what a server's refusal means, and which rule says so",
      "REPLY is one argument, as the server said it: \"550 5.1.1 no such user\". The rules are those of "
      "/etc/posthaste/bounce-rules.conf,\n"

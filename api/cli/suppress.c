@@ -25,7 +25,7 @@
 
 static bool reason_known(const char *reason)
 {
-    static const char *const reasons[] = {"manual", "unsubscribe", "complaint", "hard-bounce", "invalid"};
+    static const char *const reasons[] = {"manual", "unsubscribe", "complaint", "hard-bounce", "soft-bounce", "invalid"};
     for (size_t i = 0; i < countof(reasons); i++) {
         if (strcmp(reasons[i], reason) == 0)
             return true;
@@ -41,7 +41,7 @@ static const char *read_reason(const struct cli *cli)
         return "manual";
     if (reason_known(reason))
         return reason;
-    (void)out_fail("--reason must be manual, unsubscribe, complaint, hard-bounce or invalid");
+    (void)out_fail("--reason must be manual, unsubscribe, complaint, hard-bounce, soft-bounce or invalid");
     return NULL;
 }
 

@@ -58,7 +58,7 @@ struct entry {
 
 static bool reason_known(const char *reason)
 {
-    static const char *const reasons[] = {"manual", "unsubscribe", "complaint", "hard-bounce", "invalid"};
+    static const char *const reasons[] = {"manual", "unsubscribe", "complaint", "hard-bounce", "soft-bounce", "invalid"};
     for (size_t i = 0; i < countof(reasons); i++) {
         if (strcmp(reasons[i], reason) == 0)
             return true;
@@ -86,7 +86,7 @@ static void read_entry(const json_t *value, const char *prefix, struct entry *en
     }
     if (!reason_known(reason)) {
         (void)snprintf(name, sizeof(name), "%sreason", prefix);
-        problem_add(problem, name, "must be manual, unsubscribe, complaint, hard-bounce or invalid");
+        problem_add(problem, name, "must be manual, unsubscribe, complaint, hard-bounce, soft-bounce or invalid");
     }
     entry->suppression = (struct storage_suppression){
         .email = entry->address.text, .reason = reason, .origin = origin, .created_ms = clock_wall_ms()};

@@ -26,7 +26,7 @@ static void migrates_from_empty_and_from_the_same_version(void **state)
     (void)state;
     struct fixture fixture;
     fixture_open(&fixture, false);
-    assert_int_equal(sql_int(&fixture, "PRAGMA user_version"), 3);
+    assert_int_equal(sql_int(&fixture, "PRAGMA user_version"), 4);
     make_list(&fixture, "news");
     fixture_close(&fixture);
     fixture_reopen(&fixture, false);

@@ -1,0 +1,332 @@
+/*
+ * ingest.c - from a mail to a consequence, with the token between them.
+ *
+ * The token is looked for wherever a mail system may have left it: any run of base32 characters of a token's length in
+ * the collected evidence is tried, whatever stands around it, for relays fold, quote and rewrite. A false one costs one
+ * HMAC; their number is bounded. Changes are gathered and written in one transaction, for each would cost a sync.
+ *
+ * Which of a report's recipients ours is: the one with the address that we mailed; else the only one; else, where an
+ * alias hides it among several, the one of them that does it the least harm.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "dkim/dkim.h"
+
+#include "campaign/bounce/ingest_private.h"
+#include "campaign/message/token.h"
+
+#define TOKEN_MIN_BYTES 30 /* one byte, two ids of one, sixteen of MAC */
+#define TOKEN_TRIES 64     /* candidates in one mail */
+#define DAY_MS ((int64_t)86400000)
+
+int bounce_ingest_open(struct storage *storage, struct storage_reader *reader, const struct bounce_options *options,
+                       struct bounce_ingest **out, struct error *err)
+{
+    uint8_t secret[32];
+    struct bounce_ingest *ingest = calloc(1, sizeof(*ingest));
+    *out = NULL;
+    if (ingest == NULL)
+        return error_memory(err);
+    ingest->storage = storage;
+    ingest->reader = reader;
+    ingest->soft_limit = options->soft_limit > 0 ? options->soft_limit : BOUNCE_SOFT_LIMIT;
+    ingest->soft_window_ms = DAY_MS * (options->soft_days > 0 ? options->soft_days : BOUNCE_SOFT_DAYS);
+    int failed = bounce_rules_load(options->rules, &ingest->rules, err);
+    if (!failed)
+        failed = storage_secret(storage, "message", secret, err);
+    if (!failed && (ingest->mac = mac_key_create(secret, sizeof(secret))) == NULL)
+        failed = error_memory(err);
+    explicit_bzero(secret, sizeof(secret));
+    if (failed) {
+        bounce_ingest_close(ingest);
+        return failed;
+    }
+    *out = ingest;
+    return 0;
+}
+
+void bounce_ingest_close(struct bounce_ingest *ingest)
+{
+    if (ingest == NULL)
+        return;
+    bounce_rules_free(ingest->rules);
+    mac_key_free(ingest->mac);
+    free(ingest);
+}
+
+/* ---- the token ---- */
+
+struct pair {
+    int64_t campaign_id, recipient_id;
+};
+
+static bool is_token_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '2' && c <= '7');
+}
+
+/* 0 found, 1 none, negative: the MAC could not be computed. */
+static int try_token(const struct bounce_ingest *ingest, const char *text, size_t len, struct pair *pair)
+{
+    static const enum token_purpose purposes[] = {TOKEN_RETURN_PATH, TOKEN_MESSAGE_ID};
+    char lower[TOKEN_MAX_BYTES + 1];
+    memcpy(lower, text, len);
+    lower[len] = '\0';
+    str_lower(lower);
+    for (size_t i = 0; i < countof(purposes); i++) {
+        int rc = token_parse(ingest->mac, purposes[i], lower, len, &pair->campaign_id, &pair->recipient_id);
+        if (rc <= 0)
+            return rc;
+    }
+    return 1;
+}
+
+static int find_token(const struct bounce_ingest *ingest, const struct buffer *evidence, struct pair *pair)
+{
+    const char *text = buffer_text(evidence);
+    int tries = 0;
+    for (size_t at = 0; at < evidence->len && tries < TOKEN_TRIES;) {
+        size_t len = 0;
+        while (at + len < evidence->len && is_token_char(text[at + len]))
+            len++;
+        /* Ours always end at the '@' before a domain: so the lines of keys and signatures are not tried. */
+        if (len >= TOKEN_MIN_BYTES && len <= TOKEN_MAX_BYTES && at + len < evidence->len && text[at + len] == '@') {
+            int rc = try_token(ingest, text + at, len, pair);
+            if (rc <= 0)
+                return rc;
+            tries++;
+        }
+        at += len > 0 ? len : 1;
+    }
+    return 1;
+}
+
+/* ---- bounces ---- */
+
+static int copy_email(void *context, const struct storage_recipient *recipient)
+{
+    (void)str_copy(context, REPORT_ADDRESS_BYTES, recipient->email);
+    return 0;
+}
+
+static int harm(const struct bounce_class *class_)
+{
+    switch (class_->kind) {
+    case BOUNCE_HARD:
+        return 3;
+    case BOUNCE_SOFT:
+        return 2;
+    case BOUNCE_CONTENT:
+    case BOUNCE_BLOCK:
+    case BOUNCE_UNKNOWN:
+        return 1;
+    case BOUNCE_COMPLAINT:
+    case BOUNCE_NONE:
+    case BOUNCE_KIND_COUNT:
+        break;
+    }
+    return 0;
+}
+
+static const struct report_recipient *choose(const struct bounce_ingest *ingest, const char *email,
+                                             struct bounce_class *class_)
+{
+    const struct report *report = &ingest->report;
+    const struct report_recipient *chosen = NULL;
+    for (size_t i = 0; i < report->recipient_count; i++) {
+        const struct report_recipient *it = &report->recipients[i];
+        struct bounce_class found;
+        report_classify(ingest->rules, report, it, &found);
+        bool same = str_eq_nocase(it->address, email) || str_eq_nocase(it->original, email);
+        bool milder = chosen != NULL && (it->action != REPORT_FAILED || harm(&found) < harm(class_));
+        if (same || chosen == NULL || milder) {
+            chosen = it;
+            *class_ = found;
+        }
+        if (same)
+            break;
+    }
+    return chosen;
+}
+
+/* Whether it tells of the mailbox: our rate, their network and the like are nobody's fault over there. */
+static bool counts_against_address(const struct bounce_class *class_)
+{
+    switch (class_->reason) {
+    case REASON_USER_UNKNOWN:
+    case REASON_HOST_UNKNOWN:
+    case REASON_NO_MAIL:
+    case REASON_MOVED:
+    case REASON_MAILBOX_FULL:
+    case REASON_INACTIVE:
+    case REASON_FILTERED:
+    case REASON_ON_HOLD:
+    case REASON_EXPIRED:
+        return class_->kind == BOUNCE_SOFT || class_->kind == BOUNCE_HARD;
+    default:
+        return false;
+    }
+}
+
+static struct storage_feedback *add_pending(struct bounce_ingest *ingest, const struct pair *pair,
+                                            enum storage_feedback_kind kind)
+{
+    assure(ingest->pending_count < INGEST_BATCH);
+    struct storage_feedback *item = &ingest->pending[ingest->pending_count++];
+    memset(item, 0, sizeof(*item));
+    item->kind = kind;
+    item->campaign_id = pair->campaign_id;
+    item->recipient_id = pair->recipient_id;
+    item->at_ms = clock_wall_ms();
+    item->soft_limit = ingest->soft_limit;
+    item->soft_window_ms = ingest->soft_window_ms;
+    return item;
+}
+
+static int take_bounce(struct bounce_ingest *ingest, const struct pair *pair, struct error *err)
+{
+    char email[REPORT_ADDRESS_BYTES] = "";
+    int rc = storage_recipient_get(ingest->reader, pair->recipient_id, copy_email, email, err);
+    if (rc < 0)
+        return rc;
+    struct bounce_class class_ = {.kind = BOUNCE_UNKNOWN};
+    const struct report_recipient *failed = rc == 0 ? choose(ingest, email, &class_) : NULL;
+    if (rc != 0) {
+        ingest->summary.unknown++;
+        return 0;
+    }
+    if (failed == NULL || failed->action != REPORT_FAILED || class_.kind == BOUNCE_NONE) {
+        ingest->summary.no_action++;
+        return 0;
+    }
+    enum storage_feedback_kind kind = bounce_is_dead(&class_)           ? FEEDBACK_HARD
+                                      : counts_against_address(&class_) ? FEEDBACK_SOFT
+                                                                        : FEEDBACK_BOUNCED;
+    struct storage_feedback *item = add_pending(ingest, pair, kind);
+    item->code = failed->code;
+    memcpy(item->enhanced, failed->enhanced, sizeof(item->enhanced));
+    (void)str_copy(item->text, sizeof(item->text), failed->text);
+    str_make_line(item->text); /* may have been cut inside a character */
+    (void)str_copy(item->mx_host, sizeof(item->mx_host), failed->mx);
+    str_make_line(item->mx_host);
+    (void)snprintf(item->origin, sizeof(item->origin), "campaign %lld, report %.80s: %s %s: %d %s %.120s",
+                   (long long)pair->campaign_id, ingest->report.message_id, bounce_kind_name(class_.kind),
+                   bounce_reason_name(class_.reason), item->code, item->enhanced, item->text);
+    str_make_line(item->origin);
+    return 0;
+}
+
+static void take_complaint(struct bounce_ingest *ingest, const struct pair *pair)
+{
+    struct storage_feedback *item = add_pending(ingest, pair, FEEDBACK_COMPLAINT);
+    (void)snprintf(item->origin, sizeof(item->origin), "campaign %lld, complaint (%s), report %.160s",
+                   (long long)pair->campaign_id, ingest->report.feedback_type, ingest->report.message_id);
+    str_make_line(item->origin);
+}
+
+/* ---- mails ---- */
+
+static int take_unsubscribe(struct bounce_ingest *ingest, struct error *err)
+{
+    const char *token = ingest->report.unsubscribe_to;
+    struct pair pair;
+    ingest->summary.unsubscribes++;
+    int rc = token_parse(ingest->mac, TOKEN_UNSUBSCRIBE, token, strlen(token), &pair.campaign_id, &pair.recipient_id);
+    if (rc < 0)
+        return error_set(err, rc, "a token could not be checked");
+    if (rc > 0) {
+        ingest->summary.no_token++;
+        return 0;
+    }
+    rc = storage_unsubscribe(ingest->storage, pair.campaign_id, pair.recipient_id, clock_wall_ms(), err);
+    if (rc == STORAGE_NOT_FOUND)
+        ingest->summary.unknown++;
+    else if (rc == 0)
+        ingest->summary.unsubscribed++;
+    return MIN_OF(rc, 0);
+}
+
+static int take_report(struct bounce_ingest *ingest, struct error *err)
+{
+    struct bounce_summary *summary = &ingest->summary;
+    struct report *report = &ingest->report;
+    struct pair pair;
+    summary->mails++;
+    if (report->unsubscribe_to[0] != '\0' && report->kind != REPORT_BOUNCE && report->kind != REPORT_AUTO_REPLY)
+        return take_unsubscribe(ingest, err);
+    summary->bounces += report->kind == REPORT_BOUNCE;
+    summary->complaints += report->kind == REPORT_COMPLAINT;
+    summary->feedback += report->kind == REPORT_FEEDBACK;
+    summary->auto_replies += report->kind == REPORT_AUTO_REPLY;
+    summary->other += report->kind == REPORT_NONE;
+    if (report->kind != REPORT_BOUNCE && report->kind != REPORT_COMPLAINT) {
+        summary->no_action += report->kind == REPORT_FEEDBACK;
+        return 0;
+    }
+    int rc = find_token(ingest, &report->evidence, &pair);
+    if (rc < 0)
+        return error_set(err, rc, "a token could not be checked");
+    if (rc > 0) {
+        summary->no_token++;
+        return 0;
+    }
+    if (report->kind == REPORT_COMPLAINT) {
+        take_complaint(ingest, &pair);
+        return 0;
+    }
+    return take_bounce(ingest, &pair, err);
+}
+
+int bounce_ingest_mail(struct bounce_ingest *ingest, const void *mail, size_t len, struct error *err)
+{
+    if (len > 5 && memcmp(mail, "From ", 5) == 0) {
+        const char *newline = memchr(mail, '\n', len);
+        size_t skip = newline != NULL ? (size_t)(newline + 1 - (const char *)mail) : len;
+        mail = (const char *)mail + skip;
+        len -= skip;
+    }
+    int failed = ingest->pending_count == INGEST_BATCH ? bounce_ingest_flush(ingest, err) : 0;
+    if (failed)
+        return failed;
+    failed = report_read(mail, len, &ingest->report, err);
+    if (!failed)
+        failed = take_report(ingest, err);
+    report_finish(&ingest->report);
+    return failed;
+}
+
+int bounce_ingest_flush(struct bounce_ingest *ingest, struct error *err)
+{
+    struct bounce_summary *summary = &ingest->summary;
+    int failed = storage_feedback_apply(ingest->storage, ingest->pending, ingest->pending_count, err);
+    if (failed)
+        return failed;
+    for (size_t i = 0; i < ingest->pending_count; i++) {
+        const struct storage_feedback *item = &ingest->pending[i];
+        summary->unknown += item->unknown;
+        summary->repeated += !item->unknown && !item->changed;
+        summary->bounced += item->bounced;
+        summary->suppressed += item->suppressed;
+        if (!item->changed)
+            continue;
+        summary->hard += item->kind == FEEDBACK_HARD;
+        summary->soft += item->kind == FEEDBACK_SOFT;
+        summary->other_bounces += item->kind == FEEDBACK_BOUNCED;
+        summary->complained += item->kind == FEEDBACK_COMPLAINT;
+        log_debug("bounce", "campaign %lld feedback recipient=%lld %s", (long long)item->campaign_id,
+                  (long long)item->recipient_id, LOG_QUOTE(item->origin));
+    }
+    ingest->pending_count = 0;
+    return 0;
+}
+
+const struct bounce_summary *bounce_ingest_summary(const struct bounce_ingest *ingest)
+{
+    return &ingest->summary;
+}

@@ -1,0 +1,27 @@
+/*
+ * ingest_private.h - the state of an intake; private to campaign/bounce.
+ */
+#ifndef POSTHASTE_CAMPAIGN_BOUNCE_INGEST_PRIVATE_H
+#define POSTHASTE_CAMPAIGN_BOUNCE_INGEST_PRIVATE_H
+
+#include "dkim/digest.h"
+
+#include "campaign/bounce/ingest.h"
+#include "campaign/bounce/report.h"
+
+#define INGEST_BATCH 500 /* changes in one transaction */
+
+struct bounce_ingest {
+    struct storage *storage;
+    struct storage_reader *reader;
+    struct bounce_rules *rules;
+    struct mac_key *mac;
+    int soft_limit;
+    int64_t soft_window_ms;
+    struct bounce_summary summary;
+    struct report report;
+    size_t pending_count;
+    struct storage_feedback pending[INGEST_BATCH];
+};
+
+#endif

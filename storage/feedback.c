@@ -1,0 +1,146 @@
+/*
+ * feedback.c - applies what reports say.
+ *
+ * Only a delivery that is `delivered` can still become `bounced`: one that waits for its next attempt, or has ended
+ * otherwise, keeps its state, whatever a report says, for its own attempts decide. What a report proves of the address
+ * (it is dead, its owner complains) holds for every state, so a suppression is made all the same. What the server said
+ * when it took the mail moves to the attempts, as with every later outcome.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "storage/writer.h"
+
+#define ITEMS_MAX 1000
+#define MINUTE_MS 60000
+
+struct batch {
+    struct storage_feedback *items;
+    size_t count;
+};
+
+static int to_bounced(struct db *db, struct storage_feedback *item, int64_t delivery_id, struct error *err)
+{
+    int failed = db_run(
+        db, err,
+        "INSERT INTO attempt (delivery_id, state, uncertain, attempts, next_attempt, updated, code, stage, tls,"
+        " duration, enhanced, reply, mx_host, source) SELECT id, state, uncertain, attempts, next_attempt, updated,"
+        " code, stage, tls, duration, enhanced, reply, mx_host, source FROM delivery WHERE id = ? AND stage IS NOT "
+        "NULL",
+        DB_I(delivery_id));
+    if (!failed)
+        failed = db_run(db, err,
+                        "UPDATE delivery SET state = ?2, updated = ?3, code = ?4, enhanced = ?5, reply = ?6,"
+                        " mx_host = iif(?7 = '', mx_host, ?7), tls = 0, duration = 0 WHERE id = ?1",
+                        DB_I(delivery_id), DB_I(DELIVERY_BOUNCED), DB_I(item->at_ms), DB_I(item->code),
+                        DB_T(item->enhanced), DB_T(item->text), DB_T(item->mx_host));
+    if (!failed)
+        failed = db_run(db, err, "UPDATE campaign SET delivered = delivered - 1, bounced = bounced + 1 WHERE id = ?",
+                        DB_I(item->campaign_id));
+    const int64_t campaigns[] = {item->campaign_id, 0};
+    for (size_t i = 0; i < countof(campaigns) && !failed; i++)
+        failed = db_run(db, err,
+                        "INSERT INTO tally VALUES (?, ?, 0, 0, 1, 0) ON CONFLICT DO UPDATE SET bounced = bounced + 1",
+                        DB_I(campaigns[i]), DB_I(item->at_ms - item->at_ms % MINUTE_MS));
+    item->bounced = item->changed = !failed;
+    return failed;
+}
+
+static int suppress(struct db *db, struct storage_feedback *item, const char *reason, struct error *err)
+{
+    int failed =
+        db_run(db, err,
+               "INSERT INTO suppression (email, reason, origin, created) SELECT email, ?2, ?3, ?4 FROM recipient"
+               " WHERE id = ?1 ON CONFLICT DO NOTHING",
+               DB_I(item->recipient_id), DB_T(reason), DB_T(item->origin), DB_I(item->at_ms));
+    if (failed || db_changes(db) == 0)
+        return failed;
+    item->suppressed = item->changed = true;
+    return db_run(db, err, "UPDATE meta SET suppressions = suppressions + 1");
+}
+
+static int count_soft(struct db *db, struct storage_feedback *item, struct error *err)
+{
+    int64_t since_ms = item->at_ms - item->soft_window_ms, count;
+    int failed = db_run(db, err, "DELETE FROM soft_bounce WHERE recipient_id = ? AND at < ?", DB_I(item->recipient_id),
+                        DB_I(since_ms));
+    if (!failed)
+        failed = db_run(db, err, "INSERT INTO soft_bounce VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                        DB_I(item->campaign_id), DB_I(item->recipient_id), DB_I(item->at_ms));
+    if (failed || db_changes(db) == 0)
+        return failed;
+    item->changed = true;
+    failed =
+        db_get(db, err, &count, "SELECT count(*) FROM soft_bounce WHERE recipient_id = ?", DB_I(item->recipient_id));
+    if (failed)
+        return failed < 0 ? failed : -EIO;
+    return count >= item->soft_limit ? suppress(db, item, "soft-bounce", err) : 0;
+}
+
+static int complain(struct db *db, struct storage_feedback *item, struct error *err)
+{
+    int failed = db_run(db, err, "INSERT INTO complaint VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                        DB_I(item->campaign_id), DB_I(item->recipient_id), DB_I(item->at_ms));
+    if (!failed && db_changes(db) > 0) {
+        item->changed = true;
+        failed =
+            db_run(db, err, "UPDATE campaign SET complained = complained + 1 WHERE id = ?", DB_I(item->campaign_id));
+    }
+    return failed ? failed : suppress(db, item, "complaint", err);
+}
+
+static int apply(struct db *db, struct storage_feedback *item, struct error *err)
+{
+    sqlite3_stmt *row =
+        db_query(db, err,
+                 "SELECT d.id, d.state FROM delivery d JOIN recipient r ON r.id = d.recipient_id"
+                 " JOIN campaign c ON c.id = d.campaign_id WHERE d.recipient_id = ? AND d.campaign_id = ?",
+                 DB_I(item->recipient_id), DB_I(item->campaign_id));
+    int more = row == NULL ? -EIO : db_step(db, row, err);
+    if (more < 0)
+        return more;
+    item->unknown = more == 0;
+    if (item->unknown)
+        return 0;
+    int64_t delivery_id = db_int(row, 0), state = db_int(row, 1);
+    db_end(row);
+    int failed = 0;
+    if (item->kind != FEEDBACK_COMPLAINT && state == DELIVERY_DELIVERED)
+        failed = to_bounced(db, item, delivery_id, err);
+    if (failed)
+        return failed;
+    switch (item->kind) {
+    case FEEDBACK_BOUNCED:
+        return 0;
+    case FEEDBACK_SOFT:
+        return count_soft(db, item, err);
+    case FEEDBACK_HARD:
+        return suppress(db, item, "hard-bounce", err);
+    case FEEDBACK_COMPLAINT:
+        return complain(db, item, err);
+    }
+    return 0;
+}
+
+static int apply_run(struct storage *storage, void *arg, struct error *err)
+{
+    struct batch *batch = arg;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct storage_feedback *item = &batch->items[i];
+        item->unknown = item->changed = item->bounced = item->suppressed =
+            false; /* a retried transaction starts anew */
+        int failed = apply(&storage->db, item, err);
+        if (failed)
+            return failed;
+    }
+    return 0;
+}
+
+int storage_feedback_apply(struct storage *storage, struct storage_feedback *items, size_t count, struct error *err)
+{
+    assure(count <= ITEMS_MAX);
+    struct batch batch = {.items = items, .count = count};
+    for (size_t i = 0; i < count; i++)
+        assure(items[i].kind != FEEDBACK_SOFT || items[i].soft_limit > 0);
+    return count == 0 ? 0 : storage_call(storage, apply_run, &batch, err);
+}
