@@ -277,6 +277,11 @@ function paintCampaignChart(minutes) {
     set.data = minutes.map((minute) => ({ x: Date.parse(minute.time), y: minute[state] }));
     set.borderColor = set.backgroundColor = colour(name);
   });
+  // One minute alone would have no width.
+  const first = minutes.length > 0 ? Date.parse(minutes[0].time) : Date.now();
+  const last = minutes.length > 0 ? Date.parse(minutes[minutes.length - 1].time) : first;
+  campaignChart.options.scales.x.min = Math.min(first, last - SPAN_MS / 2);
+  campaignChart.options.scales.x.max = last + 60000;
   campaignChart.options.plugins.legend.labels.color = colour("--muted");
   for (const axis of ["x", "y"]) {
     campaignChart.options.scales[axis].ticks.color = colour("--muted");

@@ -178,6 +178,7 @@ def others(contract):
     call = contract.call
     for end in ("", "/sites", "/timeseries"):
         call(200, "get", "/v1/stats" + end)
+    call(200, "get", "/v1/stats/sites/{site}", "one.test")
     call(201, "post", "/v1/suppressions", data={"email": "s@two.test"})
     call(200, "post", "/v1/suppressions", data={"email": "s@two.test"})
     call(200, "get", "/v1/suppressions")
