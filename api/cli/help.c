@@ -153,7 +153,10 @@ void cli_print_mdoc(const struct cli_command *commands, size_t count)
            "local.token\nin the data directory.\n.El\n"
            ".Sh FILES\n.Bl -tag -width Ds\n"
            ".It Pa ./posthaste.conf , /etc/posthaste/posthaste.conf\nThe configuration, in this order; see\n.Xr "
-           "posthaste.conf 5 .\n.El\n"
+           "posthaste.conf 5 .\n"
+           ".It Pa audit.jsonl\nIn the data directory: who changed what and when, a JSON object a line; older ones end "
+           "in .1 "
+           "to .8.\n.El\n"
            ".Sh EXIT STATUS\n0 done, 1 refused or failed, 2 wrong usage.\n"
            ".Sh SEE ALSO\n.Xr posthaste.conf 5\n");
 }
