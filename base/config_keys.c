@@ -194,10 +194,10 @@ void *config_add_item(struct config *config, const struct config_section *sectio
     *array = items;
     void *item = (char *)items + *count * section->item_bytes;
     memset(item, 0, section->item_bytes);
+    (*count)++; /* from here on config_free() knows it, half-built as it may be */
     if (!item_defaults(config, section, item))
         return NULL;
     *(char **)item = title;
-    (*count)++;
     return item;
 }
 
