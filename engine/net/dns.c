@@ -14,6 +14,7 @@
 #include "engine/net/dns.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -274,6 +275,9 @@ static int finalize(struct dns *dns, const struct dns_options *options, struct e
     return error_set(err, r == UB_NOMEM ? -ENOMEM : -EINVAL, "cannot set up the resolver: %s", ub_strerror(r));
 }
 
+/* libunbound sets up a log and locks of its own, for the whole process, with each context: two loops must not do that at once. */
+static pthread_mutex_t context_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static int make_context(struct dns *dns, const struct dns_options *options, struct error *err)
 {
     dns->context = ub_ctx_create();
@@ -302,7 +306,9 @@ int dns_open(struct loop *loop, const struct dns_options *options, struct dns **
     list_init(&dns->waiting);
     list_init(&dns->sent);
     list_init(&dns->answered);
+    pthread_mutex_lock(&context_lock);
     int r = make_context(dns, options, err);
+    pthread_mutex_unlock(&context_lock);
     if (r == 0 && loop_timer_add(loop, &dns->later, on_later) != 0)
         r = error_memory(err);
     if (r == 0) {
