@@ -137,6 +137,7 @@ void config_free(struct config *config)
     free(config->public_url);
     free(config->bounce_domain);
     free(config->dns_server);
+    free(config->dns_trust_anchor);
     free(config->tls_ca_file);
     free(config->tls_cert);
     free(config->tls_key);

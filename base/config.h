@@ -80,6 +80,7 @@ struct config {
     char *public_url;         /* "http://HOST:PORT" of `listen` when not set; no trailing slash */
     char *bounce_domain;      /* domain of the VERP return path; "" = the domain of the campaign's From */
     char *dns_server;         /* "" = /etc/resolv.conf */
+    char *dns_trust_anchor;   /* DS or DNSKEY records; "system" = the distribution's root keys; "" = no DNSSEC */
     char *tls_cert, *tls_key; /* PEM files: HTTPS in place of HTTP; both "" = plain */
     struct rate api_rate;     /* requests of one token, or of one address without; default 20000/s */
     char *tls_ca_file;        /* PEM file of the roots to trust; "" = the system's */

@@ -41,6 +41,7 @@ static const struct config_key top_keys[] = {
 };
 static const struct config_key dns_keys[] = {
     {"server", KIND_DNS, FIELD(config, dns_server)},
+    {"trust_anchor", KIND_PATH, FIELD(config, dns_trust_anchor)},
 };
 static const struct config_key retry_keys[] = {
     {"first", KIND_DURATION, FIELD(config, retry_first_ms), .min = 1, .max = LONGEST_MS},
@@ -220,6 +221,7 @@ struct config *config_defaults(void)
     config->public_url = str_dup("");
     config->bounce_domain = str_dup("");
     config->dns_server = str_dup("");
+    config->dns_trust_anchor = str_dup("");
     config->tls_ca_file = str_dup("");
     config->tls_cert = str_dup("");
     config->tls_key = str_dup("");
@@ -248,7 +250,7 @@ struct config *config_defaults(void)
     bool whole = config->file != NULL && config->hostname != NULL && config->data_dir != NULL &&
                  config->listen_host != NULL && config->public_url != NULL && config->bounce_domain != NULL &&
                  config->dns_server != NULL && config->tls_ca_file != NULL && config->tls_cert != NULL &&
-                 config->tls_key != NULL && name != NULL;
+                 config->tls_key != NULL && config->dns_trust_anchor != NULL && name != NULL;
     if (!whole || config_add_item(config, config_profile_section, name) == NULL) {
         free(name);
         config_free(config);

@@ -91,6 +91,7 @@ static const char *rcode_text(int rcode)
 static void read_result(const struct ub_result *result, struct dns_answer *answer)
 {
     if (result->bogus) {
+        answer->bogus = true;
         answer->text = "the answer is not what its zone has signed (DNSSEC)";
         return;
     }

@@ -18,7 +18,7 @@
 struct dns;
 struct dns_question;
 
-enum dns_type { DNS_A = 1, DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28, DNS_TLSA = 52 };
+enum dns_type { DNS_A = 1, DNS_CNAME = 5, DNS_PTR = 12, DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28, DNS_TLSA = 52 };
 
 enum dns_status {
     DNS_FOUND,   /* there are records of the type, behind aliases perhaps */
@@ -30,6 +30,7 @@ enum dns_status {
 struct dns_answer {
     enum dns_status status;
     bool secure;             /* proved by DNSSEC; also for "no data" and "no name" */
+    bool bogus;              /* DNS_FAILED: the answer is not what its zone has signed */
     uint32_t ttl_s;          /* how long it may be believed; 0 when DNS_FAILED */
     size_t count;            /* records, at least 1 when DNS_FOUND, else 0 */
     const char *const *data; /* RDATA in wire format, names in it are not compressed */

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/net/dns_config.h"
 #include "engine/site/domain.h"
 #include "engine/site/pool.h"
 
@@ -260,14 +261,18 @@ static size_t own_addresses(struct dispatch *dispatch)
 
 struct mx_lookup *dispatch_lookup(struct dispatch *dispatch, struct error *err)
 {
-    struct dns_options dns = {.server = dispatch->config->dns_server};
+    struct dns_settings dns = {0};
     struct mx_lookup_options options = MX_LOOKUP_OPTIONS_DEFAULT;
     if (dispatch->lookup != NULL)
         return dispatch->lookup;
     options.policy.allow_private = dispatch->config->allow_private_mx;
     options.policy.own_count = own_addresses(dispatch);
     options.policy.own = dispatch->own;
-    if (dispatch->dns == NULL && dns_open(&dispatch->loop, &dns, &dispatch->dns, err) < 0) {
+    int r = dispatch->dns == NULL ? dns_settings_make(dispatch->config, &dns, err) : 0;
+    if (r == 0 && dispatch->dns == NULL)
+        r = dns_open(&dispatch->loop, &dns.options, &dispatch->dns, err);
+    dns_settings_finish(&dns);
+    if (r < 0) {
         dispatch->dns = NULL;
         log_error("engine", "dns-not-available reason=%s", LOG_QUOTE(err->text));
         return NULL;

@@ -114,7 +114,7 @@ static const char whole[] =
     "tls_cert = \"/etc/cert.pem\" tls_key = \"/etc/key.pem\" api_rate = \"600/min\"\n"
     "timeouts { greeting = \"7s\" }\n"
     "/* the\n   resolver */\n"
-    "dns { server = \"127.0.0.1@5353\" }\n"
+    "dns { server = \"127.0.0.1@5353\"  trust_anchor = \"system\" }\n"
     "retry { first = \"1s\" max = \"90s\" }\n"
     "route \"Example.Test\" { host = \"127.0.0.1\"  port = 2525  tls = \"none\" }\n"
     "route \".test\" { host = \"[::1]\" tls = required }\n"
@@ -137,6 +137,7 @@ static void check_whole(const struct config *config)
     assert_string_equal(config->public_url, "https://mail.example.com/t");
     assert_string_equal(config->bounce_domain, "xn--bnce-0ra.example");
     assert_string_equal(config->dns_server, "127.0.0.1@5353");
+    assert_string_equal(config->dns_trust_anchor, "system");
     assert_int_equal(config->log_level, LOG_LEVEL_DEBUG);
     assert_int_equal(config->loops, 3);
     assert_int_equal(config->compose_threads, 5);
