@@ -16,7 +16,10 @@
 #include "engine/site/hosts.h"
 
 #define WRITE_PIECES_MAX 64
-#define PORT_SUBMISSIONS 465                /* RFC 8314 section 3.3 */
+#define PORT_SUBMISSIONS 465 /* RFC 8314 section 3.3 */
+#define DOUBT_MS ((int64_t)3600 * 1000)
+#define CONTENT_LOSSES_MAX 2 /* in a row */
+#define STREAM_LOSSES_MAX 5  /* in a row */
 #define LINGER_BYTES_MAX ((size_t)64 << 10) /* a peer that still talks more than this is not waited for */
 
 static const struct wire_events conn_wire_events;
@@ -93,6 +96,20 @@ static void remember(const struct conn *conn, const char *name, enum memory_fact
     memory_note(&conn->dispatch->memory, name, fact, now_ms(conn) + MEMORY_DAY_MS);
 }
 
+/* One connection lost is nobody's fault. But where two in a row die in their first content, BDAT may not pass (a
+ * middlebox, say), and where several in a row die with a stream on them, the stream may not. */
+static void learn_from_loss(const struct conn *conn, bool useless, const struct outcome *why)
+{
+    struct site *site = conn->site;
+    if (now_ms(conn) - site->loss_ms > DOUBT_MS)
+        site->content_losses = site->stream_losses = 0;
+    site->loss_ms = now_ms(conn);
+    if (useless && conn->given > 0 && why->stage == STAGE_CONTENT && ++site->content_losses >= CONTENT_LOSSES_MAX)
+        memory_note(&conn->dispatch->memory, site->name, MEMORY_NO_CHUNKING, now_ms(conn) + DOUBT_MS);
+    if (conn->given - conn->answered > 1 && ++site->stream_losses >= STREAM_LOSSES_MAX)
+        remember(conn, site->name, MEMORY_SLOW);
+}
+
 static void on_session_ended(struct conn *conn, enum session_end end, const struct outcome *why)
 {
     struct site *site = conn->site;
@@ -100,6 +117,8 @@ static void on_session_ended(struct conn *conn, enum session_end end, const stru
     bool trouble = false;
     switch (end) {
     case SESSION_END_QUIT:
+        site->content_losses = site->stream_losses = 0;
+        break;
     case SESSION_END_NONE:
         break;
     case SESSION_END_CHUNKING:
@@ -116,9 +135,12 @@ static void on_session_ended(struct conn *conn, enum session_end end, const stru
         else
             trouble = true;
         break;
+    case SESSION_END_LOST:
+        learn_from_loss(conn, useless, why);
+        trouble = useless;
+        break;
     case SESSION_END_REFUSED:
     case SESSION_END_CLOSING:
-    case SESSION_END_LOST:
         trouble = useless;
         break;
     }

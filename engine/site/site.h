@@ -45,6 +45,9 @@ struct site {
     int64_t failing_since_ms;             /* no message was answered since; 0 = not failing */
     struct outcome *trouble;              /* why, NULL = unknown */
     int64_t overdue_ms;                   /* no job has waited too long before; 0 = not known */
+    uint32_t content_losses;              /* connections lost in their first content, in a row */
+    uint32_t stream_losses;               /* connections lost with several messages on them, in a row */
+    int64_t loss_ms;                      /* the last of them */
     bool wants_source;                    /* the back-off is for want of a source */
     uint32_t depth;                       /* messages one connection can have outstanding; 0 = not known yet */
     struct loop_timer timer;

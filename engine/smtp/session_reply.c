@@ -46,7 +46,9 @@ static void lose_step(struct session *s, const struct expect *e, const struct re
                    reply != NULL ? reply->text : fault);
     if (slot != NULL && !slot->back) {
         bool final_step = e->step == STEP_BDAT || e->step == STEP_CONTENT;
-        bool uncertain = slot_content_is_out(s, slot) && !final_step;
+        /* 220 to the end of the content, or what cannot be read: it may be taken all the same. */
+        bool claims = reply == NULL || reply->code / 100 == 2;
+        bool uncertain = slot_content_is_out(s, slot) && (!final_step || claims);
         slot_decide(slot, uncertain ? OUTCOME_UNCERTAIN : OUTCOME_TEMPORARY, stage, reply, text);
     }
     bool before_ready = s->state < STATE_READY;

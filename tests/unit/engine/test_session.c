@@ -296,7 +296,9 @@ static const struct stage_case stage_cases[] = {
     {"250 a\n250 b\n250 c\n", "1=temporary/250 end=protocol", false},
     {"250 a\n250 b\n334 c\n", "1=temporary/334 end=protocol", false},
     {"250 a\n250 b\n354 c\n354 d\n", "1=temporary/354 end=protocol", false},
-    {"250 a\n250 b\n354 c\n999 d\n", "1=temporary/0 end=protocol", false},
+    {"250 a\n250 b\n354 c\n999 d\n", "1=uncertain/0 end=protocol", false},   /* who knows what it meant */
+    {"250 a\n250 b\n354 c\n220 d\n", "1=uncertain/220 end=protocol", false}, /* perhaps taken */
+    {"250 a\n250 b\n354 c\n503 d\n", "1=temporary/503 end=protocol", false}, /* not taken, whatever it means */
     {"421 a\n", "1=temporary/421", false},
     {"250 a\n421 b\n", "1=temporary/421", false},
     {"250 a\n250 b\n421 c\n", "1=temporary/421", false},
