@@ -189,19 +189,9 @@ static bool legal(enum campaign_status from, enum campaign_status to)
     return (unsigned)from < CAMPAIGN_STATUS_COUNT && (moves[from] >> to & 1u) != 0;
 }
 
-static int move_run(struct storage *storage, void *arg, struct error *err)
+static int move_to(struct storage *storage, struct move *move, struct error *err)
 {
-    struct move *move = arg;
     struct db *db = &storage->db;
-    int64_t status;
-    int missing = db_get(db, err, &status, "SELECT status FROM campaign WHERE id = ?", DB_I(move->id));
-    if (missing)
-        return missing;
-    move->was = (enum campaign_status)status;
-    if (move->was == move->to)
-        return 0;
-    if (!legal(move->was, move->to))
-        return STORAGE_WRONG_STATE;
     switch (move->to) {
     case CAMPAIGN_RUNNING:
         if (move->was != CAMPAIGN_PAUSED)
@@ -220,6 +210,48 @@ static int move_run(struct storage *storage, void *arg, struct error *err)
         break;
     }
     return db_run(db, err, "UPDATE campaign SET status = ?2 WHERE id = ?1", DB_I(move->id), DB_I(move->to));
+}
+
+/* What a move is to those who are told of it; EVENT_KIND_COUNT = nothing. */
+static enum event_kind event_of(enum campaign_status from, enum campaign_status to)
+{
+    switch (to) {
+    case CAMPAIGN_RUNNING:
+        return from == CAMPAIGN_PAUSED ? EVENT_CAMPAIGN_RESUMED : EVENT_CAMPAIGN_STARTED;
+    case CAMPAIGN_PAUSED:
+        return EVENT_CAMPAIGN_PAUSED;
+    case CAMPAIGN_FINISHED:
+        return EVENT_CAMPAIGN_FINISHED;
+    case CAMPAIGN_CANCELLED:
+        return EVENT_CAMPAIGN_CANCELLED;
+    case CAMPAIGN_DRAFT:
+    case CAMPAIGN_SCHEDULED:
+    case CAMPAIGN_STATUS_COUNT:
+        break;
+    }
+    return EVENT_KIND_COUNT;
+}
+
+static int tell_move(struct storage *storage, const struct move *move, struct error *err)
+{
+    enum event_kind kind = event_of(move->was, move->to);
+    return kind == EVENT_KIND_COUNT ? 0 : event_add_plain(storage, kind, move->id, 0, move->now_ms, "", err);
+}
+
+static int move_run(struct storage *storage, void *arg, struct error *err)
+{
+    struct move *move = arg;
+    int64_t status;
+    int missing = db_get(&storage->db, err, &status, "SELECT status FROM campaign WHERE id = ?", DB_I(move->id));
+    if (missing)
+        return missing;
+    move->was = (enum campaign_status)status;
+    if (move->was == move->to)
+        return 0;
+    if (!legal(move->was, move->to))
+        return STORAGE_WRONG_STATE;
+    int failed = move_to(storage, move, err);
+    return failed ? failed : tell_move(storage, move, err);
 }
 
 int storage_campaign_move(struct storage *storage, int64_t id, enum campaign_status to, int64_t scheduled_ms,
@@ -305,12 +337,14 @@ static int try_finish_run(struct storage *storage, void *arg, struct error *err)
     const struct move *move = arg;
     int64_t id;
     int missing = db_get(&storage->db, err, &id, "SELECT id FROM campaign WHERE id = ?", DB_I(move->id));
-    return missing ? missing : finish(&storage->db, move->id, move->now_ms, err);
+    if (!missing)
+        missing = finish(&storage->db, move->id, move->now_ms, err);
+    return missing ? missing : tell_move(storage, move, err);
 }
 
 int storage_campaign_try_finish(struct storage *storage, int64_t id, int64_t now_ms, struct error *err)
 {
-    struct move move = {.id = id, .now_ms = now_ms};
+    struct move move = {.id = id, .now_ms = now_ms, .was = CAMPAIGN_RUNNING, .to = CAMPAIGN_FINISHED};
     return storage_call(storage, try_finish_run, &move, err);
 }
 

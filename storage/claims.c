@@ -45,9 +45,10 @@ struct tally {
 };
 
 /* A delivery that ends before it began. */
-static int end_untried(struct db *db, const struct storage_claim *claim, int64_t recipient_id,
+static int end_untried(struct storage *storage, const struct storage_claim *claim, int64_t recipient_id,
                        enum delivery_state state, const char *why, struct tally *tally, struct error *err)
 {
+    struct db *db = &storage->db;
     int failed =
         db_run(db, err,
                "INSERT INTO delivery (campaign_id, recipient_id, state, uncertain, attempts, next_attempt, updated,"
@@ -58,7 +59,8 @@ static int end_untried(struct db *db, const struct storage_claim *claim, int64_t
         return failed;
     tally->suppressed += state == DELIVERY_SUPPRESSED;
     tally->failed += state == DELIVERY_FAILED;
-    return 0;
+    return event_add_plain(storage, state == DELIVERY_SUPPRESSED ? EVENT_DROPPED : EVENT_FAILED, claim->campaign_id,
+                           recipient_id, claim->now_ms, why, err);
 }
 
 /* The database is a file that others can write: what does not look like an address or an object is not handed on. */
@@ -91,9 +93,10 @@ static int add_job(struct storage_claim *claim, int64_t recipient_id, const char
     return 0;
 }
 
-static int add_member(struct db *db, struct storage_claim *claim, int64_t recipient_id, struct tally *tally,
+static int add_member(struct storage *storage, struct storage_claim *claim, int64_t recipient_id, struct tally *tally,
                       struct error *err)
 {
+    struct db *db = &storage->db;
     sqlite3_stmt *row = db_query(db, err,
                                  "SELECT r.email, r.attributes, s.reason FROM recipient r"
                                  " LEFT JOIN suppression s ON s.email = r.email WHERE r.id = ?",
@@ -103,14 +106,14 @@ static int add_member(struct db *db, struct storage_claim *claim, int64_t recipi
         return more;
     int failed;
     if (more == 0) {
-        failed = end_untried(db, claim, recipient_id, DELIVERY_FAILED, "the recipient is gone from the database", tally,
+        failed = end_untried(storage, claim, recipient_id, DELIVERY_FAILED, "the recipient is gone from the database", tally,
                              err);
     } else if (sqlite3_column_type(row, 2) != SQLITE_NULL) {
         char why[160];
         (void)snprintf(why, sizeof(why), "suppressed: %.100s", db_text(row, 2));
-        failed = end_untried(db, claim, recipient_id, DELIVERY_SUPPRESSED, why, tally, err);
+        failed = end_untried(storage, claim, recipient_id, DELIVERY_SUPPRESSED, why, tally, err);
     } else if (!plausible(db_text(row, 0), db_text(row, 1))) {
-        failed = end_untried(db, claim, recipient_id, DELIVERY_FAILED, "the stored address or attributes are damaged",
+        failed = end_untried(storage, claim, recipient_id, DELIVERY_FAILED, "the stored address or attributes are damaged",
                              tally, err);
     } else {
         failed = add_job(claim, recipient_id, db_text(row, 0), db_text(row, 1), err);
@@ -120,11 +123,11 @@ static int add_member(struct db *db, struct storage_claim *claim, int64_t recipi
 }
 
 /* Fills the jobs from the lane; *cursor moves to the last member looked at. */
-static int scan_lane(struct db *db, struct storage_claim *claim, int64_t epoch, int64_t *cursor, struct tally *tally,
+static int scan_lane(struct storage *storage, struct storage_claim *claim, int64_t epoch, int64_t *cursor, struct tally *tally,
                      struct error *err)
 {
     struct audience audience;
-    int failed = audience_open(&audience, db, claim->campaign_id, epoch, claim->lane, *cursor, err);
+    int failed = audience_open(&audience, &storage->db, claim->campaign_id, epoch, claim->lane, *cursor, err);
     if (failed)
         return failed;
     int more = 1;
@@ -137,9 +140,9 @@ static int scan_lane(struct db *db, struct storage_claim *claim, int64_t epoch, 
             break;
         *cursor = member.recipient_id;
         if (member.verdict == AUDIENCE_MAIL)
-            failed = add_member(db, claim, member.recipient_id, tally, err);
+            failed = add_member(storage, claim, member.recipient_id, tally, err);
         else if (member.verdict == AUDIENCE_LEFT)
-            failed = end_untried(db, claim, member.recipient_id, DELIVERY_SUPPRESSED,
+            failed = end_untried(storage, claim, member.recipient_id, DELIVERY_SUPPRESSED,
                                  "not a member of the list any more", tally, err);
         if (failed)
             more = failed;
@@ -193,7 +196,7 @@ static int claim_lane(struct storage *storage, struct storage_claim *claim, int6
         return 0;
     }
     struct tally tally = {0};
-    int failed = scan_lane(db, claim, epoch, &cursor, &tally, err);
+    int failed = scan_lane(storage, claim, epoch, &cursor, &tally, err);
     if (!failed && claim->job_count > 0)
         failed = record_range(storage, claim, err);
     if (!failed)
@@ -208,9 +211,10 @@ static int claim_lane(struct storage *storage, struct storage_claim *claim, int6
 }
 
 /* The reply that the row holds stays: it is why there was a retry. */
-static int claim_due_row(struct db *db, struct storage_claim *claim, sqlite3_stmt *row, struct tally *tally,
+static int claim_due_row(struct storage *storage, struct storage_claim *claim, sqlite3_stmt *row, struct tally *tally,
                          struct error *err)
 {
+    struct db *db = &storage->db;
     bool suppressed = sqlite3_column_type(row, 6) != SQLITE_NULL, member = db_int(row, 7) != 0;
     enum delivery_state state = suppressed || !member                         ? DELIVERY_SUPPRESSED
                                 : plausible(db_text(row, 4), db_text(row, 5)) ? DELIVERY_SENDING
@@ -219,8 +223,15 @@ static int claim_due_row(struct db *db, struct storage_claim *claim, sqlite3_stm
     if (state != DELIVERY_SENDING) {
         tally->suppressed += state == DELIVERY_SUPPRESSED;
         tally->failed += state == DELIVERY_FAILED;
-        return db_run(db, err, "UPDATE delivery SET state = ?2, next_attempt = 0, updated = ?3 WHERE id = ?1", DB_I(id),
-                      DB_I(state), DB_I(claim->now_ms));
+        int failed = db_run(db, err, "UPDATE delivery SET state = ?2, next_attempt = 0, updated = ?3 WHERE id = ?1",
+                            DB_I(id), DB_I(state), DB_I(claim->now_ms));
+        return failed ? failed
+                      : event_add_plain(storage, state == DELIVERY_SUPPRESSED ? EVENT_DROPPED : EVENT_FAILED,
+                                        claim->campaign_id, db_int(row, 1), claim->now_ms,
+                                        suppressed                    ? "suppressed while it waited for another attempt"
+                                        : state == DELIVERY_SUPPRESSED ? "not a member of the list any more"
+                                                                       : "the stored address or attributes are damaged",
+                                        err);
     }
     int failed = add_job(claim, db_int(row, 1), db_text(row, 4), db_text(row, 5), err);
     if (failed)
@@ -246,9 +257,10 @@ static int due_ids(struct db *db, const struct storage_claim *claim, int64_t *id
     return more;
 }
 
-static int claim_one_retry(struct db *db, struct storage_claim *claim, int64_t id, struct tally *tally,
+static int claim_one_retry(struct storage *storage, struct storage_claim *claim, int64_t id, struct tally *tally,
                            struct error *err)
 {
+    struct db *db = &storage->db;
     sqlite3_stmt *row =
         db_query(db, err,
                  "SELECT d.id, d.recipient_id, d.attempts, d.uncertain, r.email, r.attributes, s.reason,"
@@ -260,7 +272,7 @@ static int claim_one_retry(struct db *db, struct storage_claim *claim, int64_t i
     int more = row == NULL ? -EIO : db_step(db, row, err);
     if (more <= 0)
         return more;
-    int failed = claim_due_row(db, claim, row, tally, err);
+    int failed = claim_due_row(storage, claim, row, tally, err);
     db_end(row);
     return failed;
 }
@@ -273,7 +285,7 @@ static int claim_retries(struct storage *storage, struct storage_claim *claim, s
     int failed = due_ids(db, claim, ids, &count, err);
     struct tally tally = {0};
     for (; !failed && taken < count && claim->arena.used_bytes < CLAIM_BYTES; taken++)
-        failed = claim_one_retry(db, claim, ids[taken], &tally, err);
+        failed = claim_one_retry(storage, claim, ids[taken], &tally, err);
     if (!failed && taken > 0)
         failed = db_run(db, err,
                         "UPDATE campaign SET deferred = deferred - ?2, sending = sending + ?3,"

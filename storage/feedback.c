@@ -19,8 +19,9 @@ struct batch {
     size_t count;
 };
 
-static int to_bounced(struct db *db, struct storage_feedback *item, int64_t delivery_id, struct error *err)
+static int to_bounced(struct storage *storage, struct storage_feedback *item, int64_t delivery_id, struct error *err)
 {
+    struct db *db = &storage->db;
     int failed = db_run(
         db, err,
         "INSERT INTO attempt (delivery_id, state, uncertain, attempts, next_attempt, updated, code, stage, tls,"
@@ -43,7 +44,18 @@ static int to_bounced(struct db *db, struct storage_feedback *item, int64_t deli
                         "INSERT INTO tally VALUES (?, ?, 0, 0, 1, 0) ON CONFLICT DO UPDATE SET bounced = bounced + 1",
                         DB_I(campaigns[i]), DB_I(item->at_ms - item->at_ms % MINUTE_MS));
     item->bounced = item->changed = !failed;
-    return failed;
+    if (failed)
+        return failed;
+    return event_add(storage,
+                     &(struct storage_event){.kind = EVENT_BOUNCED,
+                                             .campaign_id = item->campaign_id,
+                                             .recipient_id = item->recipient_id,
+                                             .at_ms = item->at_ms,
+                                             .code = item->code,
+                                             .enhanced = item->enhanced,
+                                             .mx_host = item->mx_host,
+                                             .detail = item->text},
+                     err);
 }
 
 static int suppress(struct db *db, struct storage_feedback *item, const char *reason, struct error *err)
@@ -77,20 +89,25 @@ static int count_soft(struct db *db, struct storage_feedback *item, struct error
     return count >= item->soft_limit ? suppress(db, item, "soft-bounce", err) : 0;
 }
 
-static int complain(struct db *db, struct storage_feedback *item, struct error *err)
+static int complain(struct storage *storage, struct storage_feedback *item, struct error *err)
 {
+    struct db *db = &storage->db;
     int failed = db_run(db, err, "INSERT INTO complaint VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                         DB_I(item->campaign_id), DB_I(item->recipient_id), DB_I(item->at_ms));
     if (!failed && db_changes(db) > 0) {
         item->changed = true;
         failed =
             db_run(db, err, "UPDATE campaign SET complained = complained + 1 WHERE id = ?", DB_I(item->campaign_id));
+        if (!failed)
+            failed = event_add_plain(storage, EVENT_COMPLAINED, item->campaign_id, item->recipient_id, item->at_ms,
+                                     item->origin, err);
     }
     return failed ? failed : suppress(db, item, "complaint", err);
 }
 
-static int apply(struct db *db, struct storage_feedback *item, struct error *err)
+static int apply(struct storage *storage, struct storage_feedback *item, struct error *err)
 {
+    struct db *db = &storage->db;
     sqlite3_stmt *row =
         db_query(db, err,
                  "SELECT d.id, d.state FROM delivery d JOIN recipient r ON r.id = d.recipient_id"
@@ -106,7 +123,7 @@ static int apply(struct db *db, struct storage_feedback *item, struct error *err
     db_end(row);
     int failed = 0;
     if (item->kind != FEEDBACK_COMPLAINT && state == DELIVERY_DELIVERED)
-        failed = to_bounced(db, item, delivery_id, err);
+        failed = to_bounced(storage, item, delivery_id, err);
     if (failed)
         return failed;
     switch (item->kind) {
@@ -117,7 +134,7 @@ static int apply(struct db *db, struct storage_feedback *item, struct error *err
     case FEEDBACK_HARD:
         return suppress(db, item, "hard-bounce", err);
     case FEEDBACK_COMPLAINT:
-        return complain(db, item, err);
+        return complain(storage, item, err);
     }
     return 0;
 }
@@ -129,7 +146,7 @@ static int apply_run(struct storage *storage, void *arg, struct error *err)
         struct storage_feedback *item = &batch->items[i];
         item->unknown = item->changed = item->bounced = item->suppressed =
             false; /* a retried transaction starts anew */
-        int failed = apply(&storage->db, item, err);
+        int failed = apply(storage, item, err);
         if (failed)
             return failed;
     }

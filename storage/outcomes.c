@@ -157,6 +157,35 @@ static void note_delivery_time(struct ledger_campaign *line, int64_t at_ms)
     line->last_delivery_ms = MAX_OF(line->last_delivery_ms, at_ms);
 }
 
+/* Untried ones are no news, except for their end. */
+static int tell(struct storage *storage, const struct storage_outcome *record, enum delivery_state state,
+                struct error *err)
+{
+    static const enum event_kind kinds[DELIVERY_STATE_COUNT] = {
+        [DELIVERY_PENDING] = EVENT_KIND_COUNT,     [DELIVERY_SENDING] = EVENT_KIND_COUNT,
+        [DELIVERY_DELIVERED] = EVENT_DELIVERED,    [DELIVERY_DEFERRED] = EVENT_DEFERRED,
+        [DELIVERY_BOUNCED] = EVENT_BOUNCED,        [DELIVERY_FAILED] = EVENT_FAILED,
+        [DELIVERY_SUPPRESSED] = EVENT_DROPPED,     [DELIVERY_CANCELLED] = EVENT_KIND_COUNT,
+        [DELIVERY_UNCERTAIN] = EVENT_DEFERRED,
+    };
+    const struct outcome *outcome = &record->outcome;
+    bool news = record->tried || state == DELIVERY_FAILED || state == DELIVERY_SUPPRESSED;
+    if (!news || kinds[state] == EVENT_KIND_COUNT || !event_wanted(storage, kinds[state]))
+        return 0;
+    return event_add(storage,
+                     &(struct storage_event){.kind = kinds[state],
+                                             .campaign_id = record->campaign_id,
+                                             .recipient_id = record->recipient_id,
+                                             .at_ms = ended_ms(record),
+                                             .attempt = record->attempts,
+                                             .uncertain = record->uncertain,
+                                             .code = outcome->code,
+                                             .enhanced = outcome->enhanced,
+                                             .mx_host = outcome->mx_host,
+                                             .detail = outcome->text},
+                     err);
+}
+
 /* What a stored outcome adds up to beside the row. The line is not used after the minute, which may move it. */
 static int account(struct storage *storage, struct ledger_campaign *line, const struct storage_outcome *record,
                    enum delivery_state state, struct error *err)
@@ -169,6 +198,9 @@ static int account(struct storage *storage, struct ledger_campaign *line, const 
         if (failed)
             return failed;
     }
+    int failed = tell(storage, record, state, err);
+    if (failed)
+        return failed;
     return record->tried ? ledger_minute(&storage->ledger, &storage->db, record->campaign_id, record->state,
                                          ended_ms(record), err)
                          : 0;

@@ -63,10 +63,12 @@ int storage_sizes(struct storage *storage, int64_t *database_bytes, int64_t *wal
 #include "storage/contacts.h"
 #include "storage/feedback.h"
 #include "storage/edit.h"
+#include "storage/events.h"
 #include "storage/idempotency.h"
 #include "storage/journal.h"
 #include "storage/outcomes.h"
 #include "storage/suppressions.h"
 #include "storage/upkeep.h"
+#include "storage/webhooks.h"
 
 #endif

@@ -168,6 +168,8 @@ static int run_calls(struct storage *storage, struct batch *batch, struct error 
         if (failed)
             return failed;
         call->result = call->run(storage, call->arg, call->err);
+        if (call->result != 0)
+            event_rolled_back(storage);
         failed = savepoint_end(&storage->db, call->result == 0, err);
         if (failed)
             return failed;
@@ -186,6 +188,7 @@ static int run_claims(struct storage *storage, struct batch *batch, struct error
         struct error why = {.text = ""};
         int status = claim_make(storage, claim, &why);
         if (status != 0) {
+            event_rolled_back(storage);
             if (claim->job_count > 0)
                 ledger_claim_drop(&storage->ledger, claim->jobs[0].claim_id);
             claim_clear(claim, status);
@@ -203,6 +206,8 @@ static int run_claims(struct storage *storage, struct batch *batch, struct error
 static int apply(struct storage *storage, struct batch *batch, struct error *err)
 {
     int failed = db_begin(&storage->db, err);
+    if (!failed)
+        failed = event_begin(storage, err);
     if (failed)
         return failed;
     list_for_each(node, &batch->outcomes)
@@ -266,6 +271,8 @@ static void batch_done(struct storage *storage, struct batch *batch)
     pthread_mutex_lock(&storage->lock);
     storage->outcomes_written += batch->outcome_count;
     bool was_unhealthy = storage->unhealthy;
+    storage_event_notify_cb *notify = storage->event_added > 0 ? storage->event_notify : NULL;
+    void *notify_context = storage->event_notify_context;
     pthread_mutex_unlock(&storage->lock);
     if (was_unhealthy)
         set_health(storage, true, &(struct error){.text = ""});
@@ -279,11 +286,14 @@ static void batch_done(struct storage *storage, struct batch *batch)
     }
     answer_claims(&batch->claims, 0);
     answer_calls(storage, batch, 0, NULL);
+    if (notify != NULL)
+        notify(notify_context);
 }
 
 static void batch_failed(struct storage *storage, struct batch *batch, int failed, const struct error *why)
 {
     db_rollback(&storage->db);
+    event_rolled_back(storage);
     ledger_dropped(&storage->ledger);
     pthread_mutex_lock(&storage->lock);
     list_splice(&batch->outcomes, &storage->outcomes); /* the batch ahead of what came since ... */

@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "storage/db.h"
+#include "storage/event_write.h"
 #include "storage/journal_file.h"
 #include "storage/keeper.h"
 #include "storage/ledger.h"
@@ -34,12 +35,17 @@ struct storage {
     struct error why; /* of the last failure */
     int64_t retry_ms; /* from a failed commit to the next try: 1000; tests shorten it */
     struct keeper keeper;
+    storage_event_notify_cb *event_notify; /* events.c; NULL = nobody listens */
+    void *event_notify_context;
     struct db *spare; /* an import's connection, kept for the next import; NULL = none */
 
     /* The writer thread's own. */
     struct db db;
     struct ledger ledger;
     int64_t next_claim_id;
+    uint32_t event_kinds;    /* wanted, as this transaction saw it */
+    int event_added;         /* in this transaction */
+    int64_t event_minute_ms; /* has its mark; 0 = unknown */
     int wal_pages,
         wal_pages_seen; /* in the WAL after the last commit; when somebody was last asked to carry them over */
     _Atomic int64_t commit_max_us;     /* the longest transaction so far, with what follows it */
@@ -71,5 +77,8 @@ int claim_make(struct storage *storage, struct storage_claim *claim, struct erro
 void claim_init(struct storage_claim *claim);
 /* Takes an answer back, after a rollback. */
 void claim_clear(struct storage_claim *claim, int status);
+
+/* The id before the first event of the minute that holds `from_ms`, or of what is left after it (events.c). */
+int event_position(struct db *db, int64_t from_ms, int64_t *position, struct error *err) ATTR_MUSTCHECK;
 
 #endif

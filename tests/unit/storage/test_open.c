@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "storage/migrate.h"
 #include "tests/unit/storage/support.h"
 
 static void refused(const char *dir, bool server, int code, const char *sentence)
@@ -26,7 +27,7 @@ static void migrates_from_empty_and_from_the_same_version(void **state)
     (void)state;
     struct fixture fixture;
     fixture_open(&fixture, false);
-    assert_int_equal(sql_int(&fixture, "PRAGMA user_version"), 4);
+    assert_int_equal(sql_int(&fixture, "PRAGMA user_version"), storage_schema_version);
     make_list(&fixture, "news");
     fixture_close(&fixture);
     fixture_reopen(&fixture, false);
