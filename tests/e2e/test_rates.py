@@ -6,6 +6,8 @@ import pytest
 
 from conftest import emails, run_to_end, run_until
 
+pytestmark = pytest.mark.alone
+
 
 def worst_window(times_us, window_us=1_000_000):
     """The most events that fall into any window that is open at its end."""

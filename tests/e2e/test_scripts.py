@@ -9,6 +9,8 @@ import pytest
 
 from harness import BUILD, ROOT, wait_until
 
+pytestmark = pytest.mark.alone
+
 
 def run(*words, folder, timeout_s=200):
     environment = {**os.environ, "POSTHASTE_BUILD": str(BUILD), "TMPDIR": str(folder)}
