@@ -13,6 +13,8 @@
 #ifndef POSTHASTE_ENGINE_ENGINE_H
 #define POSTHASTE_ENGINE_ENGINE_H
 
+#include <stdatomic.h>
+
 #include "base/config.h"
 #include "base/list.h"
 #include "base/outcome.h"
@@ -29,12 +31,20 @@ struct engine_message {
     void (*release)(struct engine_message *message);
 };
 
+/* What the engine is to know of a campaign. The caller's memory; constant while a job of it is out, but for the weight. */
+struct engine_campaign {
+    _Atomic uint32_t weight; /* its share of a site for which several campaigns have mail, 1 to 1000; 0 = 100. Read when a job comes */
+    struct rate rate;        /* of all its messages together; count 0 = no limit of its own */
+    const char *sender;      /* the sending domain: that of the From address; NULL = not known */
+};
+
 /* One delivery to make. The caller's memory, which the engine borrows from engine_submit() until `done`. */
 struct engine_job {
     struct list node;      /* the engine's while it holds the job */
     const char *rcpt_to;   /* normal form of base/address.h */
     const char *domain;    /* the domain part of rcpt_to */
     uint64_t group;        /* the campaign: engine_release() takes jobs back by it */
+    const struct engine_campaign *campaign; /* NULL = nothing is known of it */
     bool smtputf8;         /* the local part of rcpt_to has UTF-8 */
     /* the engine's own, zeroed by the caller */
     struct list answer;    /* the way of the compose answer */

@@ -10,6 +10,7 @@
 
 #include "base/config.h"
 #include "base/list.h"
+#include "engine/engine.h"
 #include "storage/storage.h"
 
 #include "campaign/message/message.h"
@@ -36,6 +37,7 @@ struct run {
     struct list node;
     int64_t id; /* constant, read by all threads */
     int64_t deadline_ms; /* wall clock; constant, read by all threads */
+    struct engine_campaign shape; /* what the engine is to know of it: its weight against other campaigns */
     struct content *content; /* compiled; constant, read by all threads; NULL while scheduled */
     _Atomic int status;  /* enum campaign_status as last read; read by the loops */
     int64_t scheduled_ms;

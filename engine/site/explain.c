@@ -19,9 +19,19 @@ static size_t keep(struct buffer *text, const char *value)
     return at;
 }
 
+static bool serves(const struct site *site, const char *domain)
+{
+    list_for_each(node, &site->flows)
+    {
+        if (hashmap_get(&list_entry(node, struct flow, node)->lanes, domain, strlen(domain)) != NULL)
+            return true;
+    }
+    return false;
+}
+
 static void copy_site(struct explain *out, struct site *site, const char *only, int64_t now_ms, int64_t wall_ms)
 {
-    if (only[0] != '\0' && strcmp(site->name, only) != 0 && hashmap_get(&site->lanes, only, strlen(only)) == NULL)
+    if (only[0] != '\0' && strcmp(site->name, only) != 0 && !serves(site, only))
         return;
     struct explain_site *copy = &out->sites[out->count++];
     bool backing_off = site->backoff_until_ms > now_ms;

@@ -116,12 +116,13 @@ static void say_lanes(const struct site *site, struct buffer *out)
     {
         const struct lane *lane = list_entry(node, struct lane, node);
         char rate[RATE_TEXT_BYTES];
-        if (lane_jobs(lane) == 0 || (lane->conn_max == 0 && rate_is_unlimited(lane->rate)) || shown++ >= LANES_SHOWN)
+        const struct zone *zone = lane->zone;
+        if (lane_jobs(lane) == 0 || zone == NULL || shown++ >= LANES_SHOWN)
             continue;
         buffer_printf(out, "Domain %s: %u messages, rate %s", lane->name, lane_jobs(lane),
-                      rate_format(lane->rate, rate));
-        if (lane->conn_max > 0)
-            buffer_printf(out, ", on %u of %u connections", lane->use_count, lane->conn_max);
+                      rate_format(zone->limit.rate, rate));
+        if (zone->conn_max > 0)
+            buffer_printf(out, ", on %u of %u connections", zone->use_count, zone->conn_max);
         buffer_append_str(out, ".\n");
     }
     if (shown > LANES_SHOWN)

@@ -1,5 +1,5 @@
 /*
- * lane.c - lanes: birth, standing, end.
+ * lane.c - lanes and zones: birth, standing, end.
  */
 #include "engine/site/lane.h"
 
@@ -12,44 +12,84 @@
 #define COMPOSE_AHEAD_US ((int64_t)500000)
 #define LOOK_AGAIN_US ((int64_t)1000000)
 
+/* Zones. */
+
+static void zone_free(struct zone *zone)
+{
+    (void)hashmap_remove(&zone->site->zones, zone->name, zone->name_len);
+    limit_finish(&zone->limit);
+    free(zone->uses);
+    free(zone);
+}
+
+/* False = no memory. *out stays NULL for a domain without limits of its own. */
+static bool zone_join(struct site *site, const char *domain, struct zone **out)
+{
+    const struct config_domain *config = config_domain_for(site->dispatch->config, domain);
+    size_t len = strlen(domain);
+    *out = NULL;
+    if (config == NULL)
+        return true;
+    struct zone *zone = hashmap_get(&site->zones, domain, len);
+    if (zone == NULL) {
+        zone = calloc(1, sizeof *zone + len + 1);
+        if (zone == NULL)
+            return false;
+        memcpy(zone->name, domain, len);
+        zone->name_len = len;
+        zone->site = site;
+        zone->config = config;
+        zone->conn_max = config->connections;
+        limit_init(&zone->limit, config->rate);
+        limit_follow(&zone->limit, site->dispatch->begun_us);
+        if (zone->conn_max > 0)
+            zone->uses = calloc(zone->conn_max, sizeof *zone->uses);
+        if ((zone->conn_max > 0 && zone->uses == NULL) || hashmap_put(&site->zones, zone->name, len, zone) != 0) {
+            free(zone->uses);
+            free(zone);
+            return false;
+        }
+    }
+    zone->users++;
+    *out = zone;
+    return true;
+}
+
+static void zone_leave(struct zone *zone)
+{
+    if (zone != NULL && --zone->users == 0)
+        zone_free(zone);
+}
+
+/* Lanes. */
+
 static bool is_limited(const struct lane *lane)
 {
-    return !rate_is_unlimited(lane->rate);
+    return lane->zone != NULL && !rate_is_unlimited(lane->zone->limit.rate);
 }
 
-static void init_limits(struct lane *lane, const struct dispatch *dispatch)
+static struct lane *lane_create(struct flow *flow, const char *domain, size_t len)
 {
-    const struct config_domain *own = config_domain_for(dispatch->config, lane->name);
-    lane->rate = own != NULL ? own->rate : RATE_UNLIMITED;
-    lane->conn_max = own != NULL ? own->connections : 0;
-    limit_init(&lane->limit, lane->rate);
-    limit_follow(&lane->limit, dispatch->begun_us);
-}
-
-struct lane *lane_get(struct site *site, const char *domain)
-{
-    size_t len = strlen(domain);
-    struct lane *lane = hashmap_get(&site->lanes, domain, len);
-    if (lane != NULL)
-        return lane;
-    lane = calloc(1, sizeof *lane + len + 1);
+    struct site *site = flow->site;
+    struct lane *lane = calloc(1, sizeof *lane + len + 1);
     if (lane == NULL)
         return NULL;
     memcpy(lane->name, domain, len);
     lane->name_len = len;
     lane->site = site;
-    init_limits(lane, site->dispatch);
-    if (lane->conn_max > 0)
-        lane->uses = calloc(lane->conn_max, sizeof *lane->uses);
-    bool whole = lane->conn_max == 0 || lane->uses != NULL;
-    if (!whole || heap_insert(&site->waiting, &lane->wait, INT64_MAX) < 0) {
-        free(lane->uses);
+    lane->flow = flow;
+    if (!zone_join(site, domain, &lane->zone)) {
         free(lane);
         return NULL;
     }
-    if (hashmap_put(&site->lanes, lane->name, len, lane) != 0) {
+    if (heap_insert(&site->waiting, &lane->wait, INT64_MAX) < 0) {
+        zone_leave(lane->zone);
+        free(lane);
+        return NULL;
+    }
+    if (hashmap_put(&flow->lanes, lane->name, len, lane) != 0) {
         heap_remove(&site->waiting, &lane->wait);
-        free(lane->uses);
+        zone_leave(lane->zone);
         free(lane);
         return NULL;
     }
@@ -61,18 +101,36 @@ struct lane *lane_get(struct site *site, const char *domain)
     return lane;
 }
 
+struct lane *lane_get(struct site *site, const struct engine_job *job)
+{
+    size_t len = strlen(job->domain);
+    struct flow *flow = flow_get(site, job);
+    if (flow == NULL)
+        return NULL;
+    struct lane *lane = hashmap_get(&flow->lanes, job->domain, len);
+    if (lane == NULL)
+        lane = lane_create(flow, job->domain, len);
+    if (lane == NULL && flow->lanes.count == 0)
+        flow_free(flow);
+    return lane;
+}
+
 void lane_free(struct lane *lane)
 {
     assure(lane_jobs(lane) == 0);
     struct site *site = lane->site;
-    (void)hashmap_remove(&site->lanes, lane->name, lane->name_len);
+    struct flow *flow = lane->flow;
+    (void)hashmap_remove(&flow->lanes, lane->name, lane->name_len);
     heap_remove(&site->waiting, &lane->wait);
     list_remove(&lane->node);
     list_remove(&lane->send);
     list_remove(&lane->feed);
-    limit_finish(&lane->limit);
-    free(lane->uses);
+    zone_leave(lane->zone);
     free(lane);
+    if (flow->lanes.count == 0)
+        flow_free(flow);
+    else
+        flow_settle(flow);
 }
 
 static void set_member(struct list *head, struct list *node, bool member)
@@ -86,13 +144,15 @@ static void set_member(struct list *head, struct list *node, bool member)
 void lane_settle(struct lane *lane)
 {
     struct site *site = lane->site;
+    struct flow *flow = lane->flow;
     int64_t now_us = site->dispatch->now_us;
-    int64_t until = is_limited(lane) ? limit_wait_until_us(&lane->limit, now_us) : 0;
+    int64_t until = is_limited(lane) ? limit_wait_until_us(&lane->zone->limit, now_us) : 0;
     bool soon = until == 0 || until - now_us < COMPOSE_AHEAD_US;
-    uint32_t enough = is_limited(lane) ? (uint32_t)(rate_per_second(lane->rate) / 2) + 1 : UINT32_MAX;
-    set_member(&site->senders, &lane->send, lane->ready_count > 0 && until == 0);
-    set_member(&site->feeders, &lane->feed,
+    uint32_t enough = is_limited(lane) ? (uint32_t)(rate_per_second(lane->zone->limit.rate) / 2) + 1 : UINT32_MAX;
+    set_member(&flow->senders, &lane->send, lane->ready_count > 0 && until == 0);
+    set_member(&flow->feeders, &lane->feed,
                lane->queued > 0 && soon && lane->ready_count + lane->composing_count < enough);
+    flow_settle(flow);
     uint32_t held_back = until != 0 ? lane->ready_count : 0;
     site->held_back += held_back - lane->held_back;
     lane->held_back = held_back;
@@ -102,13 +162,14 @@ void lane_settle(struct lane *lane)
     else if (until != 0 && lane->queued > 0)
         look = soon ? until : until - COMPOSE_AHEAD_US + 1;
     else if (lane_jobs(lane) == 0)
-        look = MAX_OF(lane->limit.next_us, now_us + (is_limited(lane) ? LOOK_AGAIN_US : 0));
+        look = is_limited(lane) ? MAX_OF(lane->zone->limit.next_us, now_us + LOOK_AGAIN_US) : now_us;
     heap_update(&site->waiting, &lane->wait, look);
 }
 
 bool lane_rest(struct lane *lane)
 {
-    if (lane_jobs(lane) > 0 || !limit_is_idle(&lane->limit, lane->site->dispatch->now_us))
+    if (lane_jobs(lane) > 0 ||
+        (lane->zone != NULL && !limit_is_idle(&lane->zone->limit, lane->site->dispatch->now_us)))
         return false;
     lane_free(lane);
     return true;
@@ -116,10 +177,11 @@ bool lane_rest(struct lane *lane)
 
 bool lane_may_use(const struct lane *lane, const struct conn *conn)
 {
-    if (lane->conn_max == 0 || lane->use_count < lane->conn_max)
+    const struct zone *zone = lane->zone;
+    if (zone == NULL || zone->conn_max == 0 || zone->use_count < zone->conn_max)
         return true;
-    for (uint32_t i = 0; i < lane->use_count; i++) {
-        if (lane->uses[i].conn == conn)
+    for (uint32_t i = 0; i < zone->use_count; i++) {
+        if (zone->uses[i].conn == conn)
             return true;
     }
     return false;
@@ -127,25 +189,27 @@ bool lane_may_use(const struct lane *lane, const struct conn *conn)
 
 void lane_use(struct lane *lane, const struct conn *conn)
 {
-    if (lane->conn_max == 0)
+    struct zone *zone = lane->zone;
+    if (zone == NULL || zone->conn_max == 0)
         return;
-    for (uint32_t i = 0; i < lane->use_count; i++) {
-        if (lane->uses[i].conn == conn) {
-            lane->uses[i].held++;
+    for (uint32_t i = 0; i < zone->use_count; i++) {
+        if (zone->uses[i].conn == conn) {
+            zone->uses[i].held++;
             return;
         }
     }
-    assure(lane->use_count < lane->conn_max);
-    lane->uses[lane->use_count++] = (struct lane_use){.conn = conn, .held = 1};
+    assure(zone->use_count < zone->conn_max);
+    zone->uses[zone->use_count++] = (struct zone_use){.conn = conn, .held = 1};
 }
 
 void lane_unuse(struct lane *lane, const struct conn *conn)
 {
-    for (uint32_t i = 0; i < lane->use_count; i++) {
-        if (lane->uses[i].conn != conn)
+    struct zone *zone = lane->zone;
+    for (uint32_t i = 0; zone != NULL && i < zone->use_count; i++) {
+        if (zone->uses[i].conn != conn)
             continue;
-        if (--lane->uses[i].held == 0)
-            lane->uses[i] = lane->uses[--lane->use_count];
+        if (--zone->uses[i].held == 0)
+            zone->uses[i] = zone->uses[--zone->use_count];
         return;
     }
 }

@@ -1,8 +1,9 @@
 /*
- * lane.h - the jobs of one recipient domain inside its site, with the domain's own limits.
+ * lane.h - the jobs of one campaign for one recipient domain inside its site, with the domain's own limits.
  *
- * A site that serves many domains takes from their lanes in turn, one message each; a lane whose limit is reached steps
- * aside without holding up the others. Every lane is in the site's heap `waiting`, by the time (in microseconds) at
+ * A site that serves many domains takes from the lanes of a flow (flow.h) in turn, one message each; a lane whose limit
+ * is reached steps aside without holding up the others. The limits themselves are the domain's, whatever campaigns send
+ * to it: they are in the zone, which the lanes of the domain share. A domain without limits of its own has none. Every lane is in the site's heap `waiting`, by the time (in microseconds) at
  * which its limit lets it do something again. lane_settle() puts a lane where it belongs after any change.
  *
  * Loop thread only.
@@ -14,34 +15,44 @@
 #include "engine/engine.h"
 #include "engine/site/limits.h"
 
+struct flow;
 struct site;
 struct conn;
 
-struct lane_use { /* a connection that holds messages of the lane */
+struct zone_use { /* a connection that holds messages of the domain */
     const struct conn *conn;
     uint32_t held;
 };
 
-struct lane {
+struct zone { /* what one recipient domain may do at its site */
     struct site *site;
-    struct list node;      /* of site->lanes_all */
-    struct list send;      /* of site->senders: has composed messages and may start one now */
-    struct list feed;      /* of site->feeders: has jobs that are worth composing now */
-    struct heap_node wait; /* of site->waiting */
-    struct list queue, ready;
-    uint32_t queued, ready_count, composing_count, sending_count;
-    uint32_t held_back; /* of ready: counted in site->held_back, because the limit does not let them start */
-    struct rate rate;
+    const struct config_domain *config;
     struct limit limit;
+    uint32_t users;    /* lanes */
     uint32_t conn_max; /* 0 = no limit of its own */
     uint32_t use_count;
-    struct lane_use *uses; /* conn_max of them when limited */
+    struct zone_use *uses; /* conn_max of them when limited */
     size_t name_len;
     char name[];
 };
 
-/* The lane of the domain, made when there is none; NULL = no memory. */
-struct lane *lane_get(struct site *site, const char *domain) ATTR_MUSTCHECK;
+struct lane {
+    struct site *site;
+    struct flow *flow;
+    struct zone *zone;     /* NULL = the domain has no limits of its own */
+    struct list node;      /* of site->lanes_all */
+    struct list send;      /* of flow->senders: has composed messages and may start one now */
+    struct list feed;      /* of flow->feeders: has jobs that are worth composing now */
+    struct heap_node wait; /* of site->waiting */
+    struct list queue, ready;
+    uint32_t queued, ready_count, composing_count, sending_count;
+    uint32_t held_back; /* of ready: counted in site->held_back, because the limit does not let them start */
+    size_t name_len;
+    char name[];
+};
+
+/* The lane of the job's campaign and domain, made when there is none; NULL = no memory. */
+struct lane *lane_get(struct site *site, const struct engine_job *job) ATTR_MUSTCHECK;
 void lane_free(struct lane *lane); /* without jobs */
 void lane_settle(struct lane *lane);
 /* Frees it when it has nothing to do and forgetting its limit changes nothing; true = gone. */

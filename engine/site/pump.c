@@ -65,6 +65,9 @@ static void compose_ahead(struct site *site)
         if (!site_compose_next(site))
             return;
     }
+    /* What a big campaign has composed already must not keep a more urgent one from its turn. */
+    if (site->conn_ready > 0)
+        site_compose_starved(site, most);
 }
 
 /* Empty connections first, so that a short queue is spread; then all are filled. */

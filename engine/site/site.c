@@ -71,6 +71,7 @@ struct site *site_create(struct dispatch *dispatch, const struct site_origin *or
     limit_follow(&site->limit, dispatch->begun_us);
     list_init(&site->dirty);
     list_init(&site->starved);
+    list_init(&site->flows);
     list_init(&site->lanes_all);
     list_init(&site->senders);
     list_init(&site->feeders);
@@ -89,7 +90,7 @@ void site_free(struct site *site)
         nexthop_cancel(site->query);
     while (!list_empty(&site->lanes_all))
         lane_free(lane_at(site->lanes_all.next));
-    hashmap_finish(&site->lanes);
+    hashmap_finish(&site->zones);
     heap_finish(&site->waiting);
     loop_timer_remove(&site->dispatch->loop, &site->timer);
     list_remove(&site->dirty);
@@ -167,6 +168,7 @@ static void put(struct engine_job *job, enum job_state state, bool front)
     else
         list_append(list, &job->node);
     *(ready ? &lane->ready_count : &lane->queued) += 1;
+    lane->flow->ahead += ready ? 1 : 0;
     *(ready ? &lane->site->ready_count : &lane->site->queued) += 1;
 }
 
@@ -176,12 +178,13 @@ static void take(struct engine_job *job)
     bool ready = (job->state & JOB_STATE_MASK) == JOB_READY;
     list_remove(&job->node);
     *(ready ? &lane->ready_count : &lane->queued) -= 1;
+    lane->flow->ahead -= ready ? 1 : 0;
     *(ready ? &lane->site->ready_count : &lane->site->queued) -= 1;
 }
 
 void site_submit(struct site *site, struct engine_job *job)
 {
-    struct lane *lane = lane_get(site, job->domain);
+    struct lane *lane = lane_get(site, job);
     if (lane == NULL) {
         struct outcome outcome;
         outcome_set(&outcome, OUTCOME_TRANSPORT, STAGE_NONE, "out of memory");
@@ -205,7 +208,8 @@ static void leave_connection(struct site *site, const struct conn *conn, struct 
     lane->sending_count--;
     lane_unuse(lane, conn);
     limit_done(&site->limit, job->tickets[0], now_us);
-    limit_done(&lane->limit, job->tickets[1], now_us);
+    if (lane->zone != NULL)
+        limit_done(&lane->zone->limit, job->tickets[1], now_us);
     lane_settle(lane);
 }
 
@@ -269,6 +273,7 @@ void site_composed(struct site *site, struct engine_job *job)
     list_remove(&job->node);
     site->composing_count--;
     lane->composing_count--;
+    lane->flow->ahead--;
     if (wanted_back) {
         end_released(site, job);
     } else if (job->message == NULL) {
@@ -388,29 +393,48 @@ void site_conn_ready(struct site *site, uint32_t depth)
     site->depth = depth;
 }
 
-bool site_compose_next(struct site *site)
+static void compose_from(struct flow *flow)
 {
+    struct site *site = flow->site;
     struct dispatch *dispatch = site->dispatch;
-    if (list_empty(&site->feeders))
-        return false;
-    struct lane *lane = list_entry(site->feeders.next, struct lane, feed);
+    struct lane *lane = list_entry(flow->feeders.next, struct lane, feed);
     struct engine_job *job = job_of(lane->queue.next);
     take(job);
     site->composing_count++;
     lane->composing_count++;
+    flow->ahead++;
+    flow_fed(flow);
     job->state = JOB_COMPOSING;
     list_append(&site->composing, &job->node);
     list_remove(&lane->feed); /* its next turn is behind the others' */
     lane_settle(lane);
     dispatch->callbacks.compose(dispatch->callbacks.context, job);
+}
+
+bool site_compose_next(struct site *site)
+{
+    struct flow *flow = flow_next_feeder(site);
+    if (flow == NULL)
+        return false;
+    compose_from(flow);
     return true;
 }
 
-/* A lane whose turn it is and to which this connection is of use. */
-static struct lane *next_lane(struct site *site, const struct conn *conn)
+void site_compose_starved(struct site *site, uint32_t most)
 {
-    for (int tried = 0; tried < LANES_TRIED_MAX && !list_empty(&site->senders); tried++) {
-        struct lane *lane = list_entry(site->senders.next, struct lane, send);
+    list_for_each_safe(node, &site->feeders)
+    {
+        struct flow *flow = list_entry(node, struct flow, feed);
+        if (flow->ahead == 0 && site->ready_count + site->composing_count < most)
+            compose_from(flow);
+    }
+}
+
+/* A lane of the flow whose turn it is and to which this connection is of use. */
+static struct lane *next_lane(struct flow *flow, const struct conn *conn, int *tries)
+{
+    while ((*tries)-- > 0 && !list_empty(&flow->senders)) {
+        struct lane *lane = list_entry(flow->senders.next, struct lane, send);
         list_remove(&lane->send);
         lane_settle(lane); /* to the end, or out when its limit has been reached meanwhile */
         if (!list_empty(&lane->send) && lane_may_use(lane, conn))
@@ -419,18 +443,39 @@ static struct lane *next_lane(struct site *site, const struct conn *conn)
     return NULL;
 }
 
+/* The flow with the first claim may have nothing for this connection: then the next one is asked. */
+static struct lane *choose_lane(struct site *site, const struct conn *conn)
+{
+    struct list passed = LIST_INIT(passed);
+    struct lane *lane = NULL;
+    int tries = LANES_TRIED_MAX;
+    struct flow *flow;
+    while (lane == NULL && tries > 0 && (flow = flow_next_sender(site)) != NULL) {
+        lane = next_lane(flow, conn, &tries);
+        if (lane == NULL) {
+            list_remove(&flow->send);
+            list_append(&passed, &flow->send);
+        }
+    }
+    struct list *node;
+    while ((node = list_take_first(&passed)) != NULL)
+        flow_settle(list_entry(node, struct flow, send));
+    return lane;
+}
+
 struct engine_job *site_next_job(struct site *site, const struct conn *conn)
 {
     int64_t now_us = site->dispatch->now_us;
     if (site->ready_count == 0 || limit_wait_until_us(&site->limit, now_us) != 0)
         return NULL;
-    struct lane *lane = next_lane(site, conn);
+    struct lane *lane = choose_lane(site, conn);
     if (lane == NULL)
         return NULL;
     struct engine_job *job = job_of(lane->ready.next);
     if (limit_take(&site->limit, now_us, &job->tickets[0]) < 0 ||
-        limit_take(&lane->limit, now_us, &job->tickets[1]) < 0)
+        (lane->zone != NULL && limit_take(&lane->zone->limit, now_us, &job->tickets[1]) < 0))
         return NULL;
+    flow_sent(lane->flow);
     take(job);
     site->sending_count++;
     lane->sending_count++;

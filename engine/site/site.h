@@ -15,6 +15,7 @@
 
 #include "engine/net/nexthop.h"
 #include "engine/site/dispatch.h"
+#include "engine/site/flow.h"
 #include "engine/site/lane.h"
 #include "engine/site/limits.h"
 
@@ -25,8 +26,11 @@ struct site {
     char *name;                 /* as people see it: the domain of the route, or the MX hosts */
     const struct config_profile *profile;
     const struct config_route *route; /* NULL = by MX */
-    struct hashmap lanes;             /* by domain */
-    struct list lanes_all, senders, feeders;
+    struct list flows;                /* struct flow.node: one for each campaign that has jobs here */
+    struct list senders, feeders;     /* struct flow.send, .feed */
+    uint64_t send_mark, feed_mark;    /* of the flow that was served last (flow.h) */
+    struct hashmap zones;             /* limits of recipient domains, by domain */
+    struct list lanes_all;
     struct heap waiting;            /* lanes, by when their limit lets them do something again */
     struct list composing, sending; /* engine_job.node */
     uint32_t held_back;             /* of ready: their lane's limit does not let them start */
@@ -86,6 +90,7 @@ void site_uncompose(
 void site_take_queued(struct site *site, struct list *out);
 int64_t site_end_overdue(struct site *site); /* jobs that have waited too long end; when the next one is due */
 bool site_compose_next(struct site *site);   /* false: there is none to compose now */
+void site_compose_starved(struct site *site, uint32_t most); /* one for each flow that has none, up to so many in all */
 
 /* From its connections (pool.c). `why` and `outcome` live during the call. */
 void site_conn_ready(struct site *site, uint32_t depth); /* it takes messages now, `depth` at a time */
