@@ -19,6 +19,7 @@
 #include "campaign/mailer.h"
 #include "campaign/message/pool.h"
 #include "campaign/schedule/delivery.h"
+#include "campaign/schedule/run.h"
 #include "campaign/sending_domain.h"
 
 /* ---- the engine's message source and outcome sink (loop threads) ---- */
@@ -29,11 +30,30 @@ static void source_compose(void *context, struct engine_job *job)
     pool_post(mailer->pool, mailer->engine, container_of(job, struct delivery, job));
 }
 
+/* The flight journal: storage/journal.c tells why these three places and no other. */
+static void sink_content_out(void *context, struct engine_job *job)
+{
+    struct mailer *mailer = context;
+    struct delivery *delivery = container_of(job, struct delivery, job);
+    uint32_t slot = journal_sent(mailer->journal, delivery->run->id, delivery->recipient_id, delivery->attempts + 1);
+    assure(slot != 0); /* it has one for each delivery that may be in memory */
+    delivery->record.journal_slot = slot;
+}
+
+static void sink_content_back(void *context, struct engine_job *job)
+{
+    struct mailer *mailer = context;
+    struct delivery *delivery = container_of(job, struct delivery, job);
+    journal_clear(mailer->journal, delivery->record.journal_slot);
+    delivery->record.journal_slot = 0;
+}
+
 static void sink_done(void *context, struct engine_job *job, const struct outcome *outcome)
 {
     struct mailer *mailer = context;
     struct delivery *delivery = container_of(job, struct delivery, job);
     delivery_judge(delivery, &mailer->policy, outcome, atomic_load(&mailer->stopping));
+    journal_outcome(mailer->journal, &delivery->record);
     pthread_mutex_lock(&mailer->lock);
     list_append(&mailer->pending, &delivery->record.node);
     pthread_mutex_unlock(&mailer->lock);
@@ -62,7 +82,11 @@ static int recover(struct mailer *mailer, struct error *err)
         log_warn("campaign", "recovered claims=%lld unsent=%lld recorded=%lld uncertain=%lld uncertain_are=%s",
                  (long long)found.claims, (long long)found.unsent, (long long)found.recorded, (long long)found.uncertain,
                  hold ? "held" : "sent again");
-    return result;
+    if (result == 0)
+        result = storage_journal_begin(mailer->storage, FEEDER_JOBS_MAX, err);
+    if (result == 0)
+        mailer->journal = storage_journal(mailer->storage);
+    return result > 0 ? -EBUSY : result;
 }
 
 static int start_parts(struct mailer *mailer, struct error *err)
@@ -82,6 +106,8 @@ static int start_parts(struct mailer *mailer, struct error *err)
         const struct engine_callbacks callbacks = {
             .context = mailer,
             .compose = source_compose,
+            .content_out = sink_content_out,
+            .content_back = sink_content_back,
             .done = sink_done,
             .flush = sink_flush,
         };

@@ -21,6 +21,7 @@ struct pool;
 struct mailer {
     const struct config *config;
     struct storage *storage;
+    struct journal *journal;  /* storage's */
     struct engine *engine;
     struct pool *pool;
     struct feeder *feeder;

@@ -60,6 +60,14 @@ struct engine_callbacks {
     void *context;
     /* Message source. Loop thread. Answer later, exactly once, from any thread, with engine_composed(). */
     void (*compose)(void *context, struct engine_job *job);
+    /*
+     * The flight journal's two calls; both or neither (NULL). Loop thread, no system calls, please: once a message.
+     * content_out: the bytes that end the job's content are about to be handed to the kernel; from here on the receiver
+     * may have taken the message. Followed by `done`, or by content_back: it is certain that this attempt left no
+     * message there (the end did not leave after all, or the server said so), and the job goes on waiting as before.
+     */
+    void (*content_out)(void *context, struct engine_job *job);
+    void (*content_back)(void *context, struct engine_job *job);
     /* Outcome sink. Loop thread. The job is the caller's again; `outcome` lives during the call. */
     void (*done)(void *context, struct engine_job *job, const struct outcome *outcome);
     /* End of a batch of `done` calls of this loop turn (may be NULL): the place to post what was gathered. `loop` is 0..loops-1. */

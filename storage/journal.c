@@ -11,6 +11,8 @@
  *   killed before journal_sent() ended   the line's checksum is 0: not sent. Right, for the bytes follow the call.
  *   between it and the final reply       sent without an outcome: uncertain. Right, even if the bytes never left: a
  *                                        doubt too many is allowed, a doubt too few is not.
+ *   connection lost in the content       journal_clear(): not sent, under the same attempt number as before; sent again it
+ *                                        takes a new slot.
  *   within journal_outcome()             the second line's checksum is still 0: as above.
  *   before the commit                    the outcome is in the slot and recovery records it.
  *   after the commit, before the clear   the row is there and the claim or the row's state no longer covers it; nobody
@@ -27,13 +29,13 @@
  * Which database. meta.run is drawn when the journal begins and stands in both. A database restored from a backup, or
  * moved, has another one than the file; then the file is refused whole, with a warning.
  *
- * Disk full. Space is allocated before it is mapped, for a store into a hole of a full disk would be SIGBUS.
+ * Disk full. All space is allocated when the file is made: a store into a hole of a full disk would be SIGBUS, and a
+ * message that finds no slot could not be sent. So there are as many slots as the server holds deliveries at most.
  *
  * What it does not do: it never syncs a slot (that would be a disk's turn per message), and it holds no reply text.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -43,23 +45,16 @@
 #include "base/str.h"
 #include "storage/journal_file.h"
 
-#define STEP_BYTES ((size_t)JOURNAL_STEP * sizeof(struct journal_slot))
-#define GROW_PAUSE_MS 1000 /* after a growth that the disk refused */
-
 struct journal {
     struct journal_slot *slots; /* slot n is slots[n - 1] */
     uint8_t *mapping;
-    size_t mapping_bytes; /* reserved: the file's bound, so that slots never move */
+    size_t mapping_bytes;
     int fd;
     uint32_t slots_max;
     /* The free list: low half = the first free slot's number (0 = none), high half counts changes, without which a slot
      * that was taken and came back between another thread's two looks would pass for unchanged. */
     _Atomic uint64_t free;
     _Atomic uint32_t *next; /* by number */
-
-    pthread_mutex_t growing;
-    uint32_t slot_count;
-    int64_t refused_until_ms;
 };
 
 static void push_chain(struct journal *journal, uint32_t first, uint32_t last)
@@ -86,46 +81,9 @@ static uint32_t pop(struct journal *journal)
     return 0;
 }
 
-static int grow(struct journal *journal)
-{
-    size_t at = JOURNAL_HEAD_BYTES + (size_t)journal->slot_count * sizeof(struct journal_slot);
-    int code;
-    do {
-        code = posix_fallocate(journal->fd, (off_t)at, (off_t)STEP_BYTES);
-    } while (code == EINTR);
-    if (code != 0)
-        return -code;
-    if (mmap(journal->mapping + at, STEP_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_POPULATE,
-             journal->fd, (off_t)at) == MAP_FAILED)
-        return -errno;
-    uint32_t first = journal->slot_count + 1, last = journal->slot_count + JOURNAL_STEP;
-    for (uint32_t i = first; i < last; i++)
-        atomic_store_explicit(&journal->next[i], i + 1, memory_order_relaxed);
-    journal->slot_count = last;
-    push_chain(journal, first, last);
-    return 0;
-}
-
-/* The way of the rare message that finds no free slot. */
-static uint32_t take_slowly(struct journal *journal)
-{
-    pthread_mutex_lock(&journal->growing);
-    uint32_t slot = pop(journal); /* another thread may have made room meanwhile */
-    if (slot == 0 && journal->slot_count < journal->slots_max && clock_monotonic_ms() >= journal->refused_until_ms) {
-        if (grow(journal) == 0)
-            slot = pop(journal);
-        else
-            journal->refused_until_ms = clock_monotonic_ms() + GROW_PAUSE_MS;
-    }
-    pthread_mutex_unlock(&journal->growing);
-    return slot;
-}
-
 uint32_t journal_sent(struct journal *journal, int64_t campaign_id, int64_t recipient_id, int attempt)
 {
     uint32_t number = pop(journal);
-    if (number == 0)
-        number = take_slowly(journal);
     if (number == 0)
         return 0;
     struct journal_slot *slot = &journal->slots[number - 1];
@@ -212,16 +170,28 @@ static int sync_all(struct journal *journal, const char *data_dir)
     return failed;
 }
 
-static int reserve(struct journal *journal)
+/* Room on the disk first, then the mapping, then the free list. */
+static int lay_out(struct journal *journal)
 {
+    int code;
     journal->mapping_bytes = JOURNAL_HEAD_BYTES + (size_t)journal->slots_max * sizeof(struct journal_slot);
-    void *mapping = mmap(NULL, journal->mapping_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    do {
+        code = posix_fallocate(journal->fd, 0, (off_t)journal->mapping_bytes);
+    } while (code == EINTR);
+    if (code != 0)
+        return -code;
+    void *mapping = mmap(NULL, journal->mapping_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, journal->fd, 0);
     if (mapping == MAP_FAILED)
         return -errno;
     journal->mapping = mapping;
     journal->slots = (struct journal_slot *)(void *)(journal->mapping + JOURNAL_HEAD_BYTES);
     journal->next = calloc((size_t)journal->slots_max + 1, sizeof(*journal->next));
-    return journal->next == NULL ? -ENOMEM : 0;
+    if (journal->next == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 1; i < journal->slots_max; i++)
+        atomic_store_explicit(&journal->next[i], i + 1, memory_order_relaxed);
+    push_chain(journal, 1, journal->slots_max);
+    return 0;
 }
 
 int journal_create(const char *data_dir, const uint8_t run[JOURNAL_RUN_BYTES], int slots_max, struct journal **out,
@@ -231,7 +201,7 @@ int journal_create(const char *data_dir, const uint8_t run[JOURNAL_RUN_BYTES], i
     assure(slots_max > 0 && slots_max <= JOURNAL_SLOTS_MAX);
     char *path = str_printf("%s/" JOURNAL_NAME, data_dir);
     struct journal *journal = calloc(1, sizeof(*journal));
-    if (path == NULL || journal == NULL || pthread_mutex_init(&journal->growing, NULL) != 0) {
+    if (path == NULL || journal == NULL) {
         free(path);
         free(journal);
         return error_memory(err);
@@ -244,9 +214,7 @@ int journal_create(const char *data_dir, const uint8_t run[JOURNAL_RUN_BYTES], i
     if (!failed)
         failed = write_head(journal, run);
     if (!failed)
-        failed = reserve(journal);
-    if (!failed)
-        failed = grow(journal);
+        failed = lay_out(journal);
     if (!failed)
         failed = sync_all(journal, data_dir);
     if (failed) {
@@ -267,7 +235,6 @@ void journal_close(struct journal *journal)
         (void)munmap(journal->mapping, journal->mapping_bytes);
     if (journal->fd >= 0)
         close(journal->fd);
-    pthread_mutex_destroy(&journal->growing);
     free(journal->next);
     free(journal);
 }

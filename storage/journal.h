@@ -9,7 +9,7 @@
  *   (the writer clears the slot after the commit that holds the row, before the record's `done`)
  *
  * Any thread may work on a slot that is its own; the slot passes from the loop to the writer with the record. None of
- * the three makes a system call, save journal_sent() when the file grows (once in JOURNAL_STEP messages in the air).
+ * the three makes a system call.
  * journal.c tells what each crash leaves behind.
  */
 #ifndef POSTHASTE_STORAGE_JOURNAL_H
@@ -20,7 +20,7 @@
 struct journal;
 struct storage_outcome;
 
-#define JOURNAL_STEP 4096          /* slots by which the file grows, of 128 bytes each */
+#define JOURNAL_STEP 4096           /* the number of slots, of 128 bytes each, is rounded up to this */
 #define JOURNAL_SLOTS_MAX (1 << 20) /* at the very most: 128 MB */
 
 /*
@@ -34,8 +34,8 @@ int storage_journal_begin(struct storage *storage, int slots_max, struct error *
 struct journal *storage_journal(struct storage *storage);
 
 /*
- * The end-of-data of this delivery is about to go out, as attempt number `attempt` (storage_job.attempts + 1). The slot, or 0: none is free and
- * the file cannot grow (bound reached, disk full), so nothing may be sent until an outcome was committed.
+ * The end-of-data of this delivery is about to go out, as attempt number `attempt` (storage_job.attempts + 1). The slot, or 0: none is free, so
+ * nothing may be sent until an outcome was committed.
  */
 uint32_t journal_sent(struct journal *journal, int64_t campaign_id, int64_t recipient_id, int attempt) ATTR_MUSTCHECK;
 /* Notes what will be posted in record->journal_slot (0: nothing is done). The record is only read. */

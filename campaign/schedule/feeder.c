@@ -28,7 +28,6 @@
 #include "campaign/schedule/roster.h"
 #include "campaign/schedule/run.h"
 
-#define JOBS_MAX 20000        /* deliveries in memory, all campaigns together */
 #define CLAIM_MAX 1000        /* rows of one claim (storage's bound) */
 #define STUCK_RELEASE_MS 30000
 
@@ -58,7 +57,7 @@ static void claim_done(struct storage_claim *claim) /* writer thread */
 /* Puts one claim on its way; false when there is no room or no memory for it now. */
 static bool claim_start(struct feeder *feeder, struct run *run, struct lane *lane)
 {
-    int room = JOBS_MAX - atomic_load(&feeder->jobs);
+    int room = FEEDER_JOBS_MAX - atomic_load(&feeder->jobs);
     int want = MIN_OF(MIN_OF(lane->window - lane->out, room), CLAIM_MAX);
     if (want <= 0)
         return false;

@@ -10,6 +10,8 @@
 struct mailer;
 struct feeder;
 
+#define FEEDER_JOBS_MAX 20000 /* deliveries in memory, all campaigns together */
+
 /* What lies in the feeder's inbox. */
 struct feeder_mail {
     struct list node;

@@ -69,6 +69,23 @@ void dispatch_done(struct dispatch *dispatch, struct engine_job *job, struct out
     dispatch->callbacks.done(dispatch->callbacks.context, job, outcome);
 }
 
+void dispatch_content_out(struct dispatch *dispatch, struct engine_job *job)
+{
+    if (dispatch->callbacks.content_out == NULL)
+        return;
+    assure((job->state & JOB_CONTENT_OUT) == 0);
+    job->state |= JOB_CONTENT_OUT;
+    dispatch->callbacks.content_out(dispatch->callbacks.context, job);
+}
+
+void dispatch_content_back(struct dispatch *dispatch, struct engine_job *job)
+{
+    if ((job->state & JOB_CONTENT_OUT) == 0)
+        return;
+    job->state &= ~(uint32_t)JOB_CONTENT_OUT;
+    dispatch->callbacks.content_back(dispatch->callbacks.context, job);
+}
+
 static void end_untried(struct dispatch *dispatch, struct engine_job *job)
 {
     struct outcome outcome;

@@ -22,8 +22,17 @@
 struct site;
 struct conn;
 
-/* What a job of ours is doing (engine_job.state); JOB_WANTED_BACK is added when engine_release() asked for it. */
-enum job_state { JOB_QUEUED = 1, JOB_COMPOSING, JOB_READY, JOB_SENDING, JOB_STATE_MASK = 15, JOB_WANTED_BACK = 16 };
+/* What a job of ours is doing (engine_job.state); JOB_WANTED_BACK is added when engine_release() asked for it,
+ * JOB_CONTENT_OUT while content_out() was called and neither content_back() nor done(). */
+enum job_state {
+    JOB_QUEUED = 1,
+    JOB_COMPOSING,
+    JOB_READY,
+    JOB_SENDING,
+    JOB_STATE_MASK = 15,
+    JOB_WANTED_BACK = 16,
+    JOB_CONTENT_OUT = 32
+};
 
 static inline struct engine_job *job_of(struct list *node)
 {
@@ -107,6 +116,8 @@ void dispatch_stop(struct dispatch *dispatch, int64_t deadline_ms); /* milliseco
 struct dispatch *dispatch_home(const struct dispatch *dispatch, const char *name); /* the loop of a domain or a site */
 struct mx_lookup *dispatch_lookup(struct dispatch *dispatch, struct error *err) ATTR_MUSTCHECK; /* NULL = cannot */
 void dispatch_done(struct dispatch *dispatch, struct engine_job *job, struct outcome *outcome); /* the job leaves us */
+void dispatch_content_out(struct dispatch *dispatch, struct engine_job *job);  /* see engine_callbacks */
+void dispatch_content_back(struct dispatch *dispatch, struct engine_job *job); /* if it was out */
 uint32_t dispatch_random(struct dispatch *dispatch, uint32_t below);                            /* for jitter only */
 struct tls_context *dispatch_tls(struct dispatch *dispatch, struct error *err) ATTR_MUSTCHECK;  /* NULL = cannot */
 void dispatch_conn_gone(struct dispatch *dispatch); /* a place of the quota is free */

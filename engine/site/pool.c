@@ -498,6 +498,17 @@ void conn_give(struct conn *conn, struct engine_job *job)
     conn_mark_dirty(conn);
 }
 
+/* Who writes the last byte of a content says so before, for a crash may come between the two. */
+static void tell_content_out(struct conn *conn, const struct iovec *pieces, size_t count)
+{
+    size_t bytes = 0;
+    void *tag;
+    for (size_t i = 0; i < count; i++)
+        bytes += pieces[i].iov_len;
+    while (session_next_content_out(conn->session, bytes, &tag))
+        dispatch_content_out(conn->dispatch, tag);
+}
+
 void conn_flush(struct conn *conn)
 {
     if (conn->phase != CONN_OPEN)
@@ -511,6 +522,7 @@ void conn_flush(struct conn *conn)
         size_t count = session_output(conn->session, pieces, WRITE_PIECES_MAX);
         if (count == 0)
             break;
+        tell_content_out(conn, pieces, count);
         ssize_t wrote = wire_write(&conn->wire, pieces, count);
         if (wrote > 0)
             session_wrote(conn->session, (size_t)wrote, now_ms(conn));

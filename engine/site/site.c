@@ -222,6 +222,7 @@ void site_job_ended(struct site *site, const struct conn *conn, struct engine_jo
 bool site_job_back(struct site *site, const struct conn *conn, struct engine_job *job, const struct site_return *how)
 {
     leave_connection(site, conn, job);
+    dispatch_content_back(site->dispatch, job);
     if (how->charged)
         job->drops++;
     bool wanted_back = (job->state & JOB_WANTED_BACK) != 0 || site->dispatch->stopping;

@@ -189,6 +189,21 @@ size_t session_output(const struct session *s, struct iovec *iov, size_t max)
     return outbox_peek(&s->outbox, iov, max);
 }
 
+bool session_next_content_out(struct session *s, size_t bytes, void **tag)
+{
+    for (uint32_t i = 0; i < s->slot_count; i++) {
+        struct slot *slot = slot_at(s, i);
+        if (slot->out_told || slot->content_end == 0)
+            continue;
+        if (slot->content_end > s->outbox.written + bytes)
+            return false;
+        slot->out_told = true;
+        *tag = slot->m.tag;
+        return true;
+    }
+    return false;
+}
+
 void session_wrote(struct session *s, size_t bytes, int64_t now_ms)
 {
     if (bytes == 0)

@@ -100,6 +100,9 @@ bool session_withdraw(struct session *session, void **tag);
 
 size_t session_output(const struct session *session, struct iovec *iov, size_t max);
 void session_wrote(struct session *session, size_t bytes, int64_t now_ms);
+/* Before writing `bytes` of the output: true and the tag of the next message whose content would end within them; each
+ * is told once. */
+bool session_next_content_out(struct session *session, size_t bytes, void **tag);
 
 /* The handshake is done, all bytes are encrypted from now on; or it failed (`why` is one sentence). */
 void session_secured(struct session *session, int64_t now_ms);

@@ -29,6 +29,7 @@ struct slot {
     bool has_dots;    /* a line of the content begins with a dot */
     bool mail_ok;     /* MAIL was accepted: a transaction is open at the server */
     bool heard;       /* at least one reply of its own came */
+    bool out_told;    /* session_next_content_out() named it */
     bool data_ended;  /* DATA: end of data (or the lone dot) is queued, so the transaction ends whatever the reply */
     bool decided;     /* class_, stage, code, enhanced and text are the outcome */
     bool back;        /* goes back, not to blame */

@@ -18,6 +18,7 @@ struct trial_job {
     char rcpt[64];
     struct trial *trial;
     uint32_t ended; /* times */
+    uint32_t out;   /* content_out() minus content_back() */
     struct outcome outcome;
 };
 
@@ -100,10 +101,28 @@ static void *run_composer(void *context)
     return NULL;
 }
 
+static void content_out(void *context, struct engine_job *job)
+{
+    (void)context;
+    assure(trial_job_of(job)->out++ == 0);
+}
+
+static void content_back(void *context, struct engine_job *job)
+{
+    (void)context;
+    assure(trial_job_of(job)->out-- == 1);
+}
+
 static void done(void *context, struct engine_job *job, const struct outcome *outcome)
 {
     struct trial *trial = context;
     struct trial_job *own = trial_job_of(job);
+    /* In every test of this file: who may have been taken was announced, and who surely was not is announced no more.
+     */
+    if (outcome->class_ == OUTCOME_DELIVERED || outcome->class_ == OUTCOME_UNCERTAIN)
+        assure(own->out == 1);
+    if (outcome->class_ == OUTCOME_TRANSPORT || outcome->class_ == OUTCOME_RELEASED)
+        assure(own->out == 0);
     (void)pthread_mutex_lock(&trial->lock);
     own->ended++;
     own->outcome = *outcome;
@@ -128,7 +147,11 @@ static struct trial *trial_create(uint16_t port)
 
 static void trial_start(struct trial *trial)
 {
-    struct engine_callbacks callbacks = {.context = trial, .compose = compose, .done = done};
+    struct engine_callbacks callbacks = {.context = trial,
+                                         .compose = compose,
+                                         .content_out = content_out,
+                                         .content_back = content_back,
+                                         .done = done};
     struct error err = {""};
     assert_int_equal(engine_start_tuned(&trial->test.config, &callbacks, &trial->tuning, &trial->engine, &err), 0);
     assert_int_equal(pthread_create(&trial->composer, NULL, run_composer, trial), 0);

@@ -488,7 +488,7 @@ static void a_run_without_a_journal_is_not_covered_by_the_last_one_s(void **stat
     fixture_remove(&fixture);
 }
 
-static void refuses_when_full_and_grows_in_steps(void **state)
+static void refuses_when_full(void **state)
 {
     (void)state;
     struct fixture fixture;
@@ -529,7 +529,7 @@ static void *take_and_give_back(void *arg)
     return NULL;
 }
 
-/* Together they hold more than one step, so that growing meets taking. */
+/* Together they hold more than half of it, so that the same slots go round. */
 static void threads_never_share_a_slot(void **state)
 {
     (void)state;
@@ -611,7 +611,7 @@ int main(void)
         cmocka_unit_test(file_cut_off),
         cmocka_unit_test(begins_only_where_it_may_be_believed),
         cmocka_unit_test(a_run_without_a_journal_is_not_covered_by_the_last_one_s),
-        cmocka_unit_test(refuses_when_full_and_grows_in_steps),
+        cmocka_unit_test(refuses_when_full),
         cmocka_unit_test(threads_never_share_a_slot),
         cmocka_unit_test(random_kills_leave_what_the_model_says),
     };
