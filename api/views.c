@@ -169,7 +169,7 @@ static const char *limit_of(const struct storage_campaign *campaign, struct mail
     case CAMPAIGN_RUNNING:
         return mailer != NULL ? mailer_campaign_limit(mailer, campaign->id, rate_now) : "nothing";
     case CAMPAIGN_PAUSED:
-        return "paused";
+        return campaign->pause_reason[0] != '\0' ? "guard" : "paused";
     case CAMPAIGN_FINISHED:
     case CAMPAIGN_CANCELLED:
         return "finished";
@@ -190,9 +190,11 @@ json_t *view_campaign_stats(const struct storage_campaign *campaign, struct mail
     json_t *states = view_states(campaign->states);
     (void)json_object_update(stats, states);
     json_decref(states);
-    json_t *rest = json_pack("{s:I, s:I, s:I, s:I, s:o, s:s, s:o}", "opened", (json_int_t)campaign->opened, "clicked",
+    json_t *rest = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:s, s:o}", "opened", (json_int_t)campaign->opened, "clicked",
                              (json_int_t)campaign->clicked, "unsubscribed", (json_int_t)campaign->unsubscribed,
-                             "complained", (json_int_t)campaign->complained, "rate_now", rate_json(rate_now),
+                             "complained", (json_int_t)campaign->complained, "hard_bounced",
+                             (json_int_t)campaign->hard_bounced, "pause_reason",
+                             campaign->pause_reason[0] != '\0' ? json_line(campaign->pause_reason) : json_null(), "rate_now", rate_json(rate_now),
                              "limited_by", limited_by, "eta_s", time_left(campaign, rate_now));
     (void)json_object_update(stats, rest);
     json_decref(rest);

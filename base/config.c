@@ -85,6 +85,24 @@ static int fill_public_url(struct config *config, struct error *err)
     return 0;
 }
 
+/* One domain for both ends: where mails ask their reports to go is where we listen for them. */
+static int complete_bounces(struct config *config, struct error *err)
+{
+    const struct config_bounces *bounces = &config->bounces;
+    if ((bounces->tls_cert[0] != '\0') != (bounces->tls_key[0] != '\0'))
+        return error_set(err, -EINVAL, "%s: bounces: tls_cert and tls_key are set together or not at all", config->file);
+    if (bounces->listen_host[0] != '\0' && bounces->domain[0] == '\0')
+        return error_set(err, -EINVAL, "%s: bounces: \"listen\" needs \"domain\" beside it", config->file);
+    if (bounces->domain[0] == '\0' || config->bounce_domain[0] != '\0')
+        return 0;
+    char *domain = str_dup(bounces->domain);
+    if (domain == NULL)
+        return error_memory(err);
+    free(config->bounce_domain);
+    config->bounce_domain = domain;
+    return 0;
+}
+
 int config_load(const char *file, struct config **out, struct error *err)
 {
     static const char *const usual[] = {"./posthaste.conf", "/etc/posthaste/posthaste.conf"};
@@ -109,6 +127,8 @@ int config_load(const char *file, struct config **out, struct error *err)
     }
     if (rc == 0 && (config->tls_cert[0] != '\0') != (config->tls_key[0] != '\0'))
         rc = error_set(err, -EINVAL, "%s: tls_cert and tls_key are set together or not at all", config->file);
+    if (rc == 0)
+        rc = complete_bounces(config, err);
     if (rc == 0)
         rc = fill_public_url(config, err);
     if (rc < 0) {
@@ -141,6 +161,12 @@ void config_free(struct config *config)
     free(config->tls_ca_file);
     free(config->tls_cert);
     free(config->tls_key);
+    free(config->bounces.listen_host);
+    free(config->bounces.domain);
+    free(config->bounces.tls_cert);
+    free(config->bounces.tls_key);
+    free(config->bounces.feedback);
+    free_list(config->bounces.complaint_sources, config->bounces.complaint_source_count);
     for (size_t i = 0; i < config->route_count; i++) {
         free(config->routes[i].pattern);
         free(config->routes[i].host);

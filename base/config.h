@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 
+#include "base/config_bounces.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/rate.h"
@@ -105,6 +106,8 @@ struct config {
     size_t profile_count; /* profiles[0] is always "default" */
     struct config_domain *domains;
     size_t domain_count;
+    struct config_bounces bounces;
+    struct config_guard guard;
 };
 
 /* `file` NULL = lookup order above. 0, -ENOENT (given file missing), -EINVAL, -errno; *out is NULL unless 0. */

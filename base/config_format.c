@@ -39,6 +39,16 @@ static void put_list(struct buffer *out, char *const *list, size_t count)
     buffer_append_str(out, " }");
 }
 
+static void put_share(struct buffer *out, uint32_t ppm)
+{
+    if (ppm == 0)
+        buffer_append_str(out, "\"off\"");
+    else if (ppm % 10000 == 0)
+        buffer_printf(out, "\"%" PRIu32 "%%\"", ppm / 10000);
+    else
+        buffer_printf(out, "\"%" PRIu32 ".%04" PRIu32 "%%\"", ppm / 10000, ppm % 10000);
+}
+
 static void put_value(struct buffer *out, const struct config_key *key, const void *item)
 {
     const void *field = (const char *)item + key->offset;
@@ -55,10 +65,10 @@ static void put_value(struct buffer *out, const struct config_key *key, const vo
         put_text(out, *(char *const *)field);
         break;
     case KIND_LISTEN: {
-        const struct config *config = item;
-        bool v6 = strchr(config->listen_host, ':') != NULL;
-        buffer_printf(out, "\"%s%s%s:%u\"", v6 ? "[" : "", config->listen_host, v6 ? "]" : "",
-                      (unsigned)config->listen_port);
+        const char *host = *(char *const *)field;
+        bool v6 = strchr(host, ':') != NULL;
+        buffer_printf(out, "\"%s%s%s:%u\"", v6 ? "[" : "", host, v6 ? "]" : "",
+                      (unsigned)*(const uint16_t *)(const void *)((const char *)item + key->count_offset));
         break;
     }
     case KIND_LEVEL:
@@ -85,6 +95,9 @@ static void put_value(struct buffer *out, const struct config_key *key, const vo
     case KIND_RATE:
         put_text(out, rate_format(*(const struct rate *)field, text));
         break;
+    case KIND_SHARE:
+        put_share(out, *(const uint32_t *)field);
+        break;
     case KIND_NAMES:
     case KIND_PATTERNS:
         put_list(out, *(char **const *)field, *(const size_t *)(const void *)((const char *)item + key->count_offset));
@@ -99,8 +112,8 @@ static bool is_unset(const struct config_key *key, const void *item)
     if (config_kind_is_list(key->kind))
         return *(const size_t *)(const void *)((const char *)item + key->count_offset) == 0;
     if (key->kind == KIND_U32)
-        return *(const uint32_t *)field == 0;
-    if (key->kind == KIND_HOSTNAME || key->kind == KIND_PATH || key->kind == KIND_TEXT) {
+        return *(const uint32_t *)field == 0 && key->min > 0;
+    if (key->kind == KIND_HOSTNAME || key->kind == KIND_PATH || key->kind == KIND_TEXT || key->kind == KIND_LISTEN) {
         const char *text = *(char *const *)field;
         return text == NULL || text[0] == '\0';
     }

@@ -23,7 +23,7 @@
 static const struct config_key top_keys[] = {
     {"hostname", KIND_HOSTNAME, FIELD(config, hostname)},
     {"data_dir", KIND_PATH, FIELD(config, data_dir)},
-    {"listen", KIND_LISTEN, FIELD(config, listen_host)},
+    {"listen", KIND_LISTEN, LIST(config, listen_host, listen_port)},
     {"public_url", KIND_URL, FIELD(config, public_url)},
     {"bounce_domain", KIND_DOMAIN, FIELD(config, bounce_domain)},
     {"allow_private_mx", KIND_BOOL, FIELD(config, allow_private_mx)},
@@ -91,6 +91,28 @@ static const struct config_key domain_keys[] = {
     {"rate", KIND_RATE, FIELD(config_domain, rate)},
     {"connections", KIND_U32, FIELD(config_domain, connections), .min = 1, .max = 10000},
 };
+static const struct config_key bounces_keys[] = {
+    {"listen", KIND_LISTEN, LIST(config, bounces.listen_host, bounces.listen_port)},
+    {"domain", KIND_DOMAIN, FIELD(config, bounces.domain)},
+    {"tls_cert", KIND_PATH, FIELD(config, bounces.tls_cert)},
+    {"tls_key", KIND_PATH, FIELD(config, bounces.tls_key)},
+    {"feedback", KIND_TEXT, FIELD(config, bounces.feedback)},
+    {"connections", KIND_U32, FIELD(config, bounces.connections), .min = 1, .max = 10000},
+    {"connections_per_address", KIND_U32, FIELD(config, bounces.connections_per_address), .min = 1, .max = 10000},
+    {"message_bytes", KIND_U32, FIELD(config, bounces.message_bytes), .min = 65536, .max = 104857600},
+    {"timeout", KIND_DURATION, FIELD(config, bounces.timeout_ms), .min = 1, .max = HOUR_MS},
+    {"suppress_hard", KIND_BOOL, FIELD(config, bounces.suppress_hard)},
+    {"suppress_complaints", KIND_BOOL, FIELD(config, bounces.suppress_complaints)},
+    {"soft_bounces", KIND_U32, FIELD(config, bounces.soft_bounces), .min = 0, .max = 1000},
+    {"soft_window", KIND_DURATION, FIELD(config, bounces.soft_window_ms), .min = 1, .max = LONGEST_MS},
+    {"complaint_dkim", KIND_BOOL, FIELD(config, bounces.complaint_dkim)},
+    {"complaint_sources", KIND_PATTERNS, LIST(config, bounces.complaint_sources, bounces.complaint_source_count)},
+};
+static const struct config_key guard_keys[] = {
+    {"hard_bounces", KIND_SHARE, FIELD(config, guard.hard_bounces_ppm)},
+    {"complaints", KIND_SHARE, FIELD(config, guard.complaints_ppm)},
+    {"after", KIND_U32, FIELD(config, guard.after), .min = 1, .max = 100000000},
+};
 
 _Static_assert(countof(top_keys) <= CONFIG_KEYS_MAX && countof(profile_keys) <= CONFIG_KEYS_MAX, "CONFIG_KEYS_MAX");
 _Static_assert(offsetof(struct config_route, pattern) == 0 && offsetof(struct config_source, name) == 0 &&
@@ -112,6 +134,8 @@ const struct config_section config_sections[CONFIG_SECTIONS] = {
     {"pool", pool_keys, countof(pool_keys), TITLE_NAME, ITEMS(config_pool, pools, pool_count)},
     {"profile", profile_keys, countof(profile_keys), TITLE_NAME, ITEMS(config_profile, profiles, profile_count)},
     {"domain", domain_keys, countof(domain_keys), TITLE_PATTERN, ITEMS(config_domain, domains, domain_count)},
+    {"bounces", bounces_keys, countof(bounces_keys), TITLE_NONE, 0, 0, 0},
+    {"guard", guard_keys, countof(guard_keys), TITLE_NONE, 0, 0, 0},
 };
 const struct config_section *const config_profile_section = &config_sections[7];
 
@@ -246,11 +270,30 @@ struct config *config_defaults(void)
                                                 .final_ms = 10 * MINUTE_MS,
                                                 .quit_ms = 5 * SECOND_MS};
 
+    config->bounces = (struct config_bounces){.listen_host = str_dup(""),
+                                              .domain = str_dup(""),
+                                              .tls_cert = str_dup(""),
+                                              .tls_key = str_dup(""),
+                                              .feedback = str_dup("fbl"),
+                                              .connections = 100,
+                                              .connections_per_address = 10,
+                                              .message_bytes = 10485760,
+                                              .timeout_ms = 5 * MINUTE_MS,
+                                              .suppress_hard = true,
+                                              .suppress_complaints = true,
+                                              .soft_bounces = 5,
+                                              .soft_window_ms = 30 * DAY_MS,
+                                              .complaint_dkim = true};
+    config->guard = (struct config_guard){.hard_bounces_ppm = 50000, .complaints_ppm = 1000, .after = 1000};
+    const struct config_bounces *bounces = &config->bounces;
+
     char *name = str_dup("default");
     bool whole = config->file != NULL && config->hostname != NULL && config->data_dir != NULL &&
                  config->listen_host != NULL && config->public_url != NULL && config->bounce_domain != NULL &&
                  config->dns_server != NULL && config->tls_ca_file != NULL && config->tls_cert != NULL &&
-                 config->tls_key != NULL && config->dns_trust_anchor != NULL && name != NULL;
+                 config->tls_key != NULL && config->dns_trust_anchor != NULL && name != NULL && bounces->listen_host != NULL &&
+                 bounces->domain != NULL && bounces->tls_cert != NULL && bounces->tls_key != NULL &&
+                 bounces->feedback != NULL;
     if (!whole || config_add_item(config, config_profile_section, name) == NULL) {
         free(name);
         config_free(config);

@@ -14,7 +14,7 @@
 enum config_kind {
     KIND_HOSTNAME,  /* char *: one or more LDH labels */
     KIND_PATH,      /* char *: not empty */
-    KIND_LISTEN,    /* char *listen_host, uint16_t listen_port: "HOST:PORT", "[IPV6]:PORT" */
+    KIND_LISTEN,    /* char * and, at count_offset, uint16_t: "HOST:PORT", "[IPV6]:PORT" */
     KIND_URL,       /* char *: http(s), trailing slashes removed */
     KIND_DOMAIN,    /* char *: a domain in normal form, or "" */
     KIND_DNS,       /* char *: "IP" or "IP@PORT", or "" */
@@ -29,6 +29,7 @@ enum config_kind {
     KIND_PORT,      /* uint16_t in min..max */
     KIND_DURATION,  /* int64_t milliseconds in min..max */
     KIND_RATE,      /* struct rate */
+    KIND_SHARE,     /* uint32_t millionths: "5%", "0.1%", "off" */
     KIND_NAMES,     /* char **, size_t: names of other sections, none twice */
     KIND_PATTERNS,  /* char **, size_t: domains and ".suffix"es */
 };
@@ -37,7 +38,7 @@ struct config_key {
     const char *name;
     enum config_kind kind;
     size_t offset;       /* of the field in the section's struct */
-    size_t count_offset; /* lists: of their size_t */
+    size_t count_offset; /* lists: of their size_t; KIND_LISTEN: of the port */
     int64_t min, max;
     bool required;
 };
@@ -53,7 +54,7 @@ struct config_section {
     size_t item_bytes;                 /* size of one struct; its title is its first field, a char * */
 };
 
-#define CONFIG_SECTIONS 9
+#define CONFIG_SECTIONS 11
 #define CONFIG_KEYS_MAX 24                                           /* in one section */
 extern const struct config_section config_sections[CONFIG_SECTIONS]; /* [0] is the top */
 extern const struct config_section *const config_profile_section;

@@ -88,7 +88,7 @@ static int set_host(const char *text, char **field, struct error *err)
     return set_hostname(text, field, err);
 }
 
-static int set_listen(const char *text, struct config *config, struct error *err)
+static int set_listen(const char *text, char **host_field, uint16_t *port_field, struct error *err)
 {
     const char *colon = strrchr(text, ':');
     uint64_t port;
@@ -102,9 +102,9 @@ static int set_listen(const char *text, struct config *config, struct error *err
     host[len] = '\0';
     if (host[0] != '[' && strchr(host, ':') != NULL)
         return error_set(err, -EINVAL, "\"%s\": an IPv6 address needs brackets, \"[::1]:8025\"", text);
-    int rc = set_host(host, &config->listen_host, err);
+    int rc = set_host(host, host_field, err);
     if (rc == 0)
-        config->listen_port = (uint16_t)port;
+        *port_field = (uint16_t)port;
     return rc;
 }
 
@@ -255,6 +255,35 @@ static int set_duration(const struct config_key *key, const char *text, int64_t 
     return 0;
 }
 
+/* "5%", "0.1%", up to four decimals; "off" = 0. */
+static int set_share(const char *text, uint32_t *field, struct error *err)
+{
+    uint64_t whole = 0, part = 0;
+    size_t len = strlen(text), point = strcspn(text, ".%");
+    char digits[8] = "";
+    if (str_eq_nocase(text, "off")) {
+        *field = 0;
+        return 0;
+    }
+    size_t decimals = text[point] == '.' && len > point + 2 ? len - point - 2 : 0;
+    bool good = len > 1 && len < 10 && text[len - 1] == '%' && point > 0 && decimals <= 4 &&
+                (text[point] == '%' ? point + 1 == len : decimals > 0);
+    if (good) {
+        memcpy(digits, text, point);
+        good = point < sizeof(digits) && str_parse_u64(digits, 100, &whole) == 0;
+    }
+    if (good && decimals > 0) {
+        memcpy(digits, "0000", 5);
+        memcpy(digits, text + point + 1, decimals);
+        good = str_parse_u64(digits, 9999, &part) == 0;
+    }
+    uint64_t ppm = whole * 10000 + part;
+    if (!good || ppm == 0 || ppm > 1000000)
+        return error_set(err, -EINVAL, "\"%s\" is not a share (such as \"5%%\", \"0.1%%\", or \"off\")", text);
+    *field = (uint32_t)ppm;
+    return 0;
+}
+
 static int set_word(const char *text, const char *(*name_of)(size_t index), size_t *out, struct error *err)
 {
     char choices[128] = "";
@@ -287,7 +316,7 @@ int config_set_value(const struct config_key *key, const char *text, void *item,
             return error_set(err, -EINVAL, "must not be empty");
         return replace(field, text, strlen(text), err);
     case KIND_LISTEN:
-        return set_listen(text, item, err);
+        return set_listen(text, field, (uint16_t *)(void *)((char *)item + key->count_offset), err);
     case KIND_URL:
         return set_url(text, field, err);
     case KIND_DOMAIN:
@@ -331,6 +360,8 @@ int config_set_value(const struct config_key *key, const char *text, void *item,
                 err, -EINVAL,
                 "\"%s\" is not a rate (such as \"100/s\", \"10/min\", \"5000/h\", \"20000/d\", \"unlimited\")", text);
         return 0;
+    case KIND_SHARE:
+        return set_share(text, field, err);
     case KIND_NAMES:
     case KIND_PATTERNS:
         return add_to_list(key, text, item, err);

@@ -95,6 +95,8 @@ static int start_parts(struct mailer *mailer, struct error *err)
     int result = storage_secret(mailer->storage, "message", secret, err);
     if (result != 0)
         return result;
+    storage_set_digest(mailer->storage, digest_sha256);
+    (void)storage_suppression_expire(mailer->storage, clock_wall_ms(), NULL, err); /* a failure will come again */
     mailer->mac = mac_key_create(secret, sizeof(secret));
     explicit_bzero(secret, sizeof(secret));
     if (mailer->mac == NULL)
@@ -129,6 +131,9 @@ int mailer_start(const struct config *config, struct storage *storage, struct ma
         .retry_first_ms = config->retry_first_ms,
         .retry_max_ms = config->retry_max_ms,
         .on_uncertain = config->on_uncertain,
+        .suppress_hard = config->bounces.suppress_hard,
+        .soft_limit = (int)config->bounces.soft_bounces,
+        .soft_window_ms = config->bounces.soft_window_ms,
     };
     list_init(&mailer->pending);
     pthread_mutex_init(&mailer->lock, NULL);

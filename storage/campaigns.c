@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "storage/audience.h"
+#include "storage/guard.h"
 #include "storage/writer.h"
 
 #define NAME_MAX_BYTES 1000
@@ -196,7 +197,7 @@ static int move_to(struct storage *storage, struct move *move, struct error *err
     case CAMPAIGN_RUNNING:
         if (move->was != CAMPAIGN_PAUSED)
             return launch(db, move->id, move->now_ms, &move->counting, err);
-        break;
+        return guard_begin(db, move->id, err);
     case CAMPAIGN_FINISHED:
         return finish(db, move->id, move->now_ms, err);
     case CAMPAIGN_CANCELLED:
@@ -209,7 +210,8 @@ static int move_to(struct storage *storage, struct move *move, struct error *err
     case CAMPAIGN_STATUS_COUNT:
         break;
     }
-    return db_run(db, err, "UPDATE campaign SET status = ?2 WHERE id = ?1", DB_I(move->id), DB_I(move->to));
+    return db_run(db, err, "UPDATE campaign SET status = ?2, pause_reason = '' WHERE id = ?1", DB_I(move->id),
+                  DB_I(move->to));
 }
 
 /* What a move is to those who are told of it; EVENT_KIND_COUNT = nothing. */

@@ -30,6 +30,8 @@ struct storage_campaign {
     int64_t audience, states[DELIVERY_STATE_COUNT];            /* states[PENDING] is derived */
     bool audience_exact; /* false: `audience` is an upper bound, and `pending` (of a cancelled one: `cancelled`) with it; it is being counted */
     int64_t opened, clicked, unsubscribed, complained;
+    int64_t hard_bounced;      /* of `bounced`, those whose address is dead */
+    const char *pause_reason;  /* why it paused by itself (storage_campaign_guard); "" = it did not */
     int64_t missing_attributes; /* renderings in which a template named an attribute that the recipient lacks */
     int64_t first_delivery_ms, last_delivery_ms;
 };
@@ -52,6 +54,13 @@ int storage_campaign_move(struct storage *storage, int64_t id, enum campaign_sta
 int storage_campaign_cancel_deferred(struct storage *storage, int64_t id, int limit, int64_t now_ms, int64_t *changed, struct error *err);
 /* running -> finished when every lane is done, nothing is sending and nothing deferred; audience is set to the sum of the states. 0 = finished, STORAGE_WRONG_STATE = not yet. */
 int storage_campaign_try_finish(struct storage *storage, int64_t id, int64_t now_ms, struct error *err);
+/* When a campaign pauses by itself: shares in millionths (0 = never), of what came since its launch or the last resume, once that is at least `after`. */
+struct storage_guard { uint32_t hard_bounces_ppm, complaints_ppm, after; };
+#define STORAGE_GUARD_REASON_BYTES 160
+/* 0 = nothing to stop (not running, or within its limits); 1 = it ought to pause, for `reason`. Reads only. */
+int storage_campaign_judge(struct storage_reader *reader, int64_t id, const struct storage_guard *guard, char reason[STORAGE_GUARD_REASON_BYTES], struct error *err);
+/* The same, and it is paused, with the reason, in one transaction: 1 = by this call. */
+int storage_campaign_guard(struct storage *storage, int64_t id, const struct storage_guard *guard, char reason[STORAGE_GUARD_REASON_BYTES], struct error *err);
 int storage_campaign_delete(struct storage *storage, int64_t id, struct error *err); /* drafts only, else WRONG_STATE */
 int storage_campaign_add_missing(struct storage *storage, int64_t id, int64_t renderings, struct error *err);
 

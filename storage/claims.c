@@ -14,7 +14,7 @@
 #include "base/address.h"
 #include "storage/audience.h"
 #include "storage/claims.h"
-#include "storage/writer.h"
+#include "storage/suppress.h"
 
 #define CLAIM_MAX 1000
 #define SCAN_MAX 5000                 /* members looked at by one claim */
@@ -93,14 +93,13 @@ static int add_job(struct storage_claim *claim, int64_t recipient_id, const char
     return 0;
 }
 
-static int add_member(struct storage *storage, struct storage_claim *claim, int64_t recipient_id, struct tally *tally,
-                      struct error *err)
+static int add_member(struct storage *storage, const struct suppress_kinds *kinds, struct storage_claim *claim,
+                      int64_t recipient_id, struct tally *tally, struct error *err)
 {
     struct db *db = &storage->db;
-    sqlite3_stmt *row = db_query(db, err,
-                                 "SELECT r.email, r.attributes, s.reason FROM recipient r"
-                                 " LEFT JOIN suppression s ON s.email = r.email WHERE r.id = ?",
-                                 DB_I(recipient_id));
+    char reason[65];
+    sqlite3_stmt *row =
+        db_query(db, err, "SELECT email, attributes FROM recipient WHERE id = ?", DB_I(recipient_id));
     int more = row == NULL ? -EIO : db_step(db, row, err);
     if (more < 0)
         return more;
@@ -108,10 +107,12 @@ static int add_member(struct storage *storage, struct storage_claim *claim, int6
     if (more == 0) {
         failed = end_untried(storage, claim, recipient_id, DELIVERY_FAILED, "the recipient is gone from the database", tally,
                              err);
-    } else if (sqlite3_column_type(row, 2) != SQLITE_NULL) {
+    } else if ((failed = suppress_find(storage, kinds, claim->campaign_id, db_text(row, 0), claim->now_ms, reason,
+                                       err)) != 0) {
         char why[160];
-        (void)snprintf(why, sizeof(why), "suppressed: %.100s", db_text(row, 2));
-        failed = end_untried(storage, claim, recipient_id, DELIVERY_SUPPRESSED, why, tally, err);
+        (void)snprintf(why, sizeof(why), "suppressed: %.64s", reason);
+        if (failed > 0)
+            failed = end_untried(storage, claim, recipient_id, DELIVERY_SUPPRESSED, why, tally, err);
     } else if (!plausible(db_text(row, 0), db_text(row, 1))) {
         failed = end_untried(storage, claim, recipient_id, DELIVERY_FAILED, "the stored address or attributes are damaged",
                              tally, err);
@@ -127,7 +128,10 @@ static int scan_lane(struct storage *storage, struct storage_claim *claim, int64
                      struct error *err)
 {
     struct audience audience;
-    int failed = audience_open(&audience, &storage->db, claim->campaign_id, epoch, claim->lane, *cursor, err);
+    struct suppress_kinds kinds;
+    int failed = suppress_kinds(&storage->db, &kinds, err);
+    if (!failed)
+        failed = audience_open(&audience, &storage->db, claim->campaign_id, epoch, claim->lane, *cursor, err);
     if (failed)
         return failed;
     int more = 1;
@@ -140,7 +144,7 @@ static int scan_lane(struct storage *storage, struct storage_claim *claim, int64
             break;
         *cursor = member.recipient_id;
         if (member.verdict == AUDIENCE_MAIL)
-            failed = add_member(storage, claim, member.recipient_id, tally, err);
+            failed = add_member(storage, &kinds, claim, member.recipient_id, tally, err);
         else if (member.verdict == AUDIENCE_LEFT)
             failed = end_untried(storage, claim, member.recipient_id, DELIVERY_SUPPRESSED,
                                  "not a member of the list any more", tally, err);
@@ -211,12 +215,16 @@ static int claim_lane(struct storage *storage, struct storage_claim *claim, int6
 }
 
 /* The reply that the row holds stays: it is why there was a retry. */
-static int claim_due_row(struct storage *storage, struct storage_claim *claim, sqlite3_stmt *row, struct tally *tally,
-                         struct error *err)
+static int claim_due_row(struct storage *storage, const struct suppress_kinds *kinds, struct storage_claim *claim,
+                         sqlite3_stmt *row, struct tally *tally, struct error *err)
 {
     struct db *db = &storage->db;
-    bool suppressed = sqlite3_column_type(row, 6) != SQLITE_NULL, member = db_int(row, 7) != 0;
-    enum delivery_state state = suppressed || !member                         ? DELIVERY_SUPPRESSED
+    char reason[65];
+    int suppressed = suppress_find(storage, kinds, claim->campaign_id, db_text(row, 4), claim->now_ms, reason, err);
+    if (suppressed < 0)
+        return suppressed;
+    bool member = db_int(row, 6) != 0;
+    enum delivery_state state = suppressed > 0 || !member                     ? DELIVERY_SUPPRESSED
                                 : plausible(db_text(row, 4), db_text(row, 5)) ? DELIVERY_SENDING
                                                                               : DELIVERY_FAILED;
     int64_t id = db_int(row, 0);
@@ -228,7 +236,7 @@ static int claim_due_row(struct storage *storage, struct storage_claim *claim, s
         return failed ? failed
                       : event_add_plain(storage, state == DELIVERY_SUPPRESSED ? EVENT_DROPPED : EVENT_FAILED,
                                         claim->campaign_id, db_int(row, 1), claim->now_ms,
-                                        suppressed                    ? "suppressed while it waited for another attempt"
+                                        suppressed > 0                ? "suppressed while it waited for another attempt"
                                         : state == DELIVERY_SUPPRESSED ? "not a member of the list any more"
                                                                        : "the stored address or attributes are damaged",
                                         err);
@@ -257,22 +265,21 @@ static int due_ids(struct db *db, const struct storage_claim *claim, int64_t *id
     return more;
 }
 
-static int claim_one_retry(struct storage *storage, struct storage_claim *claim, int64_t id, struct tally *tally,
-                           struct error *err)
+static int claim_one_retry(struct storage *storage, const struct suppress_kinds *kinds, struct storage_claim *claim,
+                           int64_t id, struct tally *tally, struct error *err)
 {
     struct db *db = &storage->db;
     sqlite3_stmt *row =
         db_query(db, err,
-                 "SELECT d.id, d.recipient_id, d.attempts, d.uncertain, r.email, r.attributes, s.reason,"
+                 "SELECT d.id, d.recipient_id, d.attempts, d.uncertain, r.email, r.attributes,"
                  " EXISTS (SELECT 1 FROM campaign_list l JOIN member m ON m.list_id = l.list_id AND m.lane = r.lane"
                  " AND m.recipient_id = r.id WHERE l.campaign_id = d.campaign_id AND l.excluded = 0 AND m.status = 0)"
-                 " FROM delivery d LEFT JOIN recipient r ON r.id = d.recipient_id"
-                 " LEFT JOIN suppression s ON s.email = r.email WHERE d.id = ?",
+                 " FROM delivery d LEFT JOIN recipient r ON r.id = d.recipient_id WHERE d.id = ?",
                  DB_I(id));
     int more = row == NULL ? -EIO : db_step(db, row, err);
     if (more <= 0)
         return more;
-    int failed = claim_due_row(storage, claim, row, tally, err);
+    int failed = claim_due_row(storage, kinds, claim, row, tally, err);
     db_end(row);
     return failed;
 }
@@ -282,10 +289,13 @@ static int claim_retries(struct storage *storage, struct storage_claim *claim, s
     struct db *db = &storage->db;
     int64_t ids[CLAIM_MAX];
     int count = 0, taken = 0;
-    int failed = due_ids(db, claim, ids, &count, err);
+    struct suppress_kinds kinds;
+    int failed = suppress_kinds(db, &kinds, err);
+    if (!failed)
+        failed = due_ids(db, claim, ids, &count, err);
     struct tally tally = {0};
     for (; !failed && taken < count && claim->arena.used_bytes < CLAIM_BYTES; taken++)
-        failed = claim_one_retry(storage, claim, ids[taken], &tally, err);
+        failed = claim_one_retry(storage, &kinds, claim, ids[taken], &tally, err);
     if (!failed && taken > 0)
         failed = db_run(db, err,
                         "UPDATE campaign SET deferred = deferred - ?2, sending = sending + ?3,"

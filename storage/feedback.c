@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "storage/writer.h"
+#include "storage/suppress.h"
 
 #define ITEMS_MAX 1000
 #define MINUTE_MS 60000
@@ -58,35 +58,46 @@ static int to_bounced(struct storage *storage, struct storage_feedback *item, in
                      err);
 }
 
+/* New entries are counted in meta. */
 static int suppress(struct db *db, struct storage_feedback *item, const char *reason, struct error *err)
 {
-    int failed =
-        db_run(db, err,
-               "INSERT INTO suppression (email, reason, origin, created) SELECT email, ?2, ?3, ?4 FROM recipient"
-               " WHERE id = ?1 ON CONFLICT DO NOTHING",
-               DB_I(item->recipient_id), DB_T(reason), DB_T(item->origin), DB_I(item->at_ms));
-    if (failed || db_changes(db) == 0)
-        return failed;
-    item->suppressed = item->changed = true;
+    if (item->keep_address)
+        return 0;
+    int rc = suppress_recipient(db, item->recipient_id, reason, item->origin, item->at_ms, err);
+    if (rc <= 0)
+        return rc;
+    item->suppressed = true;
     return db_run(db, err, "UPDATE meta SET suppressions = suppressions + 1");
 }
 
 static int count_soft(struct db *db, struct storage_feedback *item, struct error *err)
 {
-    int64_t since_ms = item->at_ms - item->soft_window_ms, count;
-    int failed = db_run(db, err, "DELETE FROM soft_bounce WHERE recipient_id = ? AND at < ?", DB_I(item->recipient_id),
-                        DB_I(since_ms));
-    if (!failed)
-        failed = db_run(db, err, "INSERT INTO soft_bounce VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+    const struct suppress_soft soft = {.campaign_id = item->campaign_id,
+                                       .recipient_id = item->recipient_id,
+                                       .at_ms = item->at_ms,
+                                       .window_ms = item->soft_window_ms,
+                                       .limit = item->soft_limit,
+                                       .origin = item->origin};
+    int rc = suppress_soft(db, &soft, &item->suppressed, err);
+    if (rc <= 0)
+        return rc;
+    item->changed = true;
+    return item->suppressed ? db_run(db, err, "UPDATE meta SET suppressions = suppressions + 1") : 0;
+}
+
+/* Each of these holds once for a pair, so that a suppression that a person took back is not made anew by the same
+ * report. */
+static int note_hard(struct db *db, struct storage_feedback *item, struct error *err)
+{
+    int failed = db_run(db, err, "INSERT INTO hard_bounce VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                         DB_I(item->campaign_id), DB_I(item->recipient_id), DB_I(item->at_ms));
     if (failed || db_changes(db) == 0)
         return failed;
     item->changed = true;
-    failed =
-        db_get(db, err, &count, "SELECT count(*) FROM soft_bounce WHERE recipient_id = ?", DB_I(item->recipient_id));
-    if (failed)
-        return failed < 0 ? failed : -EIO;
-    return count >= item->soft_limit ? suppress(db, item, "soft-bounce", err) : 0;
+    if (item->bounced)
+        failed = db_run(db, err, "UPDATE campaign SET hard_bounced = hard_bounced + 1 WHERE id = ?",
+                        DB_I(item->campaign_id));
+    return failed ? failed : suppress(db, item, "hard-bounce", err);
 }
 
 static int complain(struct storage *storage, struct storage_feedback *item, struct error *err)
@@ -94,14 +105,13 @@ static int complain(struct storage *storage, struct storage_feedback *item, stru
     struct db *db = &storage->db;
     int failed = db_run(db, err, "INSERT INTO complaint VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                         DB_I(item->campaign_id), DB_I(item->recipient_id), DB_I(item->at_ms));
-    if (!failed && db_changes(db) > 0) {
-        item->changed = true;
-        failed =
-            db_run(db, err, "UPDATE campaign SET complained = complained + 1 WHERE id = ?", DB_I(item->campaign_id));
-        if (!failed)
-            failed = event_add_plain(storage, EVENT_COMPLAINED, item->campaign_id, item->recipient_id, item->at_ms,
-                                     item->origin, err);
-    }
+    if (failed || db_changes(db) == 0)
+        return failed;
+    item->changed = true;
+    failed = db_run(db, err, "UPDATE campaign SET complained = complained + 1 WHERE id = ?", DB_I(item->campaign_id));
+    if (!failed)
+        failed = event_add_plain(storage, EVENT_COMPLAINED, item->campaign_id, item->recipient_id, item->at_ms,
+                                 item->origin, err);
     return failed ? failed : suppress(db, item, "complaint", err);
 }
 
@@ -132,7 +142,7 @@ static int apply(struct storage *storage, struct storage_feedback *item, struct 
     case FEEDBACK_SOFT:
         return count_soft(db, item, err);
     case FEEDBACK_HARD:
-        return suppress(db, item, "hard-bounce", err);
+        return note_hard(db, item, err);
     case FEEDBACK_COMPLAINT:
         return complain(storage, item, err);
     }
@@ -157,7 +167,5 @@ int storage_feedback_apply(struct storage *storage, struct storage_feedback *ite
 {
     assure(count <= ITEMS_MAX);
     struct batch batch = {.items = items, .count = count};
-    for (size_t i = 0; i < count; i++)
-        assure(items[i].kind != FEEDBACK_SOFT || items[i].soft_limit > 0);
     return count == 0 ? 0 : storage_call(storage, apply_run, &batch, err);
 }

@@ -22,8 +22,9 @@ enum storage_feedback_kind {
 struct storage_feedback {
     enum storage_feedback_kind kind;
     int64_t campaign_id, recipient_id, at_ms;
-    int soft_limit;         /* SOFT: at least 1 */
+    int soft_limit;         /* SOFT: 0 = never */
     int64_t soft_window_ms; /* SOFT */
+    bool keep_address;      /* HARD, COMPLAINT: counted, but not suppressed */
     int code;               /* what the report quotes; 0 and "" where it quotes nothing */
     char enhanced[12], text[480], mx_host[256];
     char origin[320]; /* why and by what, for the suppression */

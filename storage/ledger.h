@@ -29,7 +29,7 @@ struct ledger_campaign {
     bool known; /* there is such a campaign */
     enum campaign_status status;
     int64_t states[DELIVERY_STATE_COUNT]; /* changes; PENDING unused */
-    int64_t missing_attributes, first_delivery_ms, last_delivery_ms;
+    int64_t missing_attributes, hard_bounced, first_delivery_ms, last_delivery_ms;
     int minute_count;
     struct ledger_minute minutes[LEDGER_MINUTES];
 };

@@ -12,7 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "storage/writer.h"
+#include "storage/suppress.h"
 
 static const char insert_sql[] =
     "INSERT INTO delivery (campaign_id, recipient_id, state, uncertain, attempts, next_attempt, updated, code, stage,"
@@ -133,21 +133,31 @@ static int insert_row(struct storage *storage, struct ledger_campaign *line, con
     return 1;
 }
 
-static int suppress(struct storage *storage, const struct storage_outcome *record, struct error *err)
+/* Puts the address on the list for good, or counts a soft bounce against it. */
+static int blame(struct storage *storage, const struct storage_outcome *record, struct error *err)
 {
     const struct outcome *outcome = &record->outcome;
     char origin[600];
+    bool suppressed = false;
+    int rc = 0;
     (void)snprintf(origin, sizeof(origin), "campaign %lld: %u%s%.*s %.*s", (long long)record->campaign_id,
                    (unsigned)outcome->code, outcome->enhanced[0] != '\0' ? " " : "", (int)sizeof(outcome->enhanced) - 1,
                    outcome->enhanced, (int)sizeof(outcome->text) - 1, outcome->text);
-    int failed =
-        db_run(&storage->db, err,
-               "INSERT INTO suppression SELECT email, ?2, ?3, ?4 FROM recipient WHERE id = ?1"
-               " ON CONFLICT DO NOTHING",
-               DB_I(record->recipient_id), DB_T(record->suppress_reason), DB_T(origin), DB_I(ended_ms(record)));
-    if (!failed)
-        storage->ledger.suppressions += db_changes(&storage->db);
-    return failed;
+    if (record->suppress_reason != NULL) {
+        rc = suppress_recipient(&storage->db, record->recipient_id, record->suppress_reason, origin, ended_ms(record),
+                                err);
+        suppressed = rc > 0;
+    } else if (record->soft_limit > 0) {
+        const struct suppress_soft soft = {.campaign_id = record->campaign_id,
+                                           .recipient_id = record->recipient_id,
+                                           .at_ms = ended_ms(record),
+                                           .window_ms = record->soft_window_ms,
+                                           .limit = record->soft_limit,
+                                           .origin = origin};
+        rc = suppress_soft(&storage->db, &soft, &suppressed, err);
+    }
+    storage->ledger.suppressions += suppressed;
+    return MIN_OF(rc, 0);
 }
 
 static void note_delivery_time(struct ledger_campaign *line, int64_t at_ms)
@@ -193,12 +203,11 @@ static int account(struct storage *storage, struct ledger_campaign *line, const 
     line->missing_attributes += record->missing_attributes;
     if (state == DELIVERY_DELIVERED)
         note_delivery_time(line, ended_ms(record));
-    if (record->suppress_reason != NULL) {
-        int failed = suppress(storage, record, err);
-        if (failed)
-            return failed;
-    }
-    int failed = tell(storage, record, state, err);
+    line->hard_bounced += record->hard_bounce || (record->suppress_reason != NULL &&
+                                                  strcmp(record->suppress_reason, "hard-bounce") == 0);
+    int failed = blame(storage, record, err);
+    if (!failed)
+        failed = tell(storage, record, state, err);
     if (failed)
         return failed;
     return record->tried ? ledger_minute(&storage->ledger, &storage->db, record->campaign_id, record->state,

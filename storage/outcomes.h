@@ -22,6 +22,9 @@ struct storage_outcome {
     bool uncertain;            /* sticky flag of the row */
     bool tried;                /* false: released untried; no attempt is recorded and the last reply stays as it was */
     const char *suppress_reason; /* static text, e.g. "hard-bounce": suppress the address in the same transaction; NULL = no */
+    bool hard_bounce;            /* the address is dead: counted for the campaign's guard (a suppress_reason "hard-bounce" says so too) */
+    int soft_limit;              /* > 0: a soft bounce; so many within soft_window_ms, and none delivered since, suppress */
+    int64_t soft_window_ms;
     bool missing_attributes;   /* the rendering lacked an attribute; counted */
     uint32_t journal_slot;     /* from journal_sent(), cleared by the writer after the commit; 0 = its end-of-data was never out */
     struct outcome outcome;

@@ -1,14 +1,15 @@
 /*
- * suppressions.c - addresses that must not be mailed. meta.suppressions counts them, in the same transaction.
+ * suppressions.c - the list of addresses that must not be mailed, as people and other rooms change and read it.
+ * meta.suppressions counts the entries, in the same transaction.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "base/address.h"
-#include "storage/writer.h"
+#include "base/clock.h"
+#include "storage/suppress.h"
 
 #define REASON_MAX_BYTES 64
-#define ORIGIN_MAX_BYTES 1000
 #define SLICE 1000 /* items in one transaction */
 
 struct items {
@@ -17,19 +18,24 @@ struct items {
     int64_t added;
 };
 
+static int list_exists(struct db *db, int64_t list_id, struct error *err)
+{
+    int64_t id;
+    return list_id == 0 ? 0 : db_get(db, err, &id, "SELECT id FROM list WHERE id = ?", DB_I(list_id));
+}
+
 static int add_run(struct storage *storage, void *arg, struct error *err)
 {
     struct items *items = arg;
     items->added = 0;
     for (size_t i = 0; i < items->count; i++) {
-        const struct storage_suppression *item = &items->items[i];
-        const char *origin = item->origin != NULL ? item->origin : "";
-        int failed = db_run(&storage->db, err, "INSERT INTO suppression VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                            DB_T(item->email), DB_T(item->reason), DB_N(origin, strnlen(origin, ORIGIN_MAX_BYTES)),
-                            DB_I(item->created_ms));
-        if (failed)
-            return failed;
-        items->added += db_changes(&storage->db);
+        int rc = list_exists(&storage->db, items->items[i].list_id, err);
+        if (rc != 0)
+            return rc;
+        rc = suppress_put(&storage->db, &items->items[i], err);
+        if (rc < 0)
+            return rc;
+        items->added += rc;
     }
     return items->added == 0
                ? 0
@@ -73,25 +79,41 @@ int storage_suppression_add_many(struct storage *storage, const struct storage_s
     return 0;
 }
 
+struct removal {
+    char email[ADDRESS_MAX_BYTES + 1];
+    int64_t list_id;
+};
+
 static int remove_run(struct storage *storage, void *arg, struct error *err)
 {
-    int failed = db_run(&storage->db, err, "DELETE FROM suppression WHERE email = ?", DB_T((const char *)arg));
+    const struct removal *removal = arg;
+    struct db *db = &storage->db;
+    int failed = removal->list_id == 0
+                     ? db_run(db, err, "DELETE FROM suppression WHERE email = ?", DB_T(removal->email))
+                     : db_run(db, err, "DELETE FROM list_suppression WHERE email = ? AND list_id = ?",
+                              DB_T(removal->email), DB_I(removal->list_id));
     if (failed)
         return failed;
-    if (db_changes(&storage->db) == 0)
+    if (db_changes(db) == 0)
         return STORAGE_NOT_FOUND;
-    return db_run(&storage->db, err, "UPDATE meta SET suppressions = max(0, suppressions - 1)");
+    /* Else the next soft bounce would bring it back at once. */
+    failed = db_run(db, err,
+                    "DELETE FROM soft_bounce WHERE recipient_id IN (SELECT id FROM recipient WHERE email = ?)",
+                    DB_T(removal->email));
+    return failed ? failed : db_run(db, err, "UPDATE meta SET suppressions = max(0, suppressions - 1)");
 }
 
-int storage_suppression_remove(struct storage *storage, const char *email, struct error *err)
+int storage_suppression_remove(struct storage *storage, const char *email, int64_t list_id, struct error *err)
 {
-    char copy[ADDRESS_MAX_BYTES + 1];
-    size_t len = strnlen(email, sizeof(copy));
-    if (len == sizeof(copy))
+    struct removal removal = {.list_id = list_id};
+    size_t len = strnlen(email, sizeof(removal.email));
+    if (len == sizeof(removal.email))
         return STORAGE_NOT_FOUND; /* nothing that long is ever stored */
-    memcpy(copy, email, len + 1);
-    return storage_call(storage, remove_run, copy, err);
+    memcpy(removal.email, email, len + 1);
+    return storage_call(storage, remove_run, &removal, err);
 }
+
+/* ---- reading ---- */
 
 /* How many there were, or negative. */
 static int walk(struct db *db, sqlite3_stmt *rows, storage_suppression_cb *each, void *context, struct error *err)
@@ -101,9 +123,12 @@ static int walk(struct db *db, sqlite3_stmt *rows, storage_suppression_cb *each,
     int count = 0, more;
     while ((more = db_step(db, rows, err)) > 0) {
         struct storage_suppression item = {.email = db_text(rows, 0),
-                                           .reason = db_text(rows, 1),
-                                           .origin = db_text(rows, 2),
-                                           .created_ms = db_int(rows, 3)};
+                                           .list_id = db_int(rows, 1),
+                                           .reason = db_text(rows, 2),
+                                           .origin = db_text(rows, 3),
+                                           .created_ms = db_int(rows, 4),
+                                           .expires_ms = db_int(rows, 5),
+                                           .list_name = db_text(rows, 6)};
         count++;
         if (each(context, &item) != 0) {
             db_end(rows);
@@ -113,18 +138,24 @@ static int walk(struct db *db, sqlite3_stmt *rows, storage_suppression_cb *each,
     return more < 0 ? more : count;
 }
 
-#define COLUMNS "SELECT email, reason, origin, created FROM suppression "
+/* Both tables as one, merged in order; ?1 = now. */
+#define BOTH(global, lists)                                                                                            \
+    "SELECT email, 0 AS list_id, reason, origin, created, expires, '' FROM suppression"                                \
+    " WHERE (expires = 0 OR expires > ?1) AND " global " UNION ALL"                                                    \
+    " SELECT s.email, s.list_id, s.reason, s.origin, s.created, s.expires, l.name FROM list_suppression s"             \
+    " LEFT JOIN list l ON l.id = s.list_id WHERE (s.expires = 0 OR s.expires > ?1) AND " lists " ORDER BY 1, 2"
 
 int storage_suppression_get(struct storage_reader *reader, const char *email, storage_suppression_cb *each,
                             void *context, struct error *err)
 {
     struct db *db = &reader->db;
-    int count = walk(db, db_query(db, err, COLUMNS "WHERE email = ?", DB_T(email)), each, context, err);
+    sqlite3_stmt *rows = db_query(db, err, BOTH("email = ?2", "s.email = ?2"), DB_I(clock_wall_ms()), DB_T(email));
+    int count = walk(db, rows, each, context, err);
     return count < 0 ? count : count == 0 ? STORAGE_NOT_FOUND : 0;
 }
 
-int storage_suppression_page(struct storage_reader *reader, const char *after, int limit, storage_suppression_cb *each,
-                             void *context, int64_t *total, struct error *err)
+int storage_suppression_page(struct storage_reader *reader, const struct storage_suppression_place *after, int limit,
+                             storage_suppression_cb *each, void *context, int64_t *total, struct error *err)
 {
     struct db *db = &reader->db;
     if (total != NULL) {
@@ -132,9 +163,35 @@ int storage_suppression_page(struct storage_reader *reader, const char *after, i
         if (failed)
             return failed < 0 ? failed : error_set(err, -EIO, "%s: has no totals", db->path);
     }
-    int count = walk(db,
-                     db_query(db, err, COLUMNS "WHERE email > ? ORDER BY email LIMIT ?",
-                              DB_T(after != NULL ? after : ""), DB_I(MAX_OF(limit, 0))),
-                     each, context, err);
+    const char *email = after != NULL ? after->email : "";
+    sqlite3_stmt *rows =
+        db_query(db, err, BOTH("email > ?2", "(s.email, s.list_id) > (?2, ?3)") " LIMIT ?4", DB_I(clock_wall_ms()),
+                 DB_T(email), DB_I(after != NULL ? after->list_id : 0), DB_I(MAX_OF(limit, 0)));
+    int count = walk(db, rows, each, context, err);
     return count < 0 ? count : 0;
+}
+
+/* ---- time ---- */
+
+static int expire_run(struct storage *storage, void *arg, struct error *err)
+{
+    int64_t *values = arg; /* now, removed */
+    struct db *db = &storage->db;
+    int failed = db_run(db, err, "DELETE FROM suppression WHERE expires <> 0 AND expires <= ?", DB_I(values[0]));
+    values[1] = failed ? 0 : db_changes(db);
+    if (!failed)
+        failed = db_run(db, err, "DELETE FROM list_suppression WHERE expires <> 0 AND expires <= ?", DB_I(values[0]));
+    values[1] += failed ? 0 : db_changes(db);
+    if (failed || values[1] == 0)
+        return failed;
+    return db_run(db, err, "UPDATE meta SET suppressions = max(0, suppressions - ?)", DB_I(values[1]));
+}
+
+int storage_suppression_expire(struct storage *storage, int64_t now_ms, int64_t *removed, struct error *err)
+{
+    int64_t values[2] = {now_ms, 0};
+    int failed = storage_call(storage, expire_run, values, err);
+    if (removed != NULL)
+        *removed = failed ? 0 : values[1];
+    return failed;
 }

@@ -42,6 +42,7 @@ struct storage {
     /* The writer thread's own. */
     struct db db;
     struct ledger ledger;
+    storage_digest_fn *sha256; /* set before the first claim; NULL = digests cannot be compared */
     int64_t next_claim_id;
     uint32_t event_kinds;    /* wanted, as this transaction saw it */
     int event_added;         /* in this transaction */

@@ -140,25 +140,34 @@ static int print_summary(const struct cli *cli, const struct bounce_summary *sum
     return cli->json ? out_json(json) : CLI_DONE;
 }
 
-static bool read_number(const struct cli *cli, const char *name, int *out)
+/* What the option says in place of the configuration. */
+static bool read_number(const struct cli *cli, const char *name, int64_t unit, int64_t *out)
 {
     const char *text = cli_value(cli, name);
     uint64_t value = 0;
-    if (text != NULL && (str_parse_u64(text, 3650, &value) != 0 || value == 0)) {
+    if (text == NULL)
+        return true;
+    if (str_parse_u64(text, 3650, &value) != 0 || value == 0) {
         (void)out_fail("--%s must be a number from 1 to 3650", name);
         return false;
     }
-    *out = (int)value;
+    *out = (int64_t)value * unit;
     return true;
 }
 
 int cli_bounce_ingest(struct cli *cli)
 {
-    struct bounce_options options = {.rules = cli_value(cli, "rules")};
     struct bounce_ingest *ingest;
     struct error err = {""};
-    if (!read_number(cli, "soft-limit", &options.soft_limit) || !read_number(cli, "soft-days", &options.soft_days))
+    if (cli_open_config(cli) != CLI_DONE)
+        return CLI_FAILED;
+    struct config_bounces config = cli->config->bounces;
+    const struct bounce_options options = {.rules = cli_value(cli, "rules"), .config = &config};
+    int64_t soft = config.soft_bounces;
+    if (!read_number(cli, "soft-limit", 1, &soft) ||
+        !read_number(cli, "soft-days", INT64_C(86400000), &config.soft_window_ms))
         return CLI_USAGE;
+    config.soft_bounces = (uint32_t)soft;
     if (cli_open_storage(cli) != CLI_DONE)
         return CLI_FAILED;
     int rc = bounce_ingest_open(cli->storage, cli->reader, &options, &ingest, &err);

@@ -56,8 +56,8 @@ static const struct cli_option BOUNCE_CLASSIFY_OPTIONS[] = {
 };
 static const struct cli_option BOUNCE_INGEST_OPTIONS[] = {
     {"move-to", 0, "MAILDIR", false, "move what was dealt with there (default: it stays, marked as seen)"},
-    {"soft-limit", 0, "N", false, "so many soft bounces, of different campaigns, suppress an address (default 3)"},
-    {"soft-days", 0, "N", false, "... within so many days (default 30)"},
+    {"soft-limit", 0, "N", false, "so many soft bounces, of different campaigns, suppress an address (default: soft_bounces)"},
+    {"soft-days", 0, "N", false, "... within so many days (default: soft_window)"},
     {"rules", 0, "FILE", false, "rules to use in place of the ones in effect"},
     END,
 };

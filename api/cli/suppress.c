@@ -80,7 +80,7 @@ int cli_suppress_remove(struct cli *cli)
         return out_fail("\"%s\": %s", cli->arguments[0], err.text);
     if (cli_open_storage(cli) != CLI_DONE)
         return CLI_FAILED;
-    int rc = storage_suppression_remove(cli->storage, address.text, &err);
+    int rc = storage_suppression_remove(cli->storage, address.text, 0, &err);
     if (rc == STORAGE_NOT_FOUND)
         return out_fail("%s is not suppressed", address.text);
     if (rc != 0)
@@ -112,7 +112,7 @@ int cli_suppress_list(struct cli *cli)
     if (cli_open_storage(cli) != CLI_DONE)
         return CLI_FAILED;
     json_t *rows = json_array();
-    int rc = storage_suppression_page(cli->reader, "", (int)limit, append_suppression, rows, &total, &err);
+    int rc = storage_suppression_page(cli->reader, NULL, (int)limit, append_suppression, rows, &total, &err);
     if (rc < 0) {
         json_decref(rows);
         return out_condition(rc, "suppressions", &err);
@@ -144,6 +144,7 @@ struct export
     bool raw;
     int64_t rows;
     char last[ADDRESS_MAX_BYTES + 1];
+    int64_t last_list;
 };
 
 static int write_suppression(void *context, const struct storage_suppression *suppression)
@@ -161,6 +162,7 @@ static int write_suppression(void *context, const struct storage_suppression *su
     csv_end_row(&out->row);
     (void)fwrite(buffer_text(&out->row), 1, out->row.len, out->file);
     (void)str_copy(out->last, sizeof(out->last), suppression->email);
+    out->last_list = suppression->list_id;
     out->rows++;
     return 0;
 }
@@ -170,10 +172,11 @@ static int export_all(struct cli *cli, struct export *out, struct error *err)
     int64_t before;
     fputs("email,reason,origin,created_at\r\n", out->file);
     do {
-        char after[sizeof(out->last)];
-        (void)str_copy(after, sizeof(after), out->last);
+        char last[sizeof(out->last)];
+        (void)str_copy(last, sizeof(last), out->last);
+        const struct storage_suppression_place after = {.email = last, .list_id = out->last_list};
         before = out->rows;
-        int rc = storage_suppression_page(cli->reader, after, BATCH_ROWS, write_suppression, out, NULL, err);
+        int rc = storage_suppression_page(cli->reader, &after, BATCH_ROWS, write_suppression, out, NULL, err);
         if (rc < 0)
             return rc;
     } while (out->rows == before + BATCH_ROWS);

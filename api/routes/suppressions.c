@@ -8,13 +8,16 @@
 #include "api/routes/routes.h"
 #include "base/address.h"
 #include "base/clock.h"
+#include "base/str.h"
 
 #define ROWS_MAX 1000
 #define ORIGIN_MAX_BYTES 500
 
 static int take_suppression(void *context, const struct storage_suppression *suppression)
 {
-    return page_take(context, view_suppression(suppression), suppression->email) ? 0 : 1;
+    char cursor[ADDRESS_MAX_BYTES + 32];
+    (void)snprintf(cursor, sizeof(cursor), "%lld/%s", (long long)suppression->list_id, suppression->email);
+    return page_take(context, view_suppression(suppression), cursor) ? 0 : 1;
 }
 
 static int keep_suppression(void *context, const struct storage_suppression *suppression)
@@ -23,6 +26,23 @@ static int keep_suppression(void *context, const struct storage_suppression *sup
     json_decref(*out);
     *out = view_suppression(suppression);
     return 0;
+}
+
+/* "LIST/EMAIL", as take_suppression() writes it; what is not one begins anew. */
+static struct storage_suppression_place read_cursor(const char *cursor)
+{
+    struct storage_suppression_place place = {.email = ""};
+    const char *slash = cursor != NULL ? strchr(cursor, '/') : NULL;
+    char digits[24];
+    uint64_t list_id;
+    if (slash == NULL || (size_t)(slash - cursor) >= sizeof(digits))
+        return place;
+    (void)snprintf(digits, sizeof(digits), "%.*s", (int)(slash - cursor), cursor);
+    if (str_parse_u64(digits, INT64_MAX, &list_id) != 0)
+        return place;
+    place.email = slash + 1;
+    place.list_id = (int64_t)list_id;
+    return place;
 }
 
 void suppressions_page(struct request *request, struct response *response)
@@ -41,8 +61,8 @@ void suppressions_page(struct request *request, struct response *response)
         response_json(response, 200, NULL);
         return;
     }
-    int rc = storage_suppression_page(request->reader, cursor != NULL ? cursor : "", limit + 1, take_suppression, &page,
-                                      &total, &err);
+    struct storage_suppression_place after = read_cursor(cursor);
+    int rc = storage_suppression_page(request->reader, &after, limit + 1, take_suppression, &page, &total, &err);
     if (rc < 0) {
         page_drop(&page);
         response_condition(response, rc, "suppression", &err);
@@ -178,7 +198,7 @@ void suppressions_remove(struct request *request, struct response *response)
     struct error err = {""};
     int rc = STORAGE_NOT_FOUND;
     if (address_parse(request->text[0], strlen(request->text[0]), &address, NULL) == 0)
-        rc = storage_suppression_remove(request->app->storage, address.text, &err);
+        rc = storage_suppression_remove(request->app->storage, address.text, 0, &err);
     if (rc != 0)
         response_condition(response, rc, "suppression", &err);
     else

@@ -204,6 +204,24 @@ bool bounce_is_dead(const struct bounce_class *class_)
                                            class_->reason == REASON_HOST_UNKNOWN || class_->reason == REASON_NO_MAIL);
 }
 
+bool bounce_counts(const struct bounce_class *class_)
+{
+    switch (class_->reason) {
+    case REASON_USER_UNKNOWN:
+    case REASON_HOST_UNKNOWN:
+    case REASON_NO_MAIL:
+    case REASON_MOVED:
+    case REASON_MAILBOX_FULL:
+    case REASON_INACTIVE:
+    case REASON_FILTERED:
+    case REASON_ON_HOLD:
+    case REASON_EXPIRED:
+        return class_->kind == BOUNCE_SOFT || class_->kind == BOUNCE_HARD;
+    default:
+        return false;
+    }
+}
+
 /* Digits with dots, "5.1.10", at most 3 + 3 digits behind the class: its length, or 0. */
 static size_t enhanced_length(const char *text)
 {

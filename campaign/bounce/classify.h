@@ -100,6 +100,9 @@ void bounce_line_split(const char *line, struct bounce_line *out);
 
 /* True when the address itself is dead, so that it is never mailed again. */
 bool bounce_is_dead(const struct bounce_class *class_);
+/* True when it tells of the mailbox, so that several of them count against the address: our rate, their network and the
+ * like are nobody's fault over there. A dead address counts too. */
+bool bounce_counts(const struct bounce_class *class_);
 
 /* Each sample of each rule, for the test of the file: the reply as it is written there. Non-zero stops. */
 struct bounce_sample {

@@ -23,7 +23,6 @@
 
 #define TOKEN_MIN_BYTES 30 /* one byte, two ids of one, sixteen of MAC */
 #define TOKEN_TRIES 64     /* candidates in one mail */
-#define DAY_MS ((int64_t)86400000)
 
 int bounce_ingest_open(struct storage *storage, struct storage_reader *reader, const struct bounce_options *options,
                        struct bounce_ingest **out, struct error *err)
@@ -35,8 +34,7 @@ int bounce_ingest_open(struct storage *storage, struct storage_reader *reader, c
         return error_memory(err);
     ingest->storage = storage;
     ingest->reader = reader;
-    ingest->soft_limit = options->soft_limit > 0 ? options->soft_limit : BOUNCE_SOFT_LIMIT;
-    ingest->soft_window_ms = DAY_MS * (options->soft_days > 0 ? options->soft_days : BOUNCE_SOFT_DAYS);
+    ingest->config = options->config;
     int failed = bounce_rules_load(options->rules, &ingest->rules, err);
     if (!failed)
         failed = storage_secret(storage, "message", secret, err);
@@ -155,25 +153,6 @@ static const struct report_recipient *choose(const struct bounce_ingest *ingest,
     return chosen;
 }
 
-/* Whether it tells of the mailbox: our rate, their network and the like are nobody's fault over there. */
-static bool counts_against_address(const struct bounce_class *class_)
-{
-    switch (class_->reason) {
-    case REASON_USER_UNKNOWN:
-    case REASON_HOST_UNKNOWN:
-    case REASON_NO_MAIL:
-    case REASON_MOVED:
-    case REASON_MAILBOX_FULL:
-    case REASON_INACTIVE:
-    case REASON_FILTERED:
-    case REASON_ON_HOLD:
-    case REASON_EXPIRED:
-        return class_->kind == BOUNCE_SOFT || class_->kind == BOUNCE_HARD;
-    default:
-        return false;
-    }
-}
-
 static struct storage_feedback *add_pending(struct bounce_ingest *ingest, const struct pair *pair,
                                             enum storage_feedback_kind kind)
 {
@@ -184,8 +163,10 @@ static struct storage_feedback *add_pending(struct bounce_ingest *ingest, const 
     item->campaign_id = pair->campaign_id;
     item->recipient_id = pair->recipient_id;
     item->at_ms = clock_wall_ms();
-    item->soft_limit = ingest->soft_limit;
-    item->soft_window_ms = ingest->soft_window_ms;
+    item->soft_limit = (int)ingest->config->soft_bounces;
+    item->soft_window_ms = ingest->config->soft_window_ms;
+    item->keep_address = !(kind == FEEDBACK_COMPLAINT ? ingest->config->suppress_complaints
+                                                           : ingest->config->suppress_hard);
     return item;
 }
 
@@ -206,7 +187,7 @@ static int take_bounce(struct bounce_ingest *ingest, const struct pair *pair, st
         return 0;
     }
     enum storage_feedback_kind kind = bounce_is_dead(&class_)           ? FEEDBACK_HARD
-                                      : counts_against_address(&class_) ? FEEDBACK_SOFT
+                                      : bounce_counts(&class_) ? FEEDBACK_SOFT
                                                                         : FEEDBACK_BOUNCED;
     struct storage_feedback *item = add_pending(ingest, pair, kind);
     item->code = failed->code;

@@ -11,18 +11,14 @@
 #ifndef POSTHASTE_CAMPAIGN_BOUNCE_INGEST_H
 #define POSTHASTE_CAMPAIGN_BOUNCE_INGEST_H
 
-#include "base/error.h"
+#include "base/config.h"
 #include "storage/storage.h"
 
 struct bounce_ingest;
 
-#define BOUNCE_SOFT_LIMIT 3 /* soft bounces, of different campaigns, ... */
-#define BOUNCE_SOFT_DAYS 30 /* ... within so many days suppress an address */
-
 struct bounce_options {
-    const char *rules; /* NULL = the rules in effect */
-    int soft_limit;    /* 0 = BOUNCE_SOFT_LIMIT */
-    int soft_days;     /* 0 = BOUNCE_SOFT_DAYS */
+    const char *rules;                  /* NULL = the rules in effect */
+    const struct config_bounces *config; /* what follows from what; outlives the intake */
 };
 
 struct bounce_summary {

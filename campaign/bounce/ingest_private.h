@@ -16,8 +16,7 @@ struct bounce_ingest {
     struct storage_reader *reader;
     struct bounce_rules *rules;
     struct mac_key *mac;
-    int soft_limit;
-    int64_t soft_window_ms;
+    const struct config_bounces *config;
     struct bounce_summary summary;
     struct report report;
     size_t pending_count;

@@ -15,7 +15,7 @@
  * An attempt that would fall behind the deadline is moved to it: the last try is made as late as allowed.
  *
  * A hard bounce is claimed only where the rules (campaign/bounce) say that the mailbox or the domain does not exist. Everything else that is permanent bounces
- * this delivery and leaves the address alone.
+ * this delivery; what tells of the mailbox (full, inactive) is counted against the address, a block never is.
  */
 #include "base/hashmap.h"
 
@@ -36,11 +36,11 @@ int64_t policy_retry_delay_ms(const struct policy *policy, int attempts, uint64_
     return delay_ms;
 }
 
-bool policy_is_hard_bounce(const struct policy *policy, const struct outcome *outcome)
+static struct bounce_class classify(const struct policy *policy, const struct outcome *outcome)
 {
+    struct bounce_class found = {.kind = BOUNCE_UNKNOWN};
     if (outcome->class_ != OUTCOME_PERMANENT)
-        return false;
-    struct bounce_class found;
+        return found;
     const struct bounce_reply reply = {
         .code = outcome->code,
         .enhanced = outcome->enhanced,
@@ -49,7 +49,23 @@ bool policy_is_hard_bounce(const struct policy *policy, const struct outcome *ou
         .mx = outcome->mx_host,
     };
     bounce_classify(policy->rules, &reply, &found);
+    return found;
+}
+
+bool policy_is_hard_bounce(const struct policy *policy, const struct outcome *outcome)
+{
+    struct bounce_class found = classify(policy, outcome);
     return bounce_is_dead(&found);
+}
+
+static void bounce(struct verdict *verdict, const struct policy *policy, const struct outcome *outcome)
+{
+    struct bounce_class found = classify(policy, outcome);
+    verdict->state = DELIVERY_BOUNCED;
+    verdict->hard = bounce_is_dead(&found);
+    verdict->soft = !verdict->hard && bounce_counts(&found);
+    if (verdict->hard && policy->suppress_hard)
+        verdict->suppress_reason = "hard-bounce";
 }
 
 static void defer(struct verdict *verdict, const struct policy *policy, const struct policy_case *the_case)
@@ -91,9 +107,7 @@ struct verdict policy_judge(const struct policy *policy, const struct outcome *o
         defer(&verdict, policy, the_case);
         break;
     case OUTCOME_PERMANENT:
-        verdict.state = DELIVERY_BOUNCED;
-        if (policy_is_hard_bounce(policy, outcome))
-            verdict.suppress_reason = "hard-bounce";
+        bounce(&verdict, policy, outcome);
         break;
     case OUTCOME_UNCERTAIN:
         verdict.uncertain = true;

@@ -16,6 +16,9 @@ struct policy {
     int64_t retry_first_ms, retry_max_ms;
     enum on_uncertain on_uncertain;
     const struct bounce_rules *rules; /* what replies mean */
+    bool suppress_hard;               /* a dead address is never mailed again */
+    int soft_limit;                   /* so many soft bounces suppress; 0 = none counts ... */
+    int64_t soft_window_ms;           /* ... within this */
 };
 
 /* Why a job came back untried: decides what OUTCOME_RELEASED means. */
@@ -39,6 +42,8 @@ struct verdict {
     bool tried;              /* there is something to record: an attempt, or the end of the delivery's time */
     bool uncertain;          /* this attempt left the delivery uncertain */
     const char *suppress_reason; /* static text, or NULL */
+    bool hard;                   /* the address is dead */
+    bool soft;                   /* a soft bounce, which counts against the address */
 };
 
 struct verdict policy_judge(const struct policy *policy, const struct outcome *outcome, const struct policy_case *the_case);

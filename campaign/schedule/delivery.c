@@ -73,6 +73,9 @@ void delivery_judge(struct delivery *delivery, const struct policy *policy, cons
     record->uncertain = delivery->uncertain || verdict.uncertain;
     record->tried = verdict.tried;
     record->suppress_reason = verdict.suppress_reason;
+    record->hard_bounce = verdict.hard;
+    record->soft_limit = verdict.soft ? policy->soft_limit : 0;
+    record->soft_window_ms = policy->soft_window_ms;
     record->missing_attributes = delivery->missing_attributes;
     record->outcome = *outcome;
 }

@@ -24,6 +24,7 @@
 #include "engine/engine.h"
 
 #include "campaign/mailer.h"
+#include "campaign/outcome/guard.h"
 #include "campaign/schedule/delivery.h"
 #include "campaign/schedule/roster.h"
 #include "campaign/schedule/run.h"
@@ -232,6 +233,7 @@ static void on_recorded(struct feeder *feeder, struct delivery *delivery, int64_
     if (record->state == DELIVERY_DEFERRED && (run->next_due_ms == 0 || record->next_attempt_ms < run->next_due_ms))
         run->next_due_ms = record->next_attempt_ms;
     lane_credit(run, delivery->lane, now_ms);
+    run->unjudged++;
     atomic_fetch_sub(&feeder->jobs, 1);
     free(delivery);
 }
@@ -288,6 +290,20 @@ static void second_tick(struct feeder *feeder, int64_t now_ms)
     }
 }
 
+/* `due`: whatever has happened, for reports come by other ways too. */
+static void judge_runs(struct feeder *feeder, bool due)
+{
+    const struct mailer *mailer = feeder->mailer;
+    list_for_each(node, &feeder->runs) {
+        struct run *run = list_entry(node, struct run, node);
+        if (atomic_load(&run->status) != CAMPAIGN_RUNNING || (!due && run->unjudged < GUARD_EVERY))
+            continue;
+        run->unjudged = 0;
+        if (guard_look(&mailer->config->guard, mailer->storage, feeder->reader, run->id))
+            atomic_store(&feeder->look, true);
+    }
+}
+
 /* ---- the thread ---- */
 
 static void handle(struct feeder *feeder, struct list *mails)
@@ -330,6 +346,7 @@ static void *feeder_main(void *context)
         (void)inbox_wait(&feeder->inbox, &mails, halted ? 100 : wait_ms(feeder, now_ms, clock_wall_ms()));
         handle(feeder, &mails);
         now_ms = clock_monotonic_ms();
+        judge_runs(feeder, now_ms >= feeder->tick_ms);
         if (atomic_load(&feeder->halted)) {
             if (atomic_load(&feeder->finish) && atomic_load(&feeder->claims) == 0 && atomic_load(&feeder->jobs) == 0)
                 return NULL;

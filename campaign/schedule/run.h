@@ -46,6 +46,7 @@ struct run {
     struct list hungry;
     int out;              /* deliveries in memory */
     int claims;           /* under way */
+    int unjudged;         /* outcomes since the guard looked */
     int64_t next_due_ms;  /* wall clock: when the next deferred row falls due; 0 = there is none */
     _Atomic bool only_retries; /* for run_view */
     int64_t finish_at_ms; /* monotonic: not before this is the finish tried again */

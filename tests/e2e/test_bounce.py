@@ -163,7 +163,7 @@ def test_three_soft_bounces_suppress(scene):
             run_to_end(server, campaigns[-1])
         _, path = sent(sink, people[0])
         for _ in range(4):  # of the same mail: counts once
-            summary = ingest(server, report(people[0], FULL, to=path))
+            summary = server.cli_json("bounce", "ingest", "-", "--soft-limit", "3", stdin=report(people[0], FULL, to=path))
         assert (people[0] in suppressions(server)) == (round == 2)
     assert suppressions(server)[people[0]]["reason"] == "soft-bounce"
     assert summary["repeated"] == 1

@@ -126,7 +126,12 @@ static const char whole[] =
     "profile \"default\" { connections = 20  messages_per_connection = 7  rate = \"10/min\"  pipeline_depth = 3\n"
     "  tls = \"required\" idle_timeout = 1min }\r\n"
     "domain  \"example.org\" { rate = \"10/s\" }\n"
-    "domain  \".m\xc3\xbcnchen.example\" { connections = 2 }\n";
+    "domain  \".m\xc3\xbcnchen.example\" { connections = 2 }\n"
+    "bounces { listen = \"[::]:2526\" domain = Reports.Example tls_cert = \"/c\" tls_key = \"/k\" feedback = \"abuse\"\n"
+    "  connections = 7 connections_per_address = 2 message_bytes = 70000 timeout = 9s suppress_hard = false\n"
+    "  suppress_complaints = false soft_bounces = 0 soft_window = 3d complaint_dkim = false\n"
+    "  complaint_sources = { \"yahoo.com\", \".example\" } }\n"
+    "guard { hard_bounces = \"2.5%\" complaints = off after = 50 }\n";
 
 static void check_whole(const struct config *config)
 {
@@ -184,6 +189,25 @@ static void check_whole(const struct config *config)
     assert_int_equal(config->domains[0].connections, 0);
     assert_string_equal(config->domains[1].name, ".xn--mnchen-3ya.example");
     assert_true(rate_is_unlimited(config->domains[1].rate));
+    const struct config_bounces *bounces = &config->bounces;
+    assert_string_equal(bounces->listen_host, "::");
+    assert_int_equal(bounces->listen_port, 2526);
+    assert_string_equal(bounces->domain, "reports.example");
+    assert_string_equal(bounces->tls_cert, "/c");
+    assert_string_equal(bounces->tls_key, "/k");
+    assert_string_equal(bounces->feedback, "abuse");
+    assert_int_equal(bounces->connections, 7);
+    assert_int_equal(bounces->connections_per_address, 2);
+    assert_int_equal(bounces->message_bytes, 70000);
+    assert_int_equal(bounces->timeout_ms, 9000);
+    assert_false(bounces->suppress_hard || bounces->suppress_complaints || bounces->complaint_dkim);
+    assert_int_equal(bounces->soft_bounces, 0);
+    assert_int_equal(bounces->soft_window_ms, 259200000);
+    assert_int_equal(bounces->complaint_source_count, 2);
+    assert_string_equal(bounces->complaint_sources[1], ".example");
+    assert_int_equal(config->guard.hard_bounces_ppm, 25000);
+    assert_int_equal(config->guard.complaints_ppm, 0);
+    assert_int_equal(config->guard.after, 50);
 }
 
 static void every_key_is_read_and_written_back(void **state)
@@ -324,6 +348,16 @@ static void mistakes_name_file_line_and_key(void **state)
         {"data_dir = \"\"", "test.conf:1: data_dir: must not be empty"},
         {"allow_private_mx = 1", "test.conf:1: allow_private_mx: \"1\" is not one of \"false\", \"true\""},
         {"mx_port = 0", "test.conf:1: mx_port: "},
+        {"bounces { listen = \"127.0.0.1\" }", "test.conf:1: bounces: listen: "},
+        {"bounces { listen = \"127.0.0.1:25\" }", "test.conf: bounces: \"listen\" needs \"domain\" beside it"},
+        {"bounces { tls_cert = x }", "test.conf: bounces: tls_cert and tls_key are set together or not at all"},
+        {"bounces { message_bytes = 1000 }", "test.conf:1: bounces: message_bytes: "},
+        {"guard { hard_bounces = 5 }", "test.conf:1: guard: hard_bounces: \"5\" is not a share"},
+        {"guard { hard_bounces = \"101%\" }", "test.conf:1: guard: hard_bounces: \"101%\" is not a share"},
+        {"guard { hard_bounces = \"0%\" }", "test.conf:1: guard: hard_bounces: \"0%\" is not a share"},
+        {"guard { complaints = \"0.12345%\" }", "test.conf:1: guard: complaints: "},
+        {"guard { complaints = \".1%\" }", "test.conf:1: guard: complaints: "},
+        {"guard { complaints = \"1.%\" }", "test.conf:1: guard: complaints: "},
         {"route \"*\" { host = a.b\n user = u }", "test.conf:2: route \"*\": user: needs \"password_file\" beside it"},
         {"route \"*\" { host = a.b\n password_file = p }",
          "test.conf:2: route \"*\": password_file: needs \"user\" beside it"},

@@ -13,7 +13,7 @@
 
 #define MINUTE_MS ((int64_t)60000)
 
-static struct policy policy = {.retry_first_ms = 5 * MINUTE_MS, .retry_max_ms = 240 * MINUTE_MS};
+static struct policy policy = {.retry_first_ms = 5 * MINUTE_MS, .retry_max_ms = 240 * MINUTE_MS, .suppress_hard = true};
 
 static struct outcome make(enum outcome_class class_, enum outcome_stage stage, int code, const char *enhanced, const char *text)
 {

@@ -122,14 +122,14 @@ static void suppressions_page_in_order(void **state)
     assert_int_equal(added, 3);
     assert_int_equal(storage_suppression_add(fixture.storage, &items[2], &err), STORAGE_EXISTS);
     char seen[200] = "";
-    must(storage_suppression_page(fixture.reader, "", 2, note_email, seen, &total, &err));
+    must(storage_suppression_page(fixture.reader, NULL, 2, note_email, seen, &total, &err));
     assert_string_equal(seen, "a@x.test b@x.test ");
     assert_int_equal(total, 3);
     seen[0] = '\0';
-    must(storage_suppression_page(fixture.reader, "b@x.test", 2, note_email, seen, NULL, &err));
+    must(storage_suppression_page(fixture.reader, &(struct storage_suppression_place){.email = "b@x.test"}, 2, note_email, seen, NULL, &err));
     assert_string_equal(seen, "c@x.test ");
-    must(storage_suppression_remove(fixture.storage, "b@x.test", &err));
-    assert_int_equal(storage_suppression_remove(fixture.storage, "b@x.test", &err), STORAGE_NOT_FOUND);
+    must(storage_suppression_remove(fixture.storage, "b@x.test", 0, &err));
+    assert_int_equal(storage_suppression_remove(fixture.storage, "b@x.test", 0, &err), STORAGE_NOT_FOUND);
     assert_int_equal(storage_suppression_get(fixture.reader, "b@x.test", note_email, seen, &err), STORAGE_NOT_FOUND);
     must(storage_suppression_get(fixture.reader, "a@x.test", note_email, seen, &err));
     int64_t states[DELIVERY_STATE_COUNT], recipients, lists, suppressions;

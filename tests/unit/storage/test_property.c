@@ -98,7 +98,7 @@ static void change_suppression(struct world *world)
     struct person *person = &world->people[pick(world->people_count)];
     struct storage_suppression item = {.email = person->email, .reason = "manual", .created_ms = 1};
     if (person->suppressed)
-        must(storage_suppression_remove(world->fixture.storage, person->email, &err));
+        must(storage_suppression_remove(world->fixture.storage, person->email, 0, &err));
     else
         must(storage_suppression_add(world->fixture.storage, &item, &err));
     person->suppressed = !person->suppressed;
