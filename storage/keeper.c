@@ -135,6 +135,7 @@ static void *keeper_main(void *arg)
 {
     struct storage *storage = arg;
     struct keeper *keeper = &storage->keeper;
+    (void)pthread_setname_np(pthread_self(), "keeper");
     pthread_mutex_lock(&storage->lock);
     while (!keeper->closing) {
         if (keeper->wanted == 0) {

@@ -339,6 +339,7 @@ static void refuse_rest(struct storage *storage)
 static void *writer_main(void *arg)
 {
     struct storage *storage = arg;
+    (void)pthread_setname_np(pthread_self(), "writer");
     pthread_mutex_lock(&storage->lock);
     while (wait_for_work(storage)) {
         if (storage->closing) {

@@ -1,0 +1,151 @@
+"""scripts/bench scale: ten million recipients over 200,000 domains, as lists are: three quarters in ten large domains, the rest in the tail.
+
+One list is imported, the campaign launched, and the first deliveries are watched: nothing may depend on how many wait behind them. Beside it, in the same
+run, a campaign to a hundredth of the recipients over a hundredth of the domains, whose CPU a message is the yardstick. The rest is not sent; the server is stopped and the
+database measured.
+"""
+import os
+import pathlib
+import re
+import sqlite3
+import subprocess
+import time
+
+from harness import PROGRAM, Posthaste, wait_until
+
+LARGE = 10  # domains with three quarters of the recipients
+MARKS = {"import_rows_per_s": 150_000, "first_ms": 500, "rss_mb": 150, "cpu_growth": 1.10, "bytes_per_delivery": 150, "bytes_per_recipient": 180,
+         "storage_us": 8}
+CONFIG = """
+log_level = "warn"
+route "*" { host = "127.0.0.1"  port = %d  tls = "none" }
+profile "default" { connections = 10  messages_per_connection = 1000  rate = "unlimited" }
+"""
+STORAGE_THREADS = ("writer", "keeper")
+
+
+def write_people(path, count, domains, names, cities):
+    """In an order that no index likes. The step visits every number once: it is prime and does not divide the count."""
+    step, n = 7_368_787, 0
+    assert count % step != 0
+    tail = max(1, domains - LARGE)
+    with open(path, "w", encoding="utf-8", newline="") as out:
+        out.write("email,name,city,customer\n")
+        for begin in range(0, count, 10000):
+            rows = []
+            for _ in range(min(10000, count - begin)):
+                domain = n % LARGE if n % 4 else LARGE + n // 4 % tail
+                rows.append("person%d@domain%d.example,%s,%s,C-%08d\n" % (n, domain, names[n % 8], cities[n // 8 % 8], n))
+                n = (n + step) % count
+            out.write("".join(rows))
+
+
+def import_people(server, path):
+    """Rows a second and the largest memory of the program."""
+    begin = time.monotonic()
+    process = subprocess.Popen([str(PROGRAM), "-c", str(server.config), "import", "--list", "bench", str(path)], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    with process.stderr:
+        if status != 0:
+            raise RuntimeError("import: %s" % process.stderr.read().decode())
+    return time.monotonic() - begin, usage.ru_maxrss / 1024
+
+
+def used_bytes(server):
+    """Pages in use, everything carried over from the WAL. Only without a server."""
+    with sqlite3.connect(server.data_dir / "posthaste.db") as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        pages, free, size = (database.execute("PRAGMA " + name).fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
+    return (pages - free) * size
+
+
+def reached_domains(server):
+    with sqlite3.connect("file:%s?mode=ro" % (server.data_dir / "posthaste.db"), uri=True) as database:
+        return database.execute("SELECT count(DISTINCT r.domain_id) FROM delivery d JOIN recipient r ON r.id = d.recipient_id").fetchone()[0]
+
+
+def storage_cpu_s(pid):
+    total = 0
+    for task in pathlib.Path("/proc/%d/task" % pid).iterdir():
+        try:
+            if (task / "comm").read_text().strip() in STORAGE_THREADS:
+                total += int((task / "schedstat").read_text().split()[0])
+        except OSError:
+            continue  # it has just ended
+    return total / 1e9
+
+
+def rss_mb(pid, what):
+    return int(re.search(r"^%s:\s+(\d+) kB" % what, pathlib.Path("/proc/%d/status" % pid).read_text(), re.M).group(1)) / 1024
+
+
+def send(tools, server, sink, wanted):
+    """Launches and watches the first `wanted` deliveries: milliseconds to the first message, CPU and storage CPU of each in us, memory."""
+    campaign, size = tools.create_campaign(server)
+    pid = server.process.pid
+    before = sink.messages()
+    cpu, storage, begin = tools.cpu_s(pid), storage_cpu_s(pid), time.monotonic()
+    answer = server.api.post("/v1/campaigns/%d/launch" % campaign)
+    if answer.status != 202:
+        raise RuntimeError("launch: %r" % answer)
+    wait_until(lambda: sink.messages() > before, 60, "the first message", every_s=0.002)
+    first_ms = (time.monotonic() - begin) * 1000
+    wait_until(lambda: server.stats(campaign)["delivered"] >= wanted, max(120, wanted / 200), "%d deliveries" % wanted, every_s=0.2)
+    elapsed, cpu, storage = time.monotonic() - begin, tools.cpu_s(pid) - cpu, storage_cpu_s(pid) - storage
+    stats = server.stats(campaign)
+    done = stats["delivered"]
+    return {"first_ms": first_ms, "cpu_us": cpu * 1e6 / done, "storage_us": storage * 1e6 / done, "rate": done / elapsed, "size": size,
+            "audience": stats["audience"], "rss_mb": rss_mb(pid, "VmHWM"), "rss_now_mb": rss_mb(pid, "VmRSS")}
+
+
+def one_size(tools, folder, sink, count, domains, wanted):
+    """Import, launch, deliver, stop, measure: the figures of one server."""
+    folder.mkdir()
+    people = folder / "people.csv"
+    write_people(people, count, domains, tools.FIRST, tools.CITIES)
+    server = Posthaste(folder / "server", CONFIG % sink.port)
+    try:
+        seconds, import_rss = import_people(server, people)
+        people.unlink()
+        server.cli("domain", "add", "sender.test")
+        before = used_bytes(server)
+        server.start()
+        server.login()
+        figures = send(tools, server, sink, wanted)
+        if figures["audience"] != count:
+            raise RuntimeError("an audience of %d for %d recipients" % (figures["audience"], count))
+        server.stop()
+        figures["rows"] = sqlite3.connect(server.data_dir / "posthaste.db").execute("SELECT count(*) FROM delivery").fetchone()[0]
+        figures["bytes_per_delivery"] = (used_bytes(server) - before) / figures["rows"]
+        figures["domains"] = reached_domains(server)
+    finally:
+        if server.process is not None:
+            server.kill()
+    figures.update(import_rows_per_s=count / seconds, import_rss_mb=import_rss, bytes_per_recipient=before / count)
+    tools.say("  %8d recipients: imported at %.0f rows/s in %.0f MB; %.0f messages/s, %.1f us of CPU each, %.1f us of it storage; %d domains reached; "
+              "memory now %.0f MB, at most %.0f MB" % (count, figures["import_rows_per_s"], import_rss, figures["rate"], figures["cpu_us"],
+                                                       figures["storage_us"], figures["domains"], figures["rss_now_mb"], figures["rss_mb"]))
+    return figures
+
+
+def bench_scale(tools, options, folder):
+    count = options.recipients or (1_000_000 if options.quick else 10_000_000)
+    domains, small = max(LARGE + 1, count // 50), max(1000, count // 100)
+    wanted = min(count, 100_000 if options.quick else 500_000)
+    tools.say("scale: %d recipients over %d domains, the first %d deliveries; beside it %d over %d" % (count, domains, wanted, small, domains // 100))
+    sink = tools.SmtpSink(folder)
+    try:
+        base = one_size(tools, folder / "small", sink, small, max(LARGE + 1, domains // 100), small)
+        figures = one_size(tools, folder / "large", sink, count, domains, wanted)
+    finally:
+        sink.stop()
+    figures["cpu_growth"] = figures["cpu_us"] / base["cpu_us"]
+    tools.say("RESULT scale_first_ms=%.0f scale_rss_mb=%.0f scale_cpu_growth=%.2f scale_bytes_per_delivery=%.0f scale_bytes_per_recipient=%.0f "
+              "scale_import_rows_per_s=%.0f scale_storage_us=%.1f" % (figures["first_ms"], max(figures["rss_mb"], figures["import_rss_mb"]),
+                                                                      figures["cpu_growth"], figures["bytes_per_delivery"],
+                                                                      figures["bytes_per_recipient"], figures["import_rows_per_s"],
+                                                                      figures["storage_us"]))
+    return (figures["import_rows_per_s"] >= MARKS["import_rows_per_s"] and max(figures["rss_mb"], figures["import_rss_mb"]) <= MARKS["rss_mb"]
+            and all(figures[key] <= MARKS[key] for key in ("first_ms", "cpu_growth", "bytes_per_delivery", "bytes_per_recipient", "storage_us")))
