@@ -20,6 +20,8 @@
 #define DOUBT_MS ((int64_t)3600 * 1000)
 #define CONTENT_LOSSES_MAX 2 /* in a row */
 #define STREAM_LOSSES_MAX 5  /* in a row */
+#define CONNS_EASY 256           /* of a loop: up to so many may be idle for as long as their profile says */
+#define IDLE_SHORT_MS ((int64_t)250)
 #define LINGER_BYTES_MAX ((size_t)64 << 10) /* a peer that still talks more than this is not waited for */
 
 static const struct wire_events conn_wire_events;
@@ -352,6 +354,16 @@ static bool is_idle(const struct conn *conn)
     return session_ready(conn->session) && session_held(conn->session) == 0;
 }
 
+/* Waiting idle saves the next message a handshake. Where hundreds of sites have one message each, it is memory that
+ * waits, and nobody comes. */
+static int64_t idle_ms(const struct conn *conn)
+{
+    const struct site *site = conn->site;
+    bool jobs = site->queued + site->composing_count + site->ready_count + site->sending_count > 0;
+    int64_t idle_ms = site->profile->idle_timeout_ms;
+    return jobs || conn->dispatch->conn_count <= CONNS_EASY ? idle_ms : MIN_OF(idle_ms, IDLE_SHORT_MS);
+}
+
 static int64_t deadline_ms(const struct conn *conn)
 {
     const struct config_timeouts *timeouts = &conn->dispatch->config->timeouts;
@@ -362,7 +374,7 @@ static int64_t deadline_ms(const struct conn *conn)
         return conn->since_ms + timeouts->quit_ms;
     case CONN_OPEN:
         if (is_idle(conn))
-            return conn->since_ms + conn->site->profile->idle_timeout_ms;
+            return conn->since_ms + idle_ms(conn);
         return session_deadline_ms(conn->session);
     case CONN_CLOSED:
         break;

@@ -16,6 +16,8 @@
 
 /* A connection is opened so long before a rate lets the next message start, not earlier: it would only idle. */
 #define CONNECT_AHEAD_US ((int64_t)500000)
+#define SITES_EASY 4096 /* of a loop; beyond it a site is forgotten as soon as it has nothing to do */
+#define SITE_IDLE_SHORT_MS ((int64_t)1000)
 #define SOURCE_WAIT_MS ((int64_t)100) /* when all sources have as many connections as they may */
 
 static struct conn *conn_at(struct list *node)
@@ -157,7 +159,10 @@ static void pump_stopping(struct site *site)
 static bool rest(struct site *site)
 {
     struct dispatch *dispatch = site->dispatch;
-    int64_t until = site->idle_since_ms + dispatch->tuning.site_idle_ms;
+    int64_t idle_ms = dispatch->tuning.site_idle_ms;
+    if (dispatch->sites.count > SITES_EASY)
+        idle_ms = MIN_OF(idle_ms, SITE_IDLE_SHORT_MS);
+    int64_t until = site->idle_since_ms + idle_ms;
     if (site->idle_since_ms == 0)
         site->idle_since_ms = now_ms(site);
     else if (now_ms(site) >= until && site->conn_count == 0 && limit_is_idle(&site->limit, dispatch->now_us) &&
@@ -166,7 +171,7 @@ static bool rest(struct site *site)
         site_free(site);
         return true;
     }
-    until = MAX_OF(site->idle_since_ms + dispatch->tuning.site_idle_ms, now_ms(site) + 1000);
+    until = MAX_OF(site->idle_since_ms + idle_ms, now_ms(site) + 1000);
     until = MAX_OF(until, site->limit.next_us / 1000 + 1);
     loop_timer_set(&dispatch->loop, &site->timer, until);
     site->limited_by = "idle";
