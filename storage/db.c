@@ -27,7 +27,7 @@ static const char writer_pragmas[] =
     "PRAGMA journal_size_limit=67108864;";
 /* A load rewrites the same pages again and again; the less often they are carried over, the better. */
 static const char import_pragmas[] =
-    "PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=16000;"
+    "PRAGMA synchronous=FULL; PRAGMA cache_size=-49152; PRAGMA wal_autocheckpoint=16000;"
     "PRAGMA journal_size_limit=67108864;";
 static const char reader_pragmas[] = "PRAGMA query_only=ON; PRAGMA cache_size=-4096;";
 /* secure_delete is on in Debian's build and would write zeroes over every freed cell; nothing here is secret from who
