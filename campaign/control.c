@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 
+#include "campaign/audience/segment.h"
 #include "campaign/draft.h"
 #include "campaign/mailer.h"
 #include "campaign/message/token.h"
@@ -127,11 +128,28 @@ int campaign_cancel(struct mailer *mailer, int64_t id, struct error *err)
     return move(mailer, id, CAMPAIGN_CANCELLED, err);
 }
 
+/* The program of a stored spec's segment, made anew. -EINVAL: a list or campaign that it names is gone. */
+static int clone_segment(struct storage_reader *reader, const json_t *spec, struct buffer *out,
+                         struct storage_campaign *clone, struct error *err)
+{
+    const json_t *segment = json_object_get(spec, "segment");
+    struct problem problem = {.count = 0};
+    if (segment == NULL || json_is_null(segment))
+        return 0;
+    int result = segment_parse(segment, reader, out, &problem, err);
+    if (result == 0 && problem.count > 0)
+        result = error_set(err, -EINVAL, "%s %s", problem.fields[0].field, problem.fields[0].message);
+    clone->segment = out->data;
+    clone->segment_bytes = out->len;
+    return result;
+}
+
 int campaign_clone(struct mailer *mailer, struct storage_reader *reader, int64_t id, int64_t *new_id, struct error *err)
 {
     struct copy copy;
     json_t *spec = NULL;
     char *name = NULL;
+    struct buffer segment = BUFFER_INIT(SEGMENT_BYTES_MAX);
     int result = load(reader, id, &copy, err);
     if (result != 0)
         goto out;
@@ -144,6 +162,9 @@ int campaign_clone(struct mailer *mailer, struct storage_reader *reader, int64_t
         goto out;
     }
     (void)json_object_del(spec, "schedule_at");
+    result = clone_segment(reader, spec, &segment, &clone, err);
+    if (result != 0)
+        goto out;
     char *text = json_dumps(spec, JSON_COMPACT);
     if (text == NULL) {
         result = error_memory(err);
@@ -154,6 +175,7 @@ int campaign_clone(struct mailer *mailer, struct storage_reader *reader, int64_t
     result = storage_campaign_create(mailer->storage, &clone, clock_wall_ms(), new_id, err);
     free(text);
 out:
+    buffer_finish(&segment);
     free(name);
     json_decref(spec);
     copy_free(&copy);

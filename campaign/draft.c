@@ -15,6 +15,7 @@
 #include "base/address.h"
 #include "base/str.h"
 
+#include "campaign/audience/segment.h"
 #include "campaign/draft.h"
 
 #define NAME_MAX_BYTES 200
@@ -130,6 +131,16 @@ static void read_excluded(struct draft_reader *reader, const json_t *value)
 {
     struct storage_campaign *campaign = &reader->draft->campaign;
     campaign->excluded_count = read_lists(reader, "exclude_lists", value, campaign->excluded);
+}
+
+static void read_segment(struct draft_reader *reader, const json_t *value)
+{
+    struct storage_campaign *campaign = &reader->draft->campaign;
+    struct buffer program = BUFFER_INIT(SEGMENT_BYTES_MAX);
+    int result = segment_parse(value, reader->storage, &program, reader->problem, reader->err);
+    campaign->segment_bytes = program.len;
+    campaign->segment = buffer_steal(&program, NULL);
+    reader->failure = result;
 }
 
 static void check_address(struct draft_reader *reader, const char *field, const json_t *value)
@@ -264,6 +275,7 @@ static const struct field {
     {"name", read_name, true},
     {"lists", read_included, true},
     {"exclude_lists", read_excluded, false},
+    {"segment", read_segment, false},
     {"from", read_from, true},
     {"reply_to", read_reply_to, false},
     {"subject", read_subject, true},
@@ -337,5 +349,6 @@ void draft_free(struct draft *draft)
 {
     free((char *)(uintptr_t)draft->campaign.name);
     free((char *)(uintptr_t)draft->campaign.spec);
+    free((void *)(uintptr_t)draft->campaign.segment);
     *draft = (struct draft){0};
 }

@@ -7,7 +7,7 @@
 #include "campaign/campaign.h"
 
 struct draft {
-    struct storage_campaign campaign; /* what storage_campaign_create() takes; name and spec belong to the draft */
+    struct storage_campaign campaign; /* what storage_campaign_create() takes; name, spec and segment belong to the draft */
     bool launch;
 };
 

@@ -62,6 +62,8 @@ int audience_open(struct audience *audience, struct db *db, int64_t campaign_id,
                                    DB_I(ids[i]), DB_I(lane), DB_I(after));
         failed = list->statement == NULL ? -EIO : advance(audience, list, err);
     }
+    if (!failed)
+        failed = segment_load(db, campaign_id, &audience->segment, err);
     if (failed)
         audience_close(audience);
     return failed;
@@ -74,6 +76,8 @@ void audience_close(struct audience *audience)
             db_end(audience->lists[i].statement);
         audience->lists[i].statement = NULL;
     }
+    segment_free(audience->segment);
+    audience->segment = NULL;
 }
 
 bool audience_ended(const struct audience *audience)
@@ -134,6 +138,13 @@ int audience_next(struct audience *audience, struct audience_member *out, struct
         if (excluded < 0)
             return excluded;
         if (excluded)
+            out->verdict = AUDIENCE_OUTSIDE;
+    }
+    if (out->verdict != AUDIENCE_OUTSIDE && audience->segment != NULL) {
+        int inside = segment_match(audience->db, audience->segment, out->recipient_id, err);
+        if (inside < 0)
+            return inside;
+        if (!inside)
             out->verdict = AUDIENCE_OUTSIDE;
     }
     return 1;

@@ -2,16 +2,17 @@
  * audience.h - walks the audience of a campaign, lane by lane in recipient order; private to storage/.
  *
  * Several lists are merged, so that each recipient comes once. The verdict is about the frozen audience: what was true
- * at the launch, and whether it still holds. Suppressions are not looked at here.
+ * at the launch, and whether it still holds. A segment is asked when it is walked: attributes have no history. Suppressions are not looked at here.
  */
 #ifndef POSTHASTE_STORAGE_AUDIENCE_H
 #define POSTHASTE_STORAGE_AUDIENCE_H
 
 #include "storage/db.h"
+#include "storage/segment_private.h"
 #include "storage/storage.h"
 
 enum audience_verdict {
-    AUDIENCE_OUTSIDE, /* not a member at the launch, or on an excluded list then */
+    AUDIENCE_OUTSIDE, /* not a member at the launch, or on an excluded list then, or not in the segment now */
     AUDIENCE_MAIL,    /* member then and now */
     AUDIENCE_LEFT,    /* member then, not any more */
 };
@@ -31,6 +32,7 @@ struct audience {
     struct audience_list lists[CAMPAIGN_LISTS_MAX];
     int64_t excluded[CAMPAIGN_LISTS_MAX];
     int list_count, excluded_count;
+    struct segment *segment; /* NULL = everybody */
 };
 
 /* Members with recipient_id > after. `epoch` is the campaign's. On failure nothing is left open. */

@@ -48,6 +48,9 @@ static int create_run(struct storage *storage, void *arg, struct error *err)
         return failed;
     int64_t id = db_last_id(db);
     failed = db_run(db, err, "INSERT INTO campaign_spec VALUES (?, ?)", DB_I(id), DB_T(campaign->spec));
+    if (!failed && campaign->segment != NULL)
+        failed = db_run(db, err, "INSERT INTO campaign_segment VALUES (?, ?)", DB_I(id),
+                        DB_B(campaign->segment, campaign->segment_bytes));
     for (int i = 0; !failed && i < campaign->list_count; i++)
         failed = add_list(db, id, campaign->lists[i], false, err);
     for (int i = 0; !failed && i < campaign->excluded_count; i++)
@@ -97,7 +100,7 @@ static int count_lane(struct db *db, int64_t id, int64_t epoch, int64_t lane, in
     return more < 0 ? more : more == 0;
 }
 
-/* Several lists, or excluded ones: walks them as the claims will, so that the count is theirs. 1 = it is exact, 0 = the
+/* Several lists, excluded ones or a segment: walks them as the claims will, so that the count is theirs. 1 = it is exact, 0 = the
  * audience is too large to be counted while others wait. */
 static int count_merged(struct db *db, int64_t id, int64_t epoch, int64_t *count, struct error *err)
 {
@@ -113,11 +116,14 @@ static int count_merged(struct db *db, int64_t id, int64_t epoch, int64_t *count
     return missing < 0 ? missing : 1;
 }
 
-/* 1 = exact, 0 = an upper bound: whoever is on two lists or on an excluded one is counted still. */
+/* 1 = exact, 0 = an upper bound: whoever is on two lists, on an excluded one or outside the segment is counted still. */
 static int count_audience(struct db *db, int64_t id, int64_t epoch, int64_t *count, struct error *err)
 {
     int64_t lists;
-    int result = db_get(db, err, &lists, "SELECT count(*) FROM campaign_list WHERE campaign_id = ?", DB_I(id));
+    int result = db_get(db, err, &lists,
+                        "SELECT (SELECT count(*) FROM campaign_list WHERE campaign_id = ?1)"
+                        " + (SELECT count(*) FROM campaign_segment WHERE campaign_id = ?1)",
+                        DB_I(id));
     if (result == 0 && lists > 1)
         result = count_merged(db, id, epoch, count, err);
     if (result != 0)
@@ -137,6 +143,8 @@ static int launch(struct db *db, int64_t id, int64_t now_ms, bool *counting, str
         failed = db_run(db, err, "UPDATE meta SET epoch = epoch + 1");
     if (!failed)
         failed = make_lanes(db, id, err);
+    if (!failed) /* a segment counts back from it */
+        failed = db_run(db, err, "UPDATE campaign SET launched = ?2 WHERE id = ?1", DB_I(id), DB_I(now_ms));
     if (failed)
         return failed > 0 ? error_set(err, -EIO, "%s: has no epoch", db->path) : failed;
     int exact = count_audience(db, id, epoch, &audience, err);
@@ -362,6 +370,8 @@ static int delete_run(struct storage *storage, void *arg, struct error *err)
     failed = db_run(db, err, "DELETE FROM campaign_list WHERE campaign_id = ?", DB_I(id));
     if (!failed)
         failed = db_run(db, err, "DELETE FROM campaign_spec WHERE campaign_id = ?", DB_I(id));
+    if (!failed)
+        failed = db_run(db, err, "DELETE FROM campaign_segment WHERE campaign_id = ?", DB_I(id));
     return failed ? failed : db_run(db, err, "DELETE FROM campaign WHERE id = ?", DB_I(id));
 }
 

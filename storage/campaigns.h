@@ -27,6 +27,8 @@ struct storage_campaign {
     int list_count, excluded_count;
     int64_t created_ms, scheduled_ms, launched_ms, finished_ms; /* 0 = not (yet) */
     int64_t expires_after_ms;                                  /* from the launch */
+    const void *segment; /* a program (segment.h), written by create and edit, not read back; NULL = everybody */
+    size_t segment_bytes;
     int64_t audience, states[DELIVERY_STATE_COUNT];            /* states[PENDING] is derived */
     bool audience_exact; /* false: `audience` is an upper bound, and `pending` (of a cancelled one: `cancelled`) with it; it is being counted */
     int64_t opened, clicked, unsubscribed, complained;

@@ -62,12 +62,14 @@ static int fill_lists(struct db *db, struct storage_campaign *campaign, struct e
     return more;
 }
 
-static void derive_pending(int64_t audience, int64_t states[DELIVERY_STATE_COUNT])
+/* Returns the audience: what has a state is in it, also where a segment has let in more since it was counted. */
+static int64_t derive_pending(int64_t audience, int64_t states[DELIVERY_STATE_COUNT])
 {
     int64_t known = 0;
     for (int i = DELIVERY_SENDING; i < DELIVERY_STATE_COUNT; i++)
         known += states[i];
     states[DELIVERY_PENDING] = MAX_OF(audience - known, 0);
+    return MAX_OF(audience, known);
 }
 
 static int fill_campaign(struct db *db, sqlite3_stmt *row, struct storage_campaign *out, struct error *err)
@@ -100,7 +102,7 @@ static int fill_campaign(struct db *db, sqlite3_stmt *row, struct storage_campai
     out->status = (enum campaign_status)status;
     for (int i = DELIVERY_SENDING; i < DELIVERY_STATE_COUNT; i++)
         out->states[i] = db_count(row, COLUMN_SENDING + i - DELIVERY_SENDING);
-    derive_pending(out->audience, out->states);
+    out->audience = derive_pending(out->audience, out->states);
     return fill_lists(db, out, err);
 }
 

@@ -18,16 +18,18 @@
 
 #define CLAIM_MAX 1000
 #define SCAN_MAX 5000                 /* members looked at by one claim */
+#define SEGMENT_SCAN_MAX 1500         /* the same, where each has to be fetched for it */
 #define CLAIM_BYTES ((size_t)8 << 20) /* a claim ends early when its jobs fill this */
 #define CLAIM_ARENA_BYTES ((size_t)16 << 20)
 #define ATTRIBUTES_MAX_BYTES 65536
+#define CLAIM_ID_BYTES 10 /* of one packed id, at the most */
 
 void claim_init(struct storage_claim *claim)
 {
     claim->status = 0;
     claim->jobs = NULL;
     claim->job_count = 0;
-    claim->lane_done = false;
+    claim->lane_done = claim->picked = false;
     claim->next_due_ms = 0;
     claim->arena = ARENA_INIT(CLAIM_ARENA_BYTES);
 }
@@ -134,9 +136,10 @@ static int scan_lane(struct storage *storage, struct storage_claim *claim, int64
         failed = audience_open(&audience, &storage->db, claim->campaign_id, epoch, claim->lane, *cursor, err);
     if (failed)
         return failed;
-    int more = 1;
+    int more = 1, scan_max = audience.segment != NULL ? SEGMENT_SCAN_MAX : SCAN_MAX;
+    claim->picked = audience.segment != NULL;
     for (int scanned = 0;
-         more > 0 && scanned < SCAN_MAX && claim->job_count < claim->max && claim->arena.used_bytes < CLAIM_BYTES;
+         more > 0 && scanned < scan_max && claim->job_count < claim->max && claim->arena.used_bytes < CLAIM_BYTES;
          scanned++) {
         struct audience_member member;
         more = audience_next(&audience, &member, err);
@@ -154,6 +157,30 @@ static int scan_lane(struct storage *storage, struct storage_claim *claim, int64
     claim->lane_done = more >= 0 && audience_ended(&audience);
     audience_close(&audience);
     return more < 0 ? more : 0;
+}
+
+/* The ids as the differences to the one before, seven bits a byte, low ones first. */
+static size_t pack_members(const struct storage_claim *claim, uint8_t out[CLAIM_MAX * CLAIM_ID_BYTES])
+{
+    size_t len = 0;
+    int64_t before = claim->jobs[0].recipient_id;
+    for (int i = 1; i < claim->job_count; i++) {
+        uint64_t step = (uint64_t)(claim->jobs[i].recipient_id - before);
+        before = claim->jobs[i].recipient_id;
+        for (; step > 0x7f; step >>= 7)
+            out[len++] = (uint8_t)(step | 0x80);
+        out[len++] = (uint8_t)step;
+    }
+    return len;
+}
+
+static int insert_claim(struct db *db, const struct storage_claim *claim, const struct open_claim *open,
+                        struct error *err)
+{
+    uint8_t members[CLAIM_MAX * CLAIM_ID_BYTES];
+    struct db_value packed = claim->picked ? DB_B(members, pack_members(claim, members)) : DB_T(NULL);
+    return db_run(db, err, "INSERT INTO claim VALUES (?, ?, ?, ?, ?, ?)", DB_I(open->id), DB_I(open->campaign_id),
+                  DB_I(claim->lane), DB_I(open->lo), DB_I(open->hi), packed);
 }
 
 /* The range becomes durable together with the cursor; from here until its outcomes its members are in flight. */
@@ -177,8 +204,7 @@ static int record_range(struct storage *storage, struct storage_claim *claim, st
         return error_memory(err);
     }
     storage->next_claim_id = open->id + 1;
-    failed = db_run(&storage->db, err, "INSERT INTO claim VALUES (?, ?, ?, ?, ?)", DB_I(open->id),
-                    DB_I(open->campaign_id), DB_I(claim->lane), DB_I(open->lo), DB_I(open->hi));
+    failed = insert_claim(&storage->db, claim, open, err);
     for (int i = 0; i < claim->job_count; i++)
         claim->jobs[i].claim_id = open->id;
     return failed;

@@ -41,6 +41,7 @@ struct storage_claim {
     int status;                 /* 0; STORAGE_WRONG_STATE = the campaign is not running; negative = failure */
     struct storage_job *jobs;   /* job_count of them, in the arena */
     int job_count;
+    bool picked;                /* the writer's own: its members are not the whole audience of the range */
     bool lane_done;             /* nothing is left behind the cursor; for retries: nothing is due */
     int64_t next_due_ms;        /* retries: when the next row falls due, 0 = none */
     struct arena arena;

@@ -29,6 +29,8 @@ static const char writer_pragmas[] =
 static const char import_pragmas[] =
     "PRAGMA synchronous=FULL; PRAGMA cache_size=-49152; PRAGMA wal_autocheckpoint=16000;"
     "PRAGMA journal_size_limit=67108864;";
+static const char keeper_pragmas[] =
+    "PRAGMA synchronous=FULL; PRAGMA cache_size=-8192; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=67108864;";
 static const char reader_pragmas[] = "PRAGMA query_only=ON; PRAGMA cache_size=-4096;";
 /* secure_delete is on in Debian's build and would write zeroes over every freed cell; nothing here is secret from who
  * can read the file. Temporary b-trees stay in memory, so that a page never needs a writable /tmp. */
@@ -122,8 +124,11 @@ static int open_handle(struct db *db, enum db_kind kind, struct error *err)
     int failed = exec_waiting(db, common_pragmas, err);
     if (failed)
         return failed;
-    const char *own = kind == DB_READER ? reader_pragmas : kind == DB_IMPORT ? import_pragmas : writer_pragmas;
-    failed = exec_waiting(db, own, err);
+    static const char *const own[] = {[DB_WRITER] = writer_pragmas,
+                                      [DB_IMPORT] = import_pragmas,
+                                      [DB_KEEPER] = keeper_pragmas,
+                                      [DB_READER] = reader_pragmas};
+    failed = exec_waiting(db, own[kind], err);
     if (failed)
         return failed;
     /* The first look into the file: here a damaged or foreign one shows. */

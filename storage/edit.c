@@ -45,6 +45,11 @@ static int edit_run(struct storage *storage, void *arg, struct error *err)
         failed = db_run(db, err, "INSERT OR REPLACE INTO campaign_spec VALUES (?, ?)", DB_I(campaign->id),
                         DB_T(campaign->spec));
     if (!failed)
+        failed = db_run(db, err, "DELETE FROM campaign_segment WHERE campaign_id = ?", DB_I(campaign->id));
+    if (!failed && campaign->segment != NULL)
+        failed = db_run(db, err, "INSERT INTO campaign_segment VALUES (?, ?)", DB_I(campaign->id),
+                        DB_B(campaign->segment, campaign->segment_bytes));
+    if (!failed)
         failed = db_run(db, err, "DELETE FROM campaign_list WHERE campaign_id = ?", DB_I(campaign->id));
     if (!failed)
         failed = put_lists(db, campaign->id, campaign->lists, campaign->list_count, false, err);

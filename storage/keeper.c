@@ -114,7 +114,7 @@ static int carry_over(struct db *db, struct error *err)
 static int do_work(struct storage *storage, unsigned what, struct error *err)
 {
     struct db *db = &storage->keeper.db;
-    int failed = db->handle == NULL ? db_open(db, storage->database_path, DB_IMPORT, err) : 0;
+    int failed = db->handle == NULL ? db_open(db, storage->database_path, DB_KEEPER, err) : 0;
     if (!failed && (what & KEEPER_CHECKPOINT) != 0)
         failed = carry_over(db, err);
     if (!failed && (what & KEEPER_COUNT) != 0)

@@ -23,6 +23,7 @@ struct recovery {
 
 struct lost_claim {
     int64_t id, campaign_id, lane, lo, hi, epoch;
+    bool picked; /* its row tells its members one by one */
 };
 
 /* The outcome that the journal holds, as it would have been posted; the text went with the process. */
@@ -74,7 +75,35 @@ static int recover_one(struct storage *storage, struct recovery *recovery, int64
     return stored;
 }
 
-static int recover_claim(struct storage *storage, struct recovery *recovery, const struct lost_claim *claim,
+/* The members that the claim's row holds (claims.c: pack_members). */
+static int recover_picked(struct storage *storage, struct recovery *recovery, const struct lost_claim *claim,
+                          struct error *err)
+{
+    struct db *db = &storage->db;
+    sqlite3_stmt *row = db_query(db, err, "SELECT members FROM claim WHERE id = ?", DB_I(claim->id));
+    int more = row == NULL ? -EIO : db_step(db, row, err);
+    if (more <= 0)
+        return more;
+    const uint8_t *at = sqlite3_column_blob(row, 0), *end = at + sqlite3_column_bytes(row, 0);
+    uint64_t id = (uint64_t)claim->lo;
+    for (;;) {
+        more = recover_one(storage, recovery, claim->campaign_id, (int64_t)id, 0, false, err);
+        if (more < 0 || at == end)
+            break;
+        uint64_t step = 0;
+        for (unsigned shift = 0; at < end; shift += 7) {
+            step |= (uint64_t)(*at & 0x7f) << MIN_OF(shift, 63u);
+            if ((*at++ & 0x80) == 0)
+                break;
+        }
+        id += step;
+    }
+    db_end(row);
+    return MIN_OF(more, 0);
+}
+
+/* Those whom the range holds. */
+static int recover_range(struct storage *storage, struct recovery *recovery, const struct lost_claim *claim,
                          struct error *err)
 {
     struct db *db = &storage->db;
@@ -93,8 +122,17 @@ static int recover_claim(struct storage *storage, struct recovery *recovery, con
             break;
     }
     audience_close(&audience);
-    if (more < 0)
-        return more;
+    return MIN_OF(more, 0);
+}
+
+static int recover_claim(struct storage *storage, struct recovery *recovery, const struct lost_claim *claim,
+                         struct error *err)
+{
+    struct db *db = &storage->db;
+    int failed = claim->picked ? recover_picked(storage, recovery, claim, err)
+                               : recover_range(storage, recovery, claim, err);
+    if (failed)
+        return failed;
     recovery->found->claims++;
     failed = ledger_flush(&storage->ledger, db, err);
     return failed ? failed : db_run(db, err, "DELETE FROM claim WHERE id = ?", DB_I(claim->id));
@@ -104,7 +142,7 @@ static int recover_claim(struct storage *storage, struct recovery *recovery, con
 static int next_claim(struct db *db, struct lost_claim *claim, int64_t after, struct error *err)
 {
     sqlite3_stmt *row = db_query(db, err,
-                                 "SELECT l.id, l.campaign_id, l.lane, l.lo, l.hi, c.epoch FROM claim l"
+                                 "SELECT l.id, l.campaign_id, l.lane, l.lo, l.hi, c.epoch, l.members IS NOT NULL FROM claim l"
                                  " LEFT JOIN campaign c ON c.id = l.campaign_id WHERE l.id > ? ORDER BY l.id LIMIT 1",
                                  DB_I(after));
     int more = row == NULL ? -EIO : db_step(db, row, err);
@@ -114,7 +152,8 @@ static int next_claim(struct db *db, struct lost_claim *claim, int64_t after, st
                                      .lane = db_int(row, 2),
                                      .lo = db_int(row, 3),
                                      .hi = db_int(row, 4),
-                                     .epoch = db_int(row, 5)};
+                                     .epoch = db_int(row, 5),
+                                     .picked = db_int(row, 6) != 0};
         db_end(row);
     }
     return more;

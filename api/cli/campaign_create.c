@@ -107,11 +107,34 @@ static int set_lists(const struct cli *cli, json_t *spec, const char *option, co
     return CLI_DONE;
 }
 
+static int set_segment(const struct cli *cli, json_t *spec)
+{
+    const char *value = cli_value(cli, "segment");
+    struct buffer text = BUFFER_INIT(FILE_MAX_BYTES);
+    struct error err = {""};
+    json_t *segment = NULL;
+    if (value == NULL)
+        return CLI_DONE;
+    int rc = CLI_DONE;
+    if (value[0] == '@')
+        rc = read_file(value + 1, &text);
+    else
+        buffer_append_str(&text, value);
+    if (rc == CLI_DONE && (text.failed || json_parse(buffer_text(&text), text.len, &segment, &err) != 0))
+        rc = out_fail("--segment: %s", err.text);
+    if (rc == CLI_DONE)
+        (void)json_object_set(spec, "segment", segment);
+    json_decref(segment);
+    buffer_finish(&text);
+    return rc;
+}
+
 static int add_options(const struct cli *cli, json_t *spec)
 {
     int rc = set_text(cli, spec, "name", "name");
     rc = rc == CLI_DONE ? set_lists(cli, spec, "list", "lists") : rc;
     rc = rc == CLI_DONE ? set_lists(cli, spec, "exclude", "exclude_lists") : rc;
+    rc = rc == CLI_DONE ? set_segment(cli, spec) : rc;
     rc = rc == CLI_DONE ? set_text(cli, spec, "reply-to", "reply_to") : rc;
     rc = rc == CLI_DONE ? set_text(cli, spec, "subject", "subject") : rc;
     rc = rc == CLI_DONE ? set_text(cli, spec, "schedule-at", "schedule_at") : rc;

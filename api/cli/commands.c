@@ -21,6 +21,7 @@ static const struct cli_option CAMPAIGN_CREATE_OPTIONS[] = {
     {"name", 'n', "NAME", false, "name of the campaign"},
     {"list", 'l', "NAME", true, "list to send to (name or number); may be given several times"},
     {"exclude", 0, "NAME", true, "list whose members are left out; may be given several times"},
+    {"segment", 0, "JSON", false, "only members for whom this filter holds; @FILE reads it from a file"},
     {"from", 'f', "ADDRESS", false, "sender, \"News <news@example.com>\""},
     {"reply-to", 0, "ADDRESS", false, "where answers go"},
     {"subject", 's', "TEXT", false, "subject; {{attribute}} is filled in for each recipient"},

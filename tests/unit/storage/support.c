@@ -115,8 +115,18 @@ int64_t recipient_id(struct fixture *fixture, const char *email)
 int64_t make_campaign(struct fixture *fixture, const int64_t *lists, int list_count, const int64_t *excluded,
                       int excluded_count)
 {
+    return make_segmented(fixture, lists, list_count, excluded, excluded_count, NULL);
+}
+
+int64_t make_segmented(struct fixture *fixture, const int64_t *lists, int list_count, const int64_t *excluded,
+                       int excluded_count, const struct buffer *segment)
+{
     struct error err = {.text = ""};
     struct storage_campaign campaign = {.name = "test", .spec = "{}", .expires_after_ms = 86400000};
+    if (segment != NULL) {
+        campaign.segment = segment->data;
+        campaign.segment_bytes = segment->len;
+    }
     for (int i = 0; i < list_count; i++)
         campaign.lists[campaign.list_count++] = lists[i];
     for (int i = 0; i < excluded_count; i++)

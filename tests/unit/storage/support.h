@@ -45,6 +45,8 @@ int64_t recipient_id(struct fixture *fixture, const char *email);
 
 int64_t make_campaign(struct fixture *fixture, const int64_t *lists, int list_count, const int64_t *excluded,
                       int excluded_count);
+int64_t make_segmented(struct fixture *fixture, const int64_t *lists, int list_count, const int64_t *excluded,
+                       int excluded_count, const struct buffer *segment); /* NULL = everybody */
 void launch(struct fixture *fixture, int64_t campaign);
 void wait_exact(struct fixture *fixture, int64_t campaign); /* until its audience is counted */
 struct storage_campaign stats(struct fixture *fixture, int64_t campaign); /* without its texts */

@@ -2,7 +2,7 @@
  * test_property.c - random lives of campaigns against a model that is too simple to be wrong: an array of states per
  * campaign.
  *
- * Claims, outcomes of every kind, retries, pauses, cancels, unsubscribes, suppressions, late members and crashes come
+ * Half of the campaigns have a segment, over an attribute. Claims, outcomes of every kind, retries, pauses, cancels, unsubscribes, suppressions, late members and crashes come
  * in random order; after each round every counter and, at the end, every row must be what the model says, and the
  * states must add up to the audience.
  */
@@ -17,6 +17,7 @@ enum { PEOPLE = 240, LISTS = 3, CAMPAIGNS = 4, DOMAINS = 5, STEPS = 200 };
 
 struct person {
     int64_t id, lane;
+    int n; /* its attribute */
     char email[64];
     bool suppressed;
     bool on[LISTS];     /* active now */
@@ -26,10 +27,16 @@ struct flight { /* a job handed out and not answered yet */
     struct storage_job job;
     int person;
 };
+/* n < below, or n >= from and not n = 7; below < 0: no segment. Only what never changes: a segment is asked at the claim. */
+struct model_segment {
+    int below, from;
+};
+
 struct model_campaign {
     int64_t id;
     enum campaign_status status;
     unsigned lists, excluded; /* bit sets */
+    struct model_segment segment;
     enum delivery_state states[PEOPLE];
     bool audience[PEOPLE];
     struct flight flights[PEOPLE];
@@ -50,11 +57,37 @@ static int pick(int below)
     return (int)(random() % below);
 }
 
+static void put_number(struct buffer *out, enum segment_kind kind, enum segment_op op, const char *name, int64_t id,
+                       int number)
+{
+    const struct segment_value value = {.type = SEGMENT_NUMBER, .text = "", .number = number};
+    segment_put_test(out, kind, op, name, id, 1);
+    segment_put_value(out, &value);
+}
+
+static void write_segment(const struct model_segment *segment, struct buffer *out)
+{
+    segment_put_group(out, SEGMENT_OR, 2);
+    put_number(out, SEGMENT_ATTRIBUTE, SEGMENT_LT, "$.\"n\"", 0, segment->below);
+    segment_put_group(out, SEGMENT_AND, 2);
+    put_number(out, SEGMENT_ATTRIBUTE, SEGMENT_GTE, "$.\"n\"", 0, segment->from);
+    segment_put_group(out, SEGMENT_NOT, 1);
+    put_number(out, SEGMENT_ATTRIBUTE, SEGMENT_EQ, "$.\"n\"", 0, 7);
+}
+
+static bool in_segment(const struct person *person, const struct model_segment *segment)
+{
+    return segment->below < 0 || person->n < segment->below || (person->n >= segment->from && person->n != 7);
+}
+
 static void add_person(struct world *world, int list)
 {
     struct person *person = &world->people[world->people_count];
     (void)snprintf(person->email, sizeof(person->email), "p%d@d%d.test", world->people_count, pick(DOMAINS));
-    import_one(&world->fixture, world->lists[list], person->email, "{}");
+    char attributes[32];
+    person->n = pick(10);
+    (void)snprintf(attributes, sizeof(attributes), person->n % 2 ? "{\"n\":\"%d\"}" : "{\"n\":%d}", person->n);
+    import_one(&world->fixture, world->lists[list], person->email, attributes);
     person->id = recipient_id(&world->fixture, person->email);
     char sql[80];
     (void)snprintf(sql, sizeof(sql), "SELECT lane FROM recipient WHERE id = %lld", (long long)person->id);
@@ -128,13 +161,20 @@ static void add_campaign(struct world *world)
         if (campaign->excluded >> i & 1)
             excluded[excluded_count++] = world->lists[i];
     }
-    campaign->id = make_campaign(&world->fixture, lists, list_count, excluded, excluded_count);
+    struct buffer program = BUFFER_INIT(0);
+    campaign->segment = (struct model_segment){.below = pick(2) ? pick(10) : -1, .from = pick(12)};
+    if (campaign->segment.below >= 0)
+        write_segment(&campaign->segment, &program);
+    campaign->id = make_segmented(&world->fixture, lists, list_count, excluded, excluded_count,
+                                  campaign->segment.below >= 0 ? &program : NULL);
+    buffer_finish(&program);
     launch(&world->fixture, campaign->id);
     campaign->status = CAMPAIGN_RUNNING;
     world->launches++;
     for (int i = 0; i < world->people_count; i++)
         campaign->audience[i] =
-            on_any(&world->people[i], campaign->lists) && !on_any(&world->people[i], campaign->excluded);
+            on_any(&world->people[i], campaign->lists) && !on_any(&world->people[i], campaign->excluded) &&
+            in_segment(&world->people[i], &campaign->segment);
 }
 
 static int person_of(const struct world *world, int64_t id)
