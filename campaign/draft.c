@@ -17,6 +17,7 @@
 
 #include "campaign/audience/segment.h"
 #include "campaign/draft.h"
+#include "campaign/schedule/plan.h"
 
 #define NAME_MAX_BYTES 200
 #define SUBJECT_MAX_BYTES 2000
@@ -259,6 +260,13 @@ static void read_expires_after(struct draft_reader *reader, const json_t *value)
         problem_add(reader->problem, "expires_after", "must be a duration of at least a second, like \"3d\"");
 }
 
+/* Read together at the end: see plan.h. */
+static void read_plan(struct draft_reader *reader, const json_t *value)
+{
+    (void)reader;
+    (void)value;
+}
+
 static void read_launch(struct draft_reader *reader, const json_t *value)
 {
     if (!json_is_boolean(value))
@@ -287,6 +295,10 @@ static const struct field {
     {"metadata", read_metadata, false},
     {"schedule_at", read_schedule_at, false},
     {"expires_after", read_expires_after, false},
+    {"window", read_plan, false},
+    {"missed", read_plan, false},
+    {"rate", read_plan, false},
+    {"priority", read_plan, false},
     {"launch", read_launch, false},
 };
 
@@ -337,6 +349,8 @@ int draft_parse(const json_t *spec, struct storage_reader *storage, const struct
         if (fields[i].required && (value == NULL || json_is_null(value)))
             problem_add(problem, fields[i].name, "is missing");
     }
+    struct plan plan;
+    plan_parse(spec, &plan, problem);
     const json_t *html = json_object_get(spec, "html"), *text = json_object_get(spec, "text");
     if ((html == NULL || json_is_null(html)) && (text == NULL || json_is_null(text)))
         problem_add(problem, "html", "is missing, and so is text: a message needs one of them");

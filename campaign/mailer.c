@@ -233,6 +233,8 @@ const char *mailer_campaign_limit(struct mailer *mailer, int64_t campaign_id, do
         return "storage";
     if (run.status != CAMPAIGN_RUNNING)
         return campaign_status_name(run.status);
+    if (run.closed)
+        return "window";
     if (run.only_retries)
         return "retries";
     return engine_limit(mailer);

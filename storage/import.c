@@ -17,9 +17,9 @@
 #include "storage/members.h"
 #include "storage/writer.h"
 
-#define ROWS_MAX ((size_t)400000)
+#define ROWS_MAX ((size_t)300000)
 #define ROWS_FIRST ((size_t)1024) /* room to begin with: most loads over HTTP are small */
-#define TEXT_BYTES ((size_t)48 << 20)
+#define TEXT_BYTES ((size_t)32 << 20)
 #define MERGED_BYTES ((size_t)64 << 20)
 #define DOMAIN_BYTES ((size_t)256 << 20)
 #define ATTRIBUTES_MAX_BYTES ((size_t)65536)

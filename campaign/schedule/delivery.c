@@ -59,7 +59,8 @@ void delivery_judge(struct delivery *delivery, const struct policy *policy, cons
         .attempts_before = delivery->attempts,
         .jitter_seed = (uint64_t)delivery->recipient_id,
         .release = status == CAMPAIGN_CANCELLED               ? RELEASE_CANCELLED
-                   : stopping || status == CAMPAIGN_PAUSED ? RELEASE_HELD_BACK
+                   : stopping || status == CAMPAIGN_PAUSED || atomic_load_explicit(&delivery->run->closed, memory_order_relaxed)
+                       ? RELEASE_HELD_BACK
                                                            : RELEASE_WAITED,
     };
     struct verdict verdict = policy_judge(policy, outcome, &the_case);

@@ -92,7 +92,7 @@ static void feed(struct feeder *feeder, int64_t now_ms)
         return;
     list_for_each(node, &feeder->runs) {
         struct run *run = list_entry(node, struct run, node);
-        if (atomic_load(&run->status) != CAMPAIGN_RUNNING || run->content == NULL)
+        if (atomic_load(&run->status) != CAMPAIGN_RUNNING || run->content == NULL || atomic_load(&run->closed))
             continue;
         struct list *first;
         while ((first = list_take_first(&run->hungry)) != NULL) { /* claiming takes a lane off the hungry */
@@ -139,14 +139,32 @@ static void end_untried(struct feeder *feeder, struct delivery *delivery, struct
     list_append(records, &delivery->record.node);
 }
 
+/* Outside the recipient's own window: a row that is due when that opens. True when it was put among `records`. */
+static bool wait_for_window(struct feeder *feeder, struct delivery *delivery, struct list *records, int64_t wall_ms)
+{
+    const struct run *run = delivery->run;
+    const struct window *window = &run->plan.window;
+    if (!run->plan.has_window || window->attribute[0] == '\0')
+        return false;
+    const struct timezone_data *zone = plan_zone(&run->plan, &feeder->zones, delivery->attributes);
+    int64_t open_ms = window_next_open_ms(window, zone, wall_ms);
+    if (open_ms <= wall_ms)
+        return false;
+    end_untried(feeder, delivery, records, false);
+    if (delivery->record.state == DELIVERY_DEFERRED)
+        delivery->record.next_attempt_ms = MIN_OF(open_ms, run->deadline_ms);
+    return true;
+}
+
 /* ---- what comes back ---- */
 
 static void start_deliveries(struct feeder *feeder, struct order *order)
 {
     struct run *run = order->run;
     struct list jobs = LIST_INIT(jobs), records = LIST_INIT(records);
-    bool running = atomic_load(&run->status) == CAMPAIGN_RUNNING && !atomic_load(&feeder->halted);
-    bool expired = clock_wall_ms() >= run->deadline_ms;
+    bool running = atomic_load(&run->status) == CAMPAIGN_RUNNING && !atomic_load(&feeder->halted) && !atomic_load(&run->closed);
+    int64_t wall_ms = clock_wall_ms();
+    bool expired = wall_ms >= run->deadline_ms;
 
     for (int i = 0; i < order->claim.job_count; i++) {
         struct delivery *delivery = delivery_create(&order->claim.jobs[i], run, order->lane);
@@ -154,7 +172,7 @@ static void start_deliveries(struct feeder *feeder, struct order *order)
         feeder_prepare(feeder, delivery);
         if (!running || (expired && delivery->attempts == 0))
             end_untried(feeder, delivery, &records, running);
-        else
+        else if (!wait_for_window(feeder, delivery, &records, wall_ms))
             list_append(&jobs, &delivery->job.node);
     }
     if (!list_empty(&jobs))
@@ -250,11 +268,17 @@ static void tend(struct feeder *feeder, struct run *run, int64_t now_ms, int64_t
         struct error err = {""};
         if (wall_ms < run->scheduled_ms)
             return;
-        if (storage_campaign_move(feeder->mailer->storage, run->id, CAMPAIGN_RUNNING, 0, wall_ms, NULL, &err) < 0)
+        bool missed = run->plan.expire_missed && wall_ms - run->scheduled_ms > PLAN_MISSED_MS;
+        if (missed)
+            log_warn("campaign", "campaign=%lld cancelled: its schedule was missed late_s=%lld", (long long)run->id,
+                     (long long)((wall_ms - run->scheduled_ms) / 1000));
+        if (storage_campaign_move(feeder->mailer->storage, run->id, missed ? CAMPAIGN_CANCELLED : CAMPAIGN_RUNNING, 0, wall_ms, NULL, &err) < 0)
             log_error("campaign", "campaign=%lld cannot be launched reason=%s", (long long)run->id, LOG_QUOTE(err.text));
         atomic_store(&feeder->look, true);
         return;
     }
+    if (status == CAMPAIGN_RUNNING && run_window(run, &feeder->zones, wall_ms) && run->out > 0)
+        engine_release(feeder->mailer->engine, (uint64_t)run->id, 0);
     if (run->out > 0 || run->claims > 0) {
         /* still busy */
     } else if (status == CAMPAIGN_CANCELLED) {
@@ -371,6 +395,7 @@ int feeder_start(struct mailer *mailer, struct feeder **out, struct error *err)
     if (feeder == NULL)
         return error_memory(err);
     feeder->mailer = mailer;
+    feeder->zones = ZONES_INIT;
     list_init(&feeder->runs);
     atomic_init(&feeder->look, true);
     int result = inbox_init(&feeder->inbox, NULL, NULL);
@@ -418,6 +443,7 @@ void feeder_finish(struct feeder *feeder)
     pthread_join(feeder->thread, NULL);
     list_for_each_safe(node, &feeder->runs)
         run_free(list_entry(node, struct run, node));
+    zones_finish(&feeder->zones);
     inbox_close(&feeder->inbox);
     inbox_finish(&feeder->inbox);
     storage_reader_close(feeder->reader);
@@ -442,6 +468,7 @@ bool feeder_run_view(struct feeder *feeder, int64_t campaign_id, struct run_view
         *out = (struct run_view){
             .status = (enum campaign_status)atomic_load(&run->status),
             .rate_now = run_rate(run, second),
+            .closed = atomic_load(&run->closed),
             .only_retries = atomic_load(&run->only_retries),
         };
     pthread_mutex_unlock(&feeder->lock);

@@ -40,6 +40,7 @@ void feeder_view(struct feeder *feeder, struct feeder_view *out); /* any thread 
 struct run_view {
     enum campaign_status status;
     double rate_now;
+    bool closed;       /* outside its window */
     bool only_retries; /* every lane is done and nothing is in memory: what is left waits for its next attempt */
 };
 bool feeder_run_view(struct feeder *feeder, int64_t campaign_id, struct run_view *out);

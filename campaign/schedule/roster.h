@@ -21,6 +21,7 @@ struct feeder {
     pthread_t thread;
     pthread_mutex_t lock; /* guards `runs`, their existence, and held_by, against feeder_*view() */
     struct list runs;
+    struct zones zones;   /* of the windows */
     int64_t tick_ms;      /* monotonic: next second */
     int64_t blocked_until_ms;
     char held_by[256];

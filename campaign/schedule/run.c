@@ -86,6 +86,13 @@ int run_create(const struct storage_campaign *campaign, struct storage_reader *r
     list_init(&run->node);
     list_init(&run->hungry);
     run->id = campaign->id;
+    json_t *spec = json_loads(campaign->spec, 0, NULL);
+    struct problem ignored = {.count = 0}; /* it was checked when it was stored */
+    plan_parse(spec, &run->plan, &ignored);
+    json_decref(spec);
+    run->shape.rate = run->plan.rate;
+    atomic_init(&run->shape.weight, run->plan.priority);
+    atomic_init(&run->closed, run->plan.has_window); /* until it is looked at */
     run->deadline_ms = campaign->launched_ms + campaign->expires_after_ms;
     run->scheduled_ms = campaign->scheduled_ms;
     run->next_due_ms = 1; /* unknown: ask at once */
@@ -111,6 +118,22 @@ void run_free(struct run *run)
     content_unref(run->content);
     free(run->lanes);
     free(run);
+}
+
+/* A window in the recipients' own zones is never closed for all: each is asked when it is claimed. Behind the deadline it does not matter any more. */
+bool run_window(struct run *run, struct zones *zones, int64_t wall_ms)
+{
+    const struct window *window = &run->plan.window;
+    if (!run->plan.has_window || wall_ms < run->window_until_ms)
+        return false;
+    const struct timezone_data *zone = plan_zone(&run->plan, zones, NULL);
+    bool own = window->attribute[0] != '\0' || wall_ms >= run->deadline_ms;
+    bool open = own || window_is_open(window, zone, wall_ms);
+    int64_t until_ms = own    ? INT64_MAX
+                       : open ? window_next_close_ms(window, zone, wall_ms)
+                              : window_next_open_ms(window, zone, wall_ms);
+    run->window_until_ms = MIN_OF(until_ms, wall_ms < run->deadline_ms ? run->deadline_ms : INT64_MAX);
+    return !atomic_exchange(&run->closed, !open) && !open;
 }
 
 void lane_check(struct run *run, struct lane *lane)

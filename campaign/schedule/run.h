@@ -14,6 +14,7 @@
 #include "storage/storage.h"
 
 #include "campaign/message/message.h"
+#include "campaign/schedule/plan.h"
 
 #define LANE_WINDOW_MIN 64   /* deliveries of a lane in memory, to begin with */
 #define LANE_WINDOW_MAX 2000 /* enough for 10,000/s at 200 ms from claim to commit */
@@ -41,6 +42,9 @@ struct run {
     struct content *content; /* compiled; constant, read by all threads; NULL while scheduled */
     _Atomic int status;  /* enum campaign_status as last read; read by the loops */
     int64_t scheduled_ms;
+    struct plan plan;      /* of its spec; the feeder's */
+    _Atomic bool closed;   /* its window is; read by the loops */
+    int64_t window_until_ms; /* wall clock: when `closed` may change */
     struct lane *lanes; /* lane_count of them; the last one is the retries */
     size_t lane_count, lanes_done;
     struct list hungry;
@@ -57,6 +61,8 @@ struct run {
 int run_create(const struct storage_campaign *campaign, struct storage_reader *reader, struct content *content,
                struct run **out, struct error *err) ATTR_MUSTCHECK;
 void run_free(struct run *run); /* nothing is out */
+/* Looks at the window again when that is due; true when it has just closed, and what has not begun should come back. */
+bool run_window(struct run *run, struct zones *zones, int64_t wall_ms);
 
 static inline struct lane *run_retries(struct run *run)
 {
