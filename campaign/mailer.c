@@ -13,6 +13,7 @@
 
 #include "base/address.h"
 #include "base/clock.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "base/str.h"
 
@@ -53,7 +54,9 @@ static void sink_done(void *context, struct engine_job *job, const struct outcom
     struct mailer *mailer = context;
     struct delivery *delivery = container_of(job, struct delivery, job);
     delivery_judge(delivery, &mailer->policy, outcome, atomic_load(&mailer->stopping));
+    CRASH_POINT("reply-judged");
     journal_outcome(mailer->journal, &delivery->record);
+    CRASH_POINT("reply-noted");
     pthread_mutex_lock(&mailer->lock);
     list_append(&mailer->pending, &delivery->record.node);
     pthread_mutex_unlock(&mailer->lock);
@@ -69,6 +72,7 @@ static void sink_flush(void *context, unsigned loop)
     pthread_mutex_unlock(&mailer->lock);
     if (!list_empty(&records))
         storage_outcomes_post(mailer->storage, &records);
+    CRASH_POINT("outcomes-posted");
 }
 
 /* ---- start and stop ---- */

@@ -42,6 +42,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crash_point.h"
 #include "base/str.h"
 #include "storage/journal_file.h"
 
@@ -91,6 +92,7 @@ uint32_t journal_sent(struct journal *journal, int64_t campaign_id, int64_t reci
     slot->campaign_id = campaign_id;
     slot->recipient_id = recipient_id;
     slot->attempt = attempt;
+    CRASH_POINT("slot-filled");
     /* Release: a compiler must not move the line behind its checksum. The processor's order does not matter, for the
      * only reader is a later process. */
     atomic_store_explicit(&slot->sent_check, journal_sent_check(slot), memory_order_release);
@@ -125,6 +127,7 @@ void journal_outcome(struct journal *journal, const struct storage_outcome *reco
     memset(slot->reason, 0, sizeof(slot->reason));
     if (record->suppress_reason != NULL)
         memcpy(slot->reason, record->suppress_reason, strnlen(record->suppress_reason, sizeof(slot->reason) - 1));
+    CRASH_POINT("outcome-filled");
     atomic_store_explicit(&slot->outcome_check, journal_outcome_check(slot), memory_order_release);
 }
 

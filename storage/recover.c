@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "storage/audience.h"
 #include "storage/claims.h"
@@ -244,6 +245,7 @@ static int recover_all(struct storage *storage, void *arg, struct error *err)
     int failed = read_past(storage, recovery, err);
     if (!failed)
         failed = recover_in_flight(storage, recovery, err);
+    CRASH_POINT("recover-rows");
     journal_past_finish(&recovery->past);
     if (failed)
         ledger_forget(&storage->ledger); /* the savepoint takes the rows back, and the sums go with them */
@@ -258,7 +260,8 @@ int storage_recover(struct storage *storage, bool hold, int64_t now_ms, struct s
     int failed = storage_call(storage, recover_all, &recovery, err);
     if (failed)
         *found = (struct storage_recovery){0};
-    else if (storage->server && storage_journal(storage) == NULL)
+    CRASH_POINT("recovered");
+    if (!failed && storage->server && storage_journal(storage) == NULL)
         failed = journal_past_remove(storage->data_dir, err);
     return failed;
 }

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crash_point.h"
 #include "base/str.h"
 #include "storage/migrate.h"
 #include "storage/writer.h"
@@ -256,6 +257,7 @@ int storage_journal_begin(struct storage *storage, int slots_max, struct error *
     assure(storage_journal(storage) == NULL);
     uint8_t run[JOURNAL_RUN_BYTES];
     int failed = storage_call(storage, mark_run, run, err);
+    CRASH_POINT("run-marked");
     struct journal *journal = NULL;
     if (!failed)
         failed = journal_create(storage->data_dir, run, slots_max, &journal, err);

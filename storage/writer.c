@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "storage/writer.h"
 
@@ -221,6 +222,7 @@ static int apply(struct storage *storage, struct batch *batch, struct error *err
         failed = run_calls(storage, batch, err);
     if (!failed)
         failed = run_claims(storage, batch, err);
+    CRASH_POINT("before-commit");
     return failed ? failed : db_commit(&storage->db, err);
 }
 
@@ -267,6 +269,7 @@ static void set_health(struct storage *storage, bool healthy, const struct error
 static void batch_done(struct storage *storage, struct batch *batch)
 {
     struct journal *journal = storage_journal(storage);
+    CRASH_POINT("after-commit");
     ledger_committed(&storage->ledger);
     pthread_mutex_lock(&storage->lock);
     storage->outcomes_written += batch->outcome_count;
@@ -280,6 +283,7 @@ static void batch_done(struct storage *storage, struct batch *batch)
         struct storage_outcome *record = list_entry(node, struct storage_outcome, node);
         if (record->journal_slot != 0) {
             journal_clear(journal, record->journal_slot);
+            CRASH_POINT("slot-cleared");
             record->journal_slot = 0;
         }
         record->done(record);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash_point.h"
 #include "base/str.h"
 #include "engine/site/hosts.h"
 
@@ -535,7 +536,9 @@ void conn_flush(struct conn *conn)
         if (count == 0)
             break;
         tell_content_out(conn, pieces, count);
+        CRASH_POINT("content-told");
         ssize_t wrote = wire_write(&conn->wire, pieces, count);
+        CRASH_POINT("content-written");
         if (wrote > 0)
             session_wrote(conn->session, (size_t)wrote, now_ms(conn));
     }

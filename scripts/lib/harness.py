@@ -144,14 +144,19 @@ class Posthaste:
     def cli_json(self, *words, **more):
         return json.loads(self.cli(*words, "--json", **more).stdout)
 
-    def start(self, timeout_s=30):
-        """Starts the server and waits until it answers /healthz."""
+    def spawn(self, env=None, **more):
+        """Starts the server's process and waits for nothing."""
         assert self.process is None
-        place = self.data_dir / "serve.json"
-        place.unlink(missing_ok=True)
+        (self.data_dir / "serve.json").unlink(missing_ok=True)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([str(self.program), "-c", str(self.config), "serve"], stdout=log, stderr=log,
-                                            stdin=subprocess.DEVNULL)
+                                            stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}, **more)
+        return self
+
+    def start(self, timeout_s=30, **more):
+        """Starts the server and waits until it answers /healthz."""
+        place = self.data_dir / "serve.json"
+        self.spawn(**more)
 
         def answers():
             if self.process.poll() is not None:

@@ -1,0 +1,64 @@
+"""Kill -9, at random moments and at each named place: nobody without a message, and twice only what was in the air. scripts/bench crash is
+the long form."""
+import random
+
+import crashing
+from conftest import emails
+
+DOMAINS = ["site%d.test" % n for n in range(3)]
+CONNECTIONS, DEPTH = 2, 10
+BOUND = len(DOMAINS) * CONNECTIONS * DEPTH
+
+
+def scene(place, count, config=""):
+    sink = place.sink()
+    server = place.server(sink, config=config, profile="connections = %d  pipeline_depth = %d" % (CONNECTIONS, DEPTH), start=False)
+    server.program = crashing.PROGRAM
+    audience = emails(count, DOMAINS)
+    place.people(server, audience)
+    server.start()
+    server.login()
+    return sink, server, audience
+
+
+def settle(totals):
+    print(totals.words())
+    assert not totals.problems, totals.problems[:20]
+    assert totals.lost == 0 and totals.doubled_unlisted == 0
+    assert totals.uncertain_most <= BOUND
+
+
+def places(draw):
+    """Every place once, at a random passing; those of the start at their first, behind a death in the air."""
+    deaths = [("at", name, draw.randint(1, 3 if "commit" in name else 60)) for name in crashing.IN_THE_AIR]
+    draw.shuffle(deaths)
+    for n, name in enumerate(crashing.AT_START):
+        deaths.insert(2 * n + 1, ("at", name, 1))
+    return deaths
+
+
+def test_killed_at_every_place(place):
+    sink, server, audience = scene(place, 2500)
+    totals = crashing.Totals()
+    deaths = places(random.Random(6))
+    crashing.run(server, sink, audience, deaths, totals, BOUND)
+    settle(totals)
+    assert totals.crashes == len(deaths) + 1, "not every place was reached"
+    assert totals.recorded > 0 and totals.unsent > 0
+
+
+def test_killed_at_random_moments(place):
+    sink, server, audience = scene(place, 2500)
+    draw = random.Random()
+    totals = crashing.Totals()
+    crashing.run(server, sink, audience, [("after", draw.uniform(0, 0.6)) for _ in range(9)], totals, BOUND)
+    settle(totals)
+
+
+def test_killed_with_hold_sends_nothing_twice(place):
+    sink, server, audience = scene(place, 1500, 'on_uncertain = "hold"')
+    totals = crashing.Totals()
+    deaths = [("at", name, 40) for name in ("content-told", "content-written", "reply-judged")] + [("at", "before-commit", 2)]
+    crashing.run(server, sink, audience, deaths, totals, BOUND, hold=True)
+    settle(totals)
+    assert totals.doubled == 0
