@@ -37,6 +37,7 @@ int main(int argc, char **argv)
     const struct cli_command *commands = cli_commands(&count);
     /* A peer or a pipe that goes away is an error where it is written to, never the end of the process. */
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* and so is a file that may not grow */
     if (cli_parse(&cli, commands, count, argc, argv, &err) != 0) {
         (void)out_fail("%s", err.text);
         return CLI_USAGE;

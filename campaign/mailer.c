@@ -75,6 +75,18 @@ static void sink_flush(void *context, unsigned loop)
     CRASH_POINT("outcomes-posted");
 }
 
+/* ---- what cannot be recorded is not sent ---- */
+
+static void health_changed(void *context, bool healthy, const char *why)
+{
+    struct mailer *mailer = context;
+    engine_hold(mailer->engine, !healthy);
+    if (healthy)
+        log_warn("campaign", "sending goes on");
+    else
+        log_error("campaign", "sending paused reason=%s", LOG_QUOTE(why));
+}
+
 /* ---- start and stop ---- */
 
 static int recover(struct mailer *mailer, struct error *err)
@@ -120,6 +132,8 @@ static int start_parts(struct mailer *mailer, struct error *err)
         result = engine_start(mailer->config, &callbacks, &mailer->engine, err);
     }
     if (result == 0)
+        storage_on_health(mailer->storage, health_changed, mailer);
+    if (result == 0)
         result = feeder_start(mailer, &mailer->feeder, err);
     return result;
 }
@@ -162,7 +176,8 @@ void mailer_stop(struct mailer *mailer)
         feeder_halt(mailer->feeder);
     if (mailer->engine != NULL)
         engine_stop(mailer->engine, mailer->config->shutdown_ms);
-    feeder_finish(mailer->feeder);
+    feeder_finish(mailer->feeder, mailer->config->shutdown_ms);
+    storage_on_health(mailer->storage, NULL, NULL);
     pool_stop(mailer->pool);
     if (mailer->engine != NULL)
         engine_free(mailer->engine);
@@ -185,7 +200,9 @@ void mailer_status(struct mailer *mailer, struct mailer_status *out)
     (void)engine_sites(mailer->engine, NULL, NULL, &totals);
     out->rate_now = totals.rate_now;
     out->jobs = view.jobs;
-    (void)str_copy(out->held_by, sizeof(out->held_by), view.held_by);
+    struct error why = {""};
+    bool healthy = storage_healthy(mailer->storage, &why);
+    (void)str_copy(out->held_by, sizeof(out->held_by), healthy ? view.held_by : why.text);
 }
 
 /* What most waiting sites are limited by; the engine does not know which campaign waits. */
@@ -233,7 +250,7 @@ const char *mailer_campaign_limit(struct mailer *mailer, int64_t campaign_id, do
         return "nothing";
     *rate_now = run.rate_now;
     feeder_view(mailer->feeder, &view);
-    if (view.held_by[0] != '\0')
+    if (view.held_by[0] != '\0' || !storage_healthy(mailer->storage, NULL))
         return "storage";
     if (run.status != CAMPAIGN_RUNNING)
         return campaign_status_name(run.status);

@@ -254,6 +254,12 @@ void engine_release(struct engine *engine, uint64_t group, int64_t waiting_ms)
         post_release(engine->loops[i], group, waiting_ms, false);
 }
 
+void engine_hold(struct engine *engine, bool held)
+{
+    for (unsigned i = 0; i < engine->loop_count; i++)
+        dispatch_hold(engine->loops[i], held);
+}
+
 static void execute_stop(struct dispatch_order *order)
 {
     dispatch_stop(order->dispatch, container_of(order, struct stop_order, order)->deadline_ms);

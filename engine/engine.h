@@ -90,6 +90,10 @@ void engine_composed(struct engine *engine, struct engine_job *job, struct engin
  * not begun on the wire. Any thread; jobs come back through `done`. */
 void engine_release(struct engine *engine, uint64_t group, int64_t waiting_ms);
 
+/* While held nothing new begins on the wire: what is under way ends, everything else waits where it is. For when what is
+ * sent could not be recorded. Any thread; takes no memory. */
+void engine_hold(struct engine *engine, bool held);
+
 /* Stops: releases what was not begun, waits up to deadline_ms for what is in the air, then closes (the rest ends TRANSPORT or UNCERTAIN). Blocks; not from a loop
  * thread. All jobs have come back when it returns; compose answers that are still owed are waited for. */
 void engine_stop(struct engine *engine, int64_t deadline_ms);
@@ -106,7 +110,7 @@ struct engine_site_stats {
     struct rate rate;
     double rate_now;          /* delivered/s over the last seconds */
     uint64_t delivered, temporary, permanent, transport; /* since start */
-    const char *limited_by;   /* "nothing", "rate", "domain rate", "connections", "back-off", "compose", "idle", "sources", "dns" */
+    const char *limited_by;   /* "nothing", "rate", "domain rate", "connections", "back-off", "compose", "idle", "sources", "dns", "storage" (engine_hold()) */
     int64_t backoff_until_wall_ms; /* 0 = none */
     const char *last_reply;   /* last reply that was not 2xx, or "" */
     const char *explanation;  /* engine_explain(): sentences, one a line; else "" */

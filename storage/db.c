@@ -18,6 +18,7 @@
 
 #include "base/str.h"
 #include "storage/db.h"
+#include "storage/storage.h"
 
 #define BUSY_LIMIT_MS 10000
 
@@ -49,9 +50,11 @@ static void configure_library(void)
 
 static int nap(void *context, int calls)
 {
-    (void)context;
+    const struct db *db = context;
     if (calls >= BUSY_LIMIT_MS)
         return 0;
+    if (calls == STORAGE_LOCK_MS && db->lock_taken != NULL)
+        db->lock_taken(db->lock_taken_context);
     struct timespec pause = {.tv_nsec = 1000000};
     nanosleep(&pause, NULL);
     return 1;
@@ -66,6 +69,10 @@ int db_failure(struct db *db, int code, struct error *err)
     switch (code & 0xff) {
     case SQLITE_FULL:
         return error_set(err, -ENOSPC, "%s: the disk is full (%s)", path, text);
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        db->damaged = true;
+        return error_set(err, -EIO, "%s: the file is damaged (%s)", path, text);
     case SQLITE_NOMEM:
         return error_memory(err);
     case SQLITE_BUSY:
@@ -90,7 +97,7 @@ static int exec_waiting(struct db *db, const char *sql, struct error *err)
         int code = sqlite3_exec(db->handle, sql, NULL, NULL, NULL);
         if (code == SQLITE_OK)
             return 0;
-        if (((code & 0xff) != SQLITE_BUSY && (code & 0xff) != SQLITE_LOCKED) || !nap(NULL, calls))
+        if (((code & 0xff) != SQLITE_BUSY && (code & 0xff) != SQLITE_LOCKED) || !nap(db, calls))
             return db_failure(db, code, err);
     }
 }
@@ -113,7 +120,7 @@ static int open_handle(struct db *db, enum db_kind kind, struct error *err)
     int code = sqlite3_open_v2(db->path, &db->handle, flags, NULL);
     if (code != SQLITE_OK)
         return db_failure(db, code, err);
-    sqlite3_busy_handler(db->handle, nap, NULL);
+    sqlite3_busy_handler(db->handle, nap, db);
     sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, 0);
     (void)sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     if (kind != DB_READER) {

@@ -28,6 +28,10 @@ struct db_statement {
 struct db {
     sqlite3 *handle;
     char *path;
+    bool damaged; /* SQLite has found the file to be corrupt */
+    /* Called once for each wait of more than STORAGE_LOCK_MS for another connection's lock; NULL = nobody asks. */
+    void (*lock_taken)(void *context);
+    void *lock_taken_context;
     size_t statement_count;
     struct db_statement statements[DB_STATEMENTS]; /* open addressing by the address of the text */
 };

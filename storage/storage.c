@@ -202,6 +202,16 @@ bool storage_healthy(struct storage *storage, struct error *why)
     return healthy;
 }
 
+void storage_on_health(struct storage *storage, void (*changed)(void *context, bool healthy, const char *why), void *context)
+{
+    pthread_mutex_lock(&storage->lock);
+    storage->on_health = changed;
+    storage->on_health_context = context;
+    if (changed != NULL && storage->unhealthy)
+        changed(context, false, storage->why.text);
+    pthread_mutex_unlock(&storage->lock);
+}
+
 int storage_reader_open(struct storage *storage, struct storage_reader **out, struct error *err)
 {
     *out = NULL;

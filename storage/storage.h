@@ -24,6 +24,7 @@ struct storage_reader;
 
 #define STORAGE_COMMIT_ROWS 1000
 #define STORAGE_COMMIT_MS 10
+#define STORAGE_LOCK_MS 1000
 
 /* Positive results shared by many calls. */
 enum {
@@ -46,9 +47,14 @@ void storage_close(struct storage *storage);
 /* True while a server holds the lock of this directory (a CLI import then keeps its transactions short). */
 bool storage_server_running(const char *data_dir);
 
-/* False from the moment a commit failed (disk full, I/O error) until one succeeds again; meanwhile nothing is lost: what was posted waits
- * and is tried again once a second. Any thread. `why` (may be NULL) gets the sentence. */
+/* False from the moment a commit failed (disk full, I/O error), or has waited STORAGE_LOCK_MS for another program's lock, until one
+ * succeeds again; meanwhile nothing is lost: what was posted waits and is tried again once a second. A damaged database is
+ * not tried again before a restart. Any thread. `why` (may be NULL) gets the sentence. */
 bool storage_healthy(struct storage *storage, struct error *why);
+
+/* Tells of every change of storage_healthy(), and at once if it is false now. NULL ends it: no call comes after that. `changed`
+ * is called under a lock of storage: it may not call storage. */
+void storage_on_health(struct storage *storage, void (*changed)(void *context, bool healthy, const char *why), void *context);
 
 /* A read-only connection for the calling thread's use. */
 int storage_reader_open(struct storage *storage, struct storage_reader **out, struct error *err) ATTR_MUSTCHECK;

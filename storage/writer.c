@@ -259,11 +259,22 @@ static void set_health(struct storage *storage, bool healthy, const struct error
     storage->unhealthy = !healthy;
     storage->why = *why;
     size_t waiting = storage->outcome_count;
+    if (changed && storage->on_health != NULL)
+        storage->on_health(storage->on_health_context, healthy, why->text);
     pthread_mutex_unlock(&storage->lock);
     if (changed && !healthy)
         log_error("storage", "write_failed waiting_outcomes=%zu error=%s", waiting, LOG_QUOTE(why->text));
     else if (changed)
         log_warn("storage", "write_recovered waiting_outcomes=%zu", waiting);
+}
+
+/* Another program holds the lock: whoever waits for it does not go on sending meanwhile. */
+static void lock_is_taken(void *context)
+{
+    struct storage *storage = context;
+    struct error why;
+    (void)error_set(&why, -EBUSY, "%s: another program keeps it locked", storage->database_path);
+    set_health(storage, false, &why);
 }
 
 static void batch_done(struct storage *storage, struct batch *batch)
@@ -304,9 +315,12 @@ static void batch_failed(struct storage *storage, struct batch *batch, int faile
     list_splice(&storage->outcomes, &batch->outcomes);
     storage->outcome_count += batch->outcome_count;
     pthread_mutex_unlock(&storage->lock);
-    set_health(storage, false, why);
+    struct error told = *why;
+    if (storage->db.damaged)
+        (void)error_set(&told, failed, "%s; nothing is written any more before a restart", why->text);
+    set_health(storage, false, &told);
     answer_claims(&batch->claims, failed);
-    answer_calls(storage, batch, failed, why);
+    answer_calls(storage, batch, failed, &told);
 }
 
 /* Under the lock. While the disk fails nothing is tried more often than this, whoever asks. */
@@ -315,6 +329,25 @@ static void wait_for_retry(struct storage *storage)
     int64_t deadline_us = clock_monotonic_us() + storage->retry_ms * 1000;
     while (!storage->closing && clock_monotonic_us() < deadline_us)
         wait_until(storage, deadline_us);
+}
+
+/* Under the lock, until the end: a damaged database is read by people, and written by nobody. What was sent stands in
+ * the flight journal, for when it is mended. */
+static void refuse_all(struct storage *storage)
+{
+    while (!storage->closing) {
+        struct batch batch;
+        batch_init(&batch);
+        list_splice(&batch.calls, &storage->calls);
+        list_splice(&batch.claims, &storage->claims);
+        struct error why = storage->why;
+        pthread_mutex_unlock(&storage->lock);
+        answer_claims(&batch.claims, -EIO);
+        answer_calls(storage, &batch, -EIO, &why);
+        pthread_mutex_lock(&storage->lock);
+        if (!storage->closing && list_empty(&storage->calls) && list_empty(&storage->claims))
+            pthread_cond_wait(&storage->filled, &storage->lock);
+    }
 }
 
 /* A closing storage claims no more: what it handed out now would only be found again by the next recovery. */
@@ -371,7 +404,9 @@ static void *writer_main(void *arg)
         }
 
         pthread_mutex_lock(&storage->lock);
-        if (failed && last_try)
+        if (failed && storage->db.damaged)
+            refuse_all(storage);
+        if (failed && (last_try || storage->db.damaged))
             break;
         if (failed)
             wait_for_retry(storage);
@@ -386,6 +421,8 @@ static void *writer_main(void *arg)
 
 int writer_start(struct storage *storage, struct error *err)
 {
+    storage->db.lock_taken = lock_is_taken;
+    storage->db.lock_taken_context = storage;
     int code = pthread_create(&storage->thread, NULL, writer_main, storage);
     if (code != 0)
         return error_errno(err, -code, "cannot start the database thread");

@@ -33,6 +33,8 @@ struct storage {
     bool closing;
     bool unhealthy;
     struct error why; /* of the last failure */
+    void (*on_health)(void *context, bool healthy, const char *why);
+    void *on_health_context;
     int64_t retry_ms; /* from a failed commit to the next try: 1000; tests shorten it */
     struct keeper keeper;
     storage_event_notify_cb *event_notify; /* events.c; NULL = nobody listens */

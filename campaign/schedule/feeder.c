@@ -374,6 +374,9 @@ static void *feeder_main(void *context)
         if (atomic_load(&feeder->halted)) {
             if (atomic_load(&feeder->finish) && atomic_load(&feeder->claims) == 0 && atomic_load(&feeder->jobs) == 0)
                 return NULL;
+            if (atomic_load(&feeder->finish) && now_ms >= atomic_load(&feeder->give_up_ms) &&
+                !storage_healthy(feeder->mailer->storage, NULL))
+                return NULL;
             continue;
         }
         if (atomic_exchange(&feeder->look, false))
@@ -434,13 +437,23 @@ void feeder_halt(struct feeder *feeder)
     inbox_nudge(&feeder->inbox);
 }
 
-void feeder_finish(struct feeder *feeder)
+void feeder_finish(struct feeder *feeder, int64_t patience_ms)
 {
     if (feeder == NULL)
         return;
+    atomic_store(&feeder->give_up_ms, clock_monotonic_ms() + patience_ms);
     atomic_store(&feeder->finish, true);
     inbox_nudge(&feeder->inbox);
     pthread_join(feeder->thread, NULL);
+    int unrecorded = atomic_load(&feeder->jobs);
+    if (unrecorded > 0) {
+        /* They are in the writer's hands and lead back to here: all this stays until the process ends, which is now. */
+        static struct feeder *kept;
+        kept = feeder;
+        log_error("campaign", "ended deliveries_not_recorded=%d journal=kept", unrecorded);
+        (void)kept;
+        return;
+    }
     list_for_each_safe(node, &feeder->runs)
         run_free(list_entry(node, struct run, node));
     zones_finish(&feeder->zones);

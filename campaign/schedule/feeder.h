@@ -23,8 +23,10 @@ int feeder_start(struct mailer *mailer, struct feeder **out, struct error *err) 
 void feeder_look(struct feeder *feeder);
 /* No more claims from now on; jobs of claims under way are handed back untried. Any thread. */
 void feeder_halt(struct feeder *feeder);
-/* Waits until every delivery in memory is durable, ends the thread, frees. After feeder_halt() and engine_stop(). */
-void feeder_finish(struct feeder *feeder);
+/* Waits until every delivery in memory is durable, ends the thread, frees. After feeder_halt() and engine_stop(). When the
+ * database takes nothing it is waited for no longer than patience_ms; then the deliveries stay the writer's, for its last
+ * try, and what that refuses stands in the flight journal. */
+void feeder_finish(struct feeder *feeder, int64_t patience_ms);
 /* Readies the record that a delivery carries: its way back to the feeder. Called once, before the delivery goes anywhere. */
 struct delivery;
 void feeder_prepare(struct feeder *feeder, struct delivery *delivery);

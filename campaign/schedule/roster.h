@@ -25,6 +25,7 @@ struct feeder {
     int64_t tick_ms;      /* monotonic: next second */
     int64_t blocked_until_ms;
     char held_by[256];
+    _Atomic int64_t give_up_ms; /* monotonic: when an ending feeder waits no longer for a database that takes nothing */
     atomic_int jobs, claims;
     atomic_bool look, halted, finish;
 };

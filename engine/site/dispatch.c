@@ -135,10 +135,25 @@ static void take_orders(struct dispatch *dispatch)
     }
 }
 
+static void take_hold(struct dispatch *dispatch)
+{
+    bool held = atomic_load(&dispatch->held_wanted);
+    size_t cursor = 0;
+    struct site *site;
+    if (held == dispatch->held)
+        return;
+    dispatch->held = held;
+    while ((site = hashmap_next(&dispatch->sites, &cursor)) != NULL) {
+        list_for_each(node, &site->conns) conn_withdraw(list_entry(node, struct conn, node));
+        site_mark_dirty(site);
+    }
+}
+
 static void on_wake(void *context)
 {
     struct dispatch *dispatch = context;
     dispatch->now_us = clock_monotonic_us();
+    take_hold(dispatch);
     /* Jobs before orders: a release must find everything that was submitted before it. */
     take_submitted(dispatch);
     take_orders(dispatch);
@@ -323,6 +338,12 @@ static void wake(void *context)
     if (dispatch->wakeable)
         loop_wake(&dispatch->loop);
     (void)pthread_mutex_unlock(&dispatch->wake_lock);
+}
+
+void dispatch_hold(struct dispatch *dispatch, bool held)
+{
+    atomic_store(&dispatch->held_wanted, held);
+    wake(dispatch);
 }
 
 int dispatch_init(struct dispatch *dispatch, struct error *err)

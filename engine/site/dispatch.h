@@ -9,6 +9,8 @@
 #ifndef POSTHASTE_ENGINE_SITE_DISPATCH_H
 #define POSTHASTE_ENGINE_SITE_DISPATCH_H
 
+#include <stdatomic.h>
+
 #include "base/hashmap.h"
 #include "base/inbox.h"
 #include "engine/engine.h"
@@ -88,6 +90,8 @@ struct dispatch {
     int64_t begun_us; /* when the loop was made: limits keep their distance to an earlier process */
     int64_t now_us;   /* as of this turn */
     bool flush_due, stopping, forced;
+    bool held;                /* nothing new begins */
+    _Atomic bool held_wanted; /* what `held` is to become */
     struct loop_timer stop_timer;
     struct inbox submitted;    /* engine_job.node */
     struct inbox composed;     /* engine_job.answer */
@@ -106,6 +110,8 @@ int dispatch_init(struct dispatch *dispatch,
 int dispatch_start(struct dispatch *dispatch, struct error *err) ATTR_MUSTCHECK;
 void dispatch_join(struct dispatch *dispatch);   /* waits for the thread's end */
 void dispatch_finish(struct dispatch *dispatch); /* when its thread has ended or was never started */
+
+void dispatch_hold(struct dispatch *dispatch, bool held); /* see engine_hold(); any thread */
 
 /* Orders, on the loop thread. */
 void dispatch_release(struct dispatch *dispatch, uint64_t group,

@@ -67,6 +67,8 @@ static void say_limit(struct site *site, struct buffer *out)
                       seconds(site->backoff_until_ms - now_ms));
     } else if (strcmp(by, "sources") == 0) {
         buffer_append_str(out, "All sources have as many connections as they may.\n");
+    } else if (strcmp(by, "storage") == 0) {
+        buffer_append_str(out, "Nothing is sent while the database cannot record it.\n");
     } else if (strcmp(by, "compose") == 0) {
         buffer_append_str(out, "Its connections wait for messages to be composed and signed.\n");
     } else if (strcmp(by, "nothing") == 0) {

@@ -208,6 +208,12 @@ void site_pump(struct site *site)
         return;
     }
     site->idle_since_ms = 0;
+    if (site->dispatch->held) {
+        site_uncompose(site); /* it may take long */
+        site->limited_by = "storage";
+        loop_timer_set(&site->dispatch->loop, &site->timer, wake_ms);
+        return;
+    }
     compose_ahead(site);
     give(site);
     int64_t now_us = site->dispatch->now_us;

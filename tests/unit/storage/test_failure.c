@@ -89,6 +89,32 @@ static void a_full_disk_loses_nothing(void **state)
     campaign_close(&campaign);
 }
 
+/* A disk gets room again, a damaged file does not mend by itself: writing on could only make it worse. */
+static void a_damaged_database_is_not_written_again(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct error err = {.text = ""}, why = {.text = ""};
+    int64_t id;
+    fixture_open(&fixture, true);
+    fixture.storage->retry_ms = RETRY_MS;
+    faulty_vfs_fail(1, -1, SQLITE_CORRUPT);
+    assert_int_equal(storage_list_create(fixture.storage, "first", "", &id, &err), -EIO);
+    assert_non_null(strstr(err.text, "damaged"));
+    faulty_vfs_heal();
+    assert_int_equal(storage_list_create(fixture.storage, "second", "", &id, &err), -EIO);
+    struct storage_claim claim = {.campaign_id = 1, .lane = 1, .max = 10};
+    claim_wait(fixture.storage, &claim);
+    assert_int_equal(claim.status, -EIO);
+    assert_false(storage_healthy(fixture.storage, &why));
+    assert_non_null(strstr(why.text, "before a restart"));
+    fixture_close(&fixture);
+    fixture_reopen(&fixture, true);
+    must(storage_list_create(fixture.storage, "third", "", &id, &err));
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM list"), 1);
+    fixture_remove(&fixture);
+}
+
 /* The n-th write or sync fails, once; for n = 1 up to where nothing fails any more. As SQLite tests itself. */
 static void every_single_fault_is_survived(void **state)
 {
@@ -335,6 +361,7 @@ int main(void)
     faulty_vfs_install();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_full_disk_loses_nothing),
+        cmocka_unit_test(a_damaged_database_is_not_written_again),
         cmocka_unit_test(every_single_fault_is_survived),
         cmocka_unit_test(waiting_outcomes_keep_their_order),
         cmocka_unit_test(closing_on_a_dead_disk_ends),
