@@ -7,6 +7,7 @@
 #include "api/views.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "api/http/json.h"
@@ -74,6 +75,20 @@ static json_t *reply_code(int code)
     return code > 0 ? json_integer(code) : json_null();
 }
 
+/* "mail:12 rcpt:12" -> {"mail": 12, "rcpt": 12} */
+static json_t *times_json(const char *times)
+{
+    json_t *object = json_object();
+    char stage[16];
+    unsigned ms;
+    int used = 0;
+    while (sscanf(times, " %15[a-z]:%9u%n", stage, &ms, &used) == 2) {
+        (void)json_object_set_new(object, stage, json_integer(ms));
+        times += used;
+    }
+    return object;
+}
+
 static void add_attempt_fields(json_t *object, const struct storage_delivery *delivery)
 {
     (void)json_object_set_new(object, "code", reply_code(delivery->code));
@@ -82,7 +97,11 @@ static void add_attempt_fields(json_t *object, const struct storage_delivery *de
     (void)json_object_set_new(object, "reply", json_line(delivery->reply));
     (void)json_object_set_new(object, "mx_host", json_line(delivery->mx_host));
     (void)json_object_set_new(object, "source", json_line(delivery->source));
+    (void)json_object_set_new(object, "address", json_line(delivery->address));
     (void)json_object_set_new(object, "tls", json_boolean(delivery->tls));
+    (void)json_object_set_new(object, "tls_version", json_line(delivery->tls_version));
+    (void)json_object_set_new(object, "tls_cipher", json_line(delivery->tls_cipher));
+    (void)json_object_set_new(object, "times_ms", times_json(delivery->times));
     (void)json_object_set_new(object, "duration_ms", json_integer(delivery->duration_ms));
 }
 

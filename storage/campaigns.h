@@ -75,6 +75,8 @@ struct storage_delivery {
     int64_t next_attempt_ms, updated_ms, unsubscribed_ms;
     int code;
     const char *enhanced, *stage, *reply, *mx_host, *source; /* of the last attempt; "" when none */
+    const char *address, *tls_version, *tls_cipher; /* "" when not known */
+    const char *times; /* the replies' times in ms (outcome.h), "stage:ms" separated by spaces, "" when none */
     bool tls;
     int duration_ms;
 };

@@ -19,12 +19,13 @@
     "SELECT " k ".id, " k ".campaign_id, " k ".recipient_id, c.name, r.email, " d ".state, " d ".uncertain, " d        \
     ".attempts, " d ".next_attempt, " d ".updated, " d ".code, " d ".stage, " d ".tls, " d ".duration, " d             \
     ".enhanced, " d ".reply, " d ".mx_host, " d ".source, (SELECT u.at FROM unsubscribe u WHERE u.recipient_id = " k   \
-    ".recipient_id AND u.campaign_id = " k ".campaign_id) "
+    ".recipient_id AND u.campaign_id = " k ".campaign_id), p.address, p.tls_version, p.tls_cipher, " d ".times "
+#define BY_PATH(d) " LEFT JOIN path p ON p.id = " d ".path_id "
 #define JOINED " LEFT JOIN recipient r ON r.id = d.recipient_id LEFT JOIN campaign c ON c.id = d.campaign_id "
 #define OF_DOMAIN " CROSS JOIN recipient r ON r.id = d.recipient_id LEFT JOIN campaign c ON c.id = d.campaign_id "
 #define BY_CAMPAIGN COLUMNS("d", "d") "FROM delivery d INDEXED BY delivery_campaign"
 #define BY_STATE COLUMNS("d", "d") "FROM delivery d INDEXED BY delivery_state"
-#define RANGE "WHERE d.campaign_id = ?1 AND d.id > ?2 "
+#define RANGE BY_PATH("d") "WHERE d.campaign_id = ?1 AND d.id > ?2 "
 #define END "ORDER BY d.id LIMIT ?3"
 /* Spelt as in the index, for the planner to see that the index holds the row. */
 #define NOT_DELIVERED "AND d.state = ?4 AND d.state <> 2 "
@@ -60,6 +61,10 @@ static void fill(sqlite3_stmt *row, struct storage_delivery *out)
         .mx_host = db_text(row, 16),
         .source = db_text(row, 17),
         .unsubscribed_ms = db_count(row, 18),
+        .address = db_text(row, 19),
+        .tls_version = db_text(row, 20),
+        .tls_cipher = db_text(row, 21),
+        .times = db_text(row, 22),
     };
     const char *at = strrchr(out->email, '@');
     out->domain = at != NULL ? at + 1 : "";
@@ -117,7 +122,7 @@ int storage_delivery_by_recipient(struct storage_reader *reader, int64_t recipie
                                   void *context, struct error *err)
 {
     sqlite3_stmt *rows = db_query(&reader->db, err,
-                                  COLUMNS("d", "d") "FROM delivery d" JOINED
+                                  COLUMNS("d", "d") "FROM delivery d" JOINED BY_PATH("d")
                                                     "WHERE d.recipient_id = ? ORDER BY d.campaign_id DESC LIMIT ?",
                                   DB_I(recipient_id), DB_I(PAGE_MAX));
     return walk(&reader->db, rows, each, context, err);
@@ -130,11 +135,11 @@ int storage_delivery_attempts(struct storage_reader *reader, int64_t delivery_id
         db_query(&reader->db, err,
                  COLUMNS("a", "d") "FROM (SELECT 0 AS newest, id AS n, state, uncertain, attempts,"
                                    " next_attempt, updated, code, stage, tls, duration, enhanced,"
-                                   " reply, mx_host, source FROM attempt WHERE delivery_id = ?1"
+                                   " reply, mx_host, source, path_id, times FROM attempt WHERE delivery_id = ?1"
                                    " UNION ALL SELECT 1, 0, state, uncertain, attempts, next_attempt,"
                                    " updated, code, stage, tls, duration, enhanced, reply, mx_host,"
-                                   " source FROM delivery WHERE id = ?1 AND stage IS NOT NULL) a"
-                                   " JOIN delivery d ON d.id = ?1" JOINED "ORDER BY a.newest, a.n LIMIT ?2",
+                                   " source, path_id, times FROM delivery WHERE id = ?1 AND stage IS NOT NULL) a"
+                                   " JOIN delivery d ON d.id = ?1" JOINED BY_PATH("a") "ORDER BY a.newest, a.n LIMIT ?2",
                  DB_I(delivery_id), DB_I(PAGE_MAX));
     return walk(&reader->db, rows, each, context, err);
 }

@@ -25,14 +25,15 @@ static int to_bounced(struct storage *storage, struct storage_feedback *item, in
     int failed = db_run(
         db, err,
         "INSERT INTO attempt (delivery_id, state, uncertain, attempts, next_attempt, updated, code, stage, tls,"
-        " duration, enhanced, reply, mx_host, source) SELECT id, state, uncertain, attempts, next_attempt, updated,"
-        " code, stage, tls, duration, enhanced, reply, mx_host, source FROM delivery WHERE id = ? AND stage IS NOT "
-        "NULL",
+        " duration, enhanced, reply, mx_host, source, path_id, times) SELECT id, state, uncertain, attempts,"
+        " next_attempt, updated, code, stage, tls, duration, enhanced, reply, mx_host, source, path_id, times"
+        " FROM delivery WHERE id = ? AND stage IS NOT NULL",
         DB_I(delivery_id));
     if (!failed)
         failed = db_run(db, err,
                         "UPDATE delivery SET state = ?2, updated = ?3, code = ?4, enhanced = ?5, reply = ?6,"
-                        " mx_host = iif(?7 = '', mx_host, ?7), tls = 0, duration = 0 WHERE id = ?1",
+                        " mx_host = iif(?7 = '', mx_host, ?7), tls = 0, duration = 0, path_id = NULL,"
+                        " times = NULL WHERE id = ?1",
                         DB_I(delivery_id), DB_I(DELIVERY_BOUNCED), DB_I(item->at_ms), DB_I(item->code),
                         DB_T(item->enhanced), DB_T(item->text), DB_T(item->mx_host));
     if (!failed)

@@ -16,12 +16,12 @@
 
 static const char insert_sql[] =
     "INSERT INTO delivery (campaign_id, recipient_id, state, uncertain, attempts, next_attempt, updated, code, stage,"
-    " tls, duration, enhanced, reply, mx_host, source) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
-    " ?14, ?15) ON CONFLICT DO NOTHING";
+    " tls, duration, enhanced, reply, mx_host, source, path_id, times) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
+    " ?11, ?12, ?13, ?14, ?15, ?16, ?17) ON CONFLICT DO NOTHING";
 static const char update_sql[] =
     "UPDATE delivery SET state = ?3, uncertain = uncertain OR ?4, attempts = ?5, next_attempt = ?6, updated = ?7,"
-    " code = ?8, stage = ?9, tls = ?10, duration = ?11, enhanced = ?12, reply = ?13, mx_host = ?14, source = ?15"
-    " WHERE campaign_id = ?1 AND recipient_id = ?2";
+    " code = ?8, stage = ?9, tls = ?10, duration = ?11, enhanced = ?12, reply = ?13, mx_host = ?14, source = ?15,"
+    " path_id = ?16, times = ?17 WHERE campaign_id = ?1 AND recipient_id = ?2";
 static const char release_sql[] = "UPDATE delivery SET state = ?3, uncertain = uncertain OR ?4, attempts = ?5,"
                                   " next_attempt = ?6, updated = ?7 WHERE campaign_id = ?1 AND recipient_id = ?2";
 
@@ -35,15 +35,35 @@ static int bind_text(sqlite3_stmt *statement, int index, const char *text, size_
     return sqlite3_bind_text(statement, index, text, (int)strnlen(text, size), SQLITE_STATIC);
 }
 
-/* The fifteen values that the statements above share; untried ones have no reply to tell. */
-static int run_bound(struct db *db, const char *sql, const struct storage_outcome *record, enum delivery_state state,
+/* "mail:12 rcpt:12 content:40": the stages of whose replies there is a time. */
+static void write_times(const uint32_t times_ms[STAGE_COUNT], char *out, size_t size)
+{
+    size_t len = 0;
+    out[0] = '\0';
+    for (enum outcome_stage stage = STAGE_NONE; stage < STAGE_COUNT; stage++) {
+        if (times_ms[stage] == 0)
+            continue;
+        int wrote = snprintf(out + len, size - len, "%s%s:%u", len > 0 ? " " : "", outcome_stage_name(stage),
+                             (unsigned)times_ms[stage]);
+        assure(wrote > 0 && (size_t)wrote < size - len);
+        len += (size_t)wrote;
+    }
+}
+
+/* The values that the statements above share; untried ones have no reply to tell. */
+static int run_bound(struct storage *storage, const char *sql, const struct storage_outcome *record, enum delivery_state state,
                      struct error *err)
 {
     static const struct outcome nothing;
-    sqlite3_stmt *statement = db_prepare(db, sql, err);
+    struct db *db = &storage->db;
+    const struct outcome *outcome = record->tried ? &record->outcome : &nothing;
+    char times[STAGE_COUNT * 20];
+    int64_t path_id = 0;
+    int missing = sql != release_sql ? paths_id(&storage->paths, db, outcome, &path_id, err) : 0;
+    sqlite3_stmt *statement = missing ? NULL : db_prepare(db, sql, err);
     if (statement == NULL)
         return -EIO;
-    const struct outcome *outcome = record->tried ? &record->outcome : &nothing;
+    write_times(outcome->times_ms, times, sizeof(times));
     int failed = sqlite3_bind_int64(statement, 1, record->campaign_id) |
                  sqlite3_bind_int64(statement, 2, record->recipient_id) | sqlite3_bind_int(statement, 3, (int)state) |
                  sqlite3_bind_int(statement, 4, record->uncertain) |
@@ -58,7 +78,9 @@ static int run_bound(struct db *db, const char *sql, const struct storage_outcom
             bind_text(statement, 12, outcome->enhanced, sizeof(outcome->enhanced)) |
             bind_text(statement, 13, outcome->text, sizeof(outcome->text)) |
             bind_text(statement, 14, outcome->mx_host, sizeof(outcome->mx_host)) |
-            bind_text(statement, 15, outcome->source, sizeof(outcome->source));
+            bind_text(statement, 15, outcome->source, sizeof(outcome->source)) |
+            (path_id != 0 ? sqlite3_bind_int64(statement, 16, path_id) : sqlite3_bind_null(statement, 16)) |
+            (times[0] != '\0' ? bind_text(statement, 17, times, sizeof(times)) : sqlite3_bind_null(statement, 17));
     }
     assure(failed == 0); /* binding can only fail for a wrong index or size: our own bug */
     return db_step(db, statement, err);
@@ -71,8 +93,8 @@ static int keep_attempt(struct db *db, int64_t delivery_id, struct error *err)
     return db_run(
         db, err,
         "INSERT INTO attempt (delivery_id, state, uncertain, attempts, next_attempt, updated, code, stage, tls,"
-        " duration, enhanced, reply, mx_host, source) SELECT id, iif(state = ?2, ?3, state), uncertain,"
-        " attempts, next_attempt, updated, code, stage, tls, duration, enhanced, reply, mx_host, source"
+        " duration, enhanced, reply, mx_host, source, path_id, times) SELECT id, iif(state = ?2, ?3, state), uncertain,"
+        " attempts, next_attempt, updated, code, stage, tls, duration, enhanced, reply, mx_host, source, path_id, times"
         " FROM delivery WHERE id = ?1 AND stage IS NOT NULL",
         DB_I(delivery_id), DB_I(DELIVERY_SENDING), DB_I(DELIVERY_DEFERRED));
 }
@@ -105,7 +127,7 @@ static int update_row(struct storage *storage, struct ledger_campaign *line, con
     }
     int failed = record->tried ? keep_attempt(db, delivery_id, err) : 0;
     if (!failed)
-        failed = run_bound(db, record->tried ? update_sql : release_sql, record, state, err);
+        failed = run_bound(storage, record->tried ? update_sql : release_sql, record, state, err);
     if (failed)
         return failed;
     line->states[was]--;
@@ -122,7 +144,7 @@ static int insert_row(struct storage *storage, struct ledger_campaign *line, con
                                                                     record->campaign_id, record->recipient_id);
     if (claim == NULL || claim->settled == claim->remaining)
         return update_row(storage, line, record, state, err);
-    int failed = run_bound(&storage->db, insert_sql, record, state, err);
+    int failed = run_bound(storage, insert_sql, record, state, err);
     if (failed)
         return failed;
     if (db_changes(&storage->db) == 0)
@@ -249,7 +271,7 @@ int outcome_recover(struct storage *storage, const struct storage_outcome *recor
         if (stored <= 0)
             return stored;
     } else {
-        int failed = run_bound(&storage->db, insert_sql, record, state, err);
+        int failed = run_bound(storage, insert_sql, record, state, err);
         if (failed || db_changes(&storage->db) == 0)
             return failed;
         line->states[DELIVERY_SENDING]--;

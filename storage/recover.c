@@ -248,6 +248,8 @@ static int recover_all(struct storage *storage, void *arg, struct error *err)
     CRASH_POINT("recover-rows");
     journal_past_finish(&recovery->past);
     if (failed)
+        paths_forget(&storage->paths);
+    if (failed)
         ledger_forget(&storage->ledger); /* the savepoint takes the rows back, and the sums go with them */
     return failed;
 }

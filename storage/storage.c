@@ -181,6 +181,7 @@ void storage_close(struct storage *storage)
     }
     journal_close(storage_journal(storage));
     ledger_finish(&storage->ledger);
+    paths_forget(&storage->paths);
     db_close(&storage->db);
     if (storage->lock_fd >= 0)
         close(storage->lock_fd); /* releases the server's lock, last */

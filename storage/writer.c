@@ -310,6 +310,7 @@ static void batch_failed(struct storage *storage, struct batch *batch, int faile
     db_rollback(&storage->db);
     event_rolled_back(storage);
     ledger_dropped(&storage->ledger);
+    paths_forget(&storage->paths); /* ids that were given in it are free again */
     pthread_mutex_lock(&storage->lock);
     list_splice(&batch->outcomes, &storage->outcomes); /* the batch ahead of what came since ... */
     list_splice(&storage->outcomes, &batch->outcomes);

@@ -15,6 +15,7 @@
 #include "storage/journal_file.h"
 #include "storage/keeper.h"
 #include "storage/ledger.h"
+#include "storage/paths.h"
 #include "storage/storage.h"
 
 struct storage {
@@ -45,6 +46,7 @@ struct storage {
     struct db db;
     struct ledger ledger;
     storage_digest_fn *sha256; /* set before the first claim; NULL = digests cannot be compared */
+    struct paths paths;
     int64_t next_claim_id;
     uint32_t event_kinds;    /* wanted, as this transaction saw it */
     int event_added;         /* in this transaction */

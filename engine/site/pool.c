@@ -227,6 +227,7 @@ static void connect_failed(struct conn *conn, const char *reason)
     outcome_set(&why, OUTCOME_TRANSPORT, STAGE_CONNECT, "cannot connect to %s: %s", conn->where, reason);
     (void)str_copy(why.mx_host, sizeof why.mx_host, conn->host);
     (void)str_copy(why.source, sizeof why.source, conn->source->name);
+    (void)str_copy(why.address, sizeof why.address, conn->where);
     hosts_failed(conn->site, conn->where, &why);
     conn_close(conn);
 }
@@ -256,7 +257,9 @@ static struct session *make_session(const struct conn *conn)
     struct session_options options = {
         .ehlo_name = conn->source->ehlo_name,
         .mx_host = conn->host,
+        .address = conn->where,
         .source = conn->source->name,
+        .connecting_ms = conn->since_ms,
         .timeouts = &dispatch->config->timeouts,
         .depth = slow ? 1 : conn->site->profile->pipeline_depth,
         .no_chunking = memory_knows(memory, conn->site->name, MEMORY_NO_CHUNKING, now_ms(conn)),
@@ -292,6 +295,9 @@ static void on_secured(struct wire *wire)
     struct conn *conn = conn_of(wire);
     if (conn->phase != CONN_OPEN)
         return;
+    struct tls_info info;
+    tls_info(wire->tls, &info);
+    session_note_tls(conn->session, info.version, info.cipher);
     session_secured(conn->session, now_ms(conn));
     conn_mark_dirty(conn);
 }

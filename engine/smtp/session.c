@@ -41,9 +41,11 @@ struct session *session_create(const struct session_options *options, int64_t no
     reply_parser_init(&s->parser);
     (void)str_copy(s->outcome.mx_host, sizeof s->outcome.mx_host, options->mx_host);
     (void)str_copy(s->outcome.source, sizeof s->outcome.source, options->source);
-    memcpy(s->why.mx_host, s->outcome.mx_host, sizeof s->why.mx_host);
-    memcpy(s->why.source, s->outcome.source, sizeof s->why.source);
+    (void)str_copy(s->outcome.address, sizeof s->outcome.address, options->address != NULL ? options->address : "");
+    s->why = s->outcome;
     s->now_ms = s->reply_since_ms = s->write_since_ms = now_ms;
+    s->begun_ms = options->connecting_ms != 0 ? options->connecting_ms : now_ms;
+    session_note_time(s, STAGE_CONNECT);
     *expect_at(s, s->expect_count++) = (struct expect){.step = STEP_GREETING};
     s->state = options->tls == SESSION_TLS_IMPLICIT ? STATE_SECURING : STATE_GREETING;
     return s;
@@ -73,6 +75,24 @@ void slot_decide(struct slot *slot, enum outcome_class class_, enum outcome_stag
     slot->code = reply != NULL ? reply->code : 0;
     (void)str_copy(slot->enhanced, sizeof slot->enhanced, reply != NULL ? reply->enhanced : "");
     slot->text = str_dup_len(text, strnlen(text, sizeof((struct outcome *)0)->text));
+}
+
+static uint32_t span_ms(int64_t from_ms, int64_t to_ms)
+{
+    return (uint32_t)MIN_OF(MAX_OF(to_ms - from_ms, 0), (int64_t)UINT32_MAX);
+}
+
+void session_note_time(struct session *s, enum outcome_stage stage)
+{
+    s->outcome.times_ms[stage] = s->why.times_ms[stage] = MAX_OF(span_ms(s->begun_ms, s->now_ms), 1u);
+}
+
+void session_note_tls(struct session *s, const char *version, const char *cipher)
+{
+    (void)str_copy(s->outcome.tls_version, sizeof s->outcome.tls_version, version);
+    (void)str_copy(s->outcome.tls_cipher, sizeof s->outcome.tls_cipher, cipher);
+    memcpy(s->why.tls_version, s->outcome.tls_version, sizeof s->why.tls_version);
+    memcpy(s->why.tls_cipher, s->outcome.tls_cipher, sizeof s->why.tls_cipher);
 }
 
 static void set_text(struct outcome *outcome, const char *text)
@@ -351,6 +371,27 @@ static void pop_slot(struct session *s)
     s->slot_count--;
 }
 
+/* How long the message took, and each of its replies. */
+static void set_times(struct session *s, const struct slot *slot)
+{
+    static const enum outcome_stage stages[] = {
+        [STEP_MAIL - STEP_RSET] = STAGE_MAIL,       [STEP_RCPT - STEP_RSET] = STAGE_RCPT,
+        [STEP_DATA - STEP_RSET] = STAGE_DATA,       [STEP_BDAT - STEP_RSET] = STAGE_CONTENT,
+        [STEP_CONTENT - STEP_RSET] = STAGE_CONTENT,
+    };
+    uint32_t *times = s->outcome.times_ms;
+    s->outcome.duration_ms = span_ms(slot->begun_ms, s->now_ms);
+    for (enum outcome_stage stage = STAGE_NONE; stage < STAGE_COUNT; stage++) {
+        if (stage >= STAGE_MAIL || s->times_told)
+            times[stage] = 0;
+    }
+    for (size_t i = 0; i < countof(stages); i++) {
+        if (stages[i] != STAGE_NONE && slot->times_ms[i] != 0)
+            times[stages[i]] = slot->times_ms[i];
+    }
+    s->times_told |= slot->begun;
+}
+
 bool session_next(struct session *s, struct session_event *event)
 {
     *event = (struct session_event){.kind = SESSION_OUTCOME, .outcome = &s->outcome};
@@ -358,7 +399,7 @@ bool session_next(struct session *s, struct session_event *event)
     if (s->slot_count > 0 && (over || slot_at(s, 0)->done)) {
         struct slot *slot = slot_at(s, 0);
         event->tag = slot->m.tag;
-        s->outcome.duration_ms = (uint32_t)MIN_OF(MAX_OF(s->now_ms - slot->begun_ms, 0), (int64_t)UINT32_MAX);
+        set_times(s, slot);
         if (slot->decided) {
             s->outcome.class_ = slot->class_;
             s->outcome.stage = slot->stage;

@@ -42,7 +42,8 @@ enum session_tls {
 
 struct session_options { /* borrowed pointers outlive the session */
     const char *ehlo_name;
-    const char *mx_host, *source; /* for the outcomes; copied */
+    const char *mx_host, *address, *source; /* for the outcomes; copied; address may be NULL */
+    int64_t connecting_ms;                  /* when the connection was begun; 0 = now */
     const struct config_timeouts *timeouts;
     uint32_t depth;   /* messages outstanding at most, 1..SESSION_DEPTH_MAX; 1 = never anything behind a content */
     bool no_chunking; /* this server has shown that its BDAT does not work */
@@ -106,6 +107,8 @@ bool session_next_content_out(struct session *session, size_t bytes, void **tag)
 
 /* The handshake is done, all bytes are encrypted from now on; or it failed (`why` is one sentence). */
 void session_secured(struct session *session, int64_t now_ms);
+/* For the outcomes: by which version and cipher. */
+void session_note_tls(struct session *session, const char *version, const char *cipher);
 void session_not_secured(struct session *session, const char *why, int64_t now_ms);
 
 /* Takes no more messages and says QUIT behind the last one, or ends at once before EHLO was answered. */

@@ -37,6 +37,7 @@ struct slot {
     uint32_t pending; /* replies it waits for */
     uint64_t content_end; /* position behind the end of its content; 0 = not queued */
     int64_t begun_ms;
+    uint32_t times_ms[STEP_COUNT - STEP_RSET]; /* of its replies, from begun_ms on; 0 = has not come */
     enum outcome_class class_;
     enum outcome_stage stage;
     uint16_t code;
@@ -55,6 +56,7 @@ struct session {
     enum session_state state;
     enum session_end end;
     int64_t now_ms;         /* as last told */
+    int64_t begun_ms;       /* of the connection */
     int64_t reply_since_ms; /* since when the first expected reply is waited for */
     int64_t write_since_ms; /* since when output makes no progress */
     int64_t closing_since_ms;
@@ -68,6 +70,7 @@ struct session {
     bool proved;         /* a message of this connection was answered in good order */
     bool clean;          /* behind what is queued no transaction is open */
     bool want_quit, peer_closing, end_told, charge_spent;
+    bool times_told;        /* of the connection: an outcome had them */
     uint32_t accepted;
     struct slot *newest; /* the slot begun last */
     struct slot *slots;  /* ring of options.depth */
@@ -98,6 +101,7 @@ static inline bool slot_content_is_out(const struct session *s, const struct slo
 }
 
 /* session.c */
+void session_note_time(struct session *s, enum outcome_stage stage); /* of the connection: its reply has come now */
 void session_finish(struct session *s, enum session_end end, enum outcome_stage stage, uint16_t code,
                     const char *enhanced, const char *text);
 /* The first decision stands. `text` is copied. */

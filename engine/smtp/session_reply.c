@@ -157,8 +157,12 @@ static struct expect pop_expect(struct session *s)
     struct expect e = *expect_at(s, 0);
     s->expect_first = (s->expect_first + 1) % s->expect_capacity;
     s->expect_count--;
-    if (e.slot != NULL)
+    if (e.slot != NULL) {
         e.slot->pending--;
+        e.slot->times_ms[e.step - STEP_RSET] = (uint32_t)MAX_OF(s->now_ms - e.slot->begun_ms, 1);
+    } else if (e.step < STEP_RSET && e.step != STEP_STARTTLS) {
+        session_note_time(s, verdict_stage(e.step));
+    }
     s->reply_since_ms = s->now_ms;
     return e;
 }

@@ -135,6 +135,7 @@ void session_secured(struct session *s, int64_t now_ms)
         return;
     s->now_ms = now_ms;
     s->outcome.tls = s->why.tls = true;
+    session_note_time(s, STAGE_TLS);
     s->reply_since_ms = s->write_since_ms = now_ms;
     if (s->options.tls == SESSION_TLS_IMPLICIT) {
         s->state = STATE_GREETING;
