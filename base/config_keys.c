@@ -37,6 +37,7 @@ static const struct config_key top_keys[] = {
     {"compose_threads", KIND_U32, FIELD(config, compose_threads), .min = 1, .max = 1024},
     {"on_uncertain", KIND_UNCERTAIN, FIELD(config, on_uncertain)},
     {"expires_after", KIND_DURATION, FIELD(config, expires_after_ms), .min = 1, .max = LONGEST_MS},
+    {"keep_deliveries", KIND_DURATION, FIELD(config, keep_deliveries_ms), .min = 0, .max = 10 * LONGEST_MS},
     {"shutdown", KIND_DURATION, FIELD(config, shutdown_ms), .min = 0, .max = DAY_MS},
 };
 static const struct config_key dns_keys[] = {

@@ -97,6 +97,7 @@ int cli_campaign_list(struct cli *cli);
 int cli_domain_add(struct cli *cli), cli_domain_show(struct cli *cli), cli_domain_list(struct cli *cli);
 int cli_suppress_add(struct cli *cli), cli_suppress_remove(struct cli *cli), cli_suppress_list(struct cli *cli);
 int cli_suppress_import(struct cli *cli), cli_suppress_export(struct cli *cli);
+int cli_db_check(struct cli *cli), cli_db_vacuum(struct cli *cli), cli_db_backup(struct cli *cli);
 int cli_bounce_classify(struct cli *cli), cli_bounce_ingest(struct cli *cli);
 int cli_token_create(struct cli *cli), cli_token_list(struct cli *cli), cli_token_revoke(struct cli *cli);
 int cli_status(struct cli *cli), cli_top(struct cli *cli), cli_site_show(struct cli *cli), cli_site_explain(struct cli *cli);

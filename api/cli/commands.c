@@ -31,6 +31,8 @@ static const struct cli_option CAMPAIGN_CREATE_OPTIONS[] = {
     {"launch", 0, NULL, false, "launch it at once"},
     END,
 };
+static const struct cli_option DB_CHECK_OPTIONS[] = {
+    {"quick", 0, NULL, false, "do not compare indexes with their tables"}, END};
 static const struct cli_option CAMPAIGN_LIST_OPTIONS[] = {
     {"status", 0, "STATUS", false, "only campaigns in this state, or in several with commas"},
     {"limit", 0, "N", false, "how many at most (default 50)"},
@@ -137,6 +139,15 @@ static const struct cli_command COMMANDS[] = {
      cli_site_show},
     {"site explain", "NAME", 1, 1, "tell in sentences what limits a destination right now",
      "NAME is a site's name or a recipient domain that it serves.", NULL, cli_site_explain},
+    {"db check", "", 0, 0, "read the whole database and tell whether it is sound",
+     "May run beside a server. Exit status 1 when something was found.", DB_CHECK_OPTIONS, cli_db_check},
+    {"db backup", "FILE", 1, 1, "copy the database as it is at this moment into a new file",
+     "May run beside a server, which goes on sending. The file appears when it is whole and on the disk. A server that "
+     "is started on it takes what was in flight\nfor uncertain. DKIM keys lie beside the database, in data_dir/dkim: "
+     "back them up, too.",
+     NULL, cli_db_backup},
+    {"db vacuum", "", 0, 0, "give free pages of the database back to the disk",
+     "Not while a server runs. Needs the size of the database once more on the disk.", NULL, cli_db_vacuum},
     {"config check", "", 0, 0, "read the configuration and tell what is wrong with it", NULL, NULL, cli_config_check},
     {"config show", "", 0, 0, "print the configuration in effect, defaults included", NULL, NULL, cli_config_show},
     {"version", "", 0, 0, "print the version", NULL, NULL, cli_version},

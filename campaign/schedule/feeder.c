@@ -31,6 +31,8 @@
 
 #define CLAIM_MAX 1000        /* rows of one claim (storage's bound) */
 #define STUCK_RELEASE_MS 30000
+#define RETAIN_SLICE 1000 /* some 10 ms of the writer */
+#define RETAIN_EVERY_MS ((int64_t)600000)
 
 /* A claim under way. */
 struct order {
@@ -328,6 +330,22 @@ static void judge_runs(struct feeder *feeder, bool due)
     }
 }
 
+/* Old deliveries become totals, a slice a second so that no commit waits for them. */
+static void retain(struct feeder *feeder, int64_t now_ms)
+{
+    int64_t keep_ms = feeder->mailer->config->keep_deliveries_ms, removed = 0;
+    struct error err = {""};
+    if (keep_ms == 0 || now_ms < feeder->retain_ms)
+        return;
+    int result = storage_retain(feeder->mailer->storage, keep_ms, RETAIN_SLICE, clock_wall_ms(), &removed, &err);
+    if (result != 0)
+        log_error("campaign", "old deliveries cannot be removed reason=%s", LOG_QUOTE(err.text));
+    if (result != 0 || removed < RETAIN_SLICE)
+        feeder->retain_ms = now_ms + MIN_OF(RETAIN_EVERY_MS, MAX_OF(keep_ms, (int64_t)1000));
+    if (removed > 0)
+        log_debug("campaign", "old deliveries removed rows=%lld", (long long)removed);
+}
+
 /* ---- the thread ---- */
 
 static void handle(struct feeder *feeder, struct list *mails)
@@ -387,6 +405,7 @@ static void *feeder_main(void *context)
         if (now_ms >= feeder->tick_ms) {
             feeder->tick_ms = now_ms + 1000;
             second_tick(feeder, now_ms);
+            retain(feeder, now_ms);
         }
         feed(feeder, now_ms);
     }

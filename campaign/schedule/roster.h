@@ -23,6 +23,7 @@ struct feeder {
     struct list runs;
     struct zones zones;   /* of the windows */
     int64_t tick_ms;      /* monotonic: next second */
+    int64_t retain_ms;    /* monotonic: when old deliveries are looked for again */
     int64_t blocked_until_ms;
     char held_by[256];
     _Atomic int64_t give_up_ms; /* monotonic: when an ending feeder waits no longer for a database that takes nothing */

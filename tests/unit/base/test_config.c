@@ -110,6 +110,7 @@ static const char whole[] =
     "loops = 3  compose_threads = 5\n"
     "on_uncertain = \"hold\"\n"
     "expires_after = 2d\n"
+    "keep_deliveries = \"180d\"\n"
     "shutdown = \"500ms\"\n"
     "tls_cert = \"/etc/cert.pem\" tls_key = \"/etc/key.pem\" api_rate = \"600/min\"\n"
     "timeouts { greeting = \"7s\" }\n"
@@ -148,6 +149,7 @@ static void check_whole(const struct config *config)
     assert_int_equal(config->compose_threads, 5);
     assert_int_equal(config->on_uncertain, UNCERTAIN_HOLD);
     assert_int_equal(config->expires_after_ms, 172800000);
+    assert_int_equal(config->keep_deliveries_ms, 15552000000);
     assert_int_equal(config->shutdown_ms, 500);
     assert_string_equal(config->tls_cert, "/etc/cert.pem");
     assert_string_equal(config->tls_key, "/etc/key.pem");
@@ -382,6 +384,7 @@ static void mistakes_name_file_line_and_key(void **state)
         {"log_level = \"loud\"",
          "test.conf:1: log_level: \"loud\" is not one of \"error\", \"warn\", \"info\", \"debug\""},
         {"on_uncertain = \"maybe\"", "test.conf:1: on_uncertain: \"maybe\" is not one of \"resend\", \"hold\""},
+        {"keep_deliveries = \"6 months\"", "test.conf:1: keep_deliveries: \"6 months\" is not a duration"},
         {"expires_after = \"3\"", "test.conf:1: expires_after: \"3\" is not a duration"},
         {"expires_after = \"0\"", "test.conf:1: expires_after: \"0\" is too short"},
         {"expires_after = \"400d\"", "test.conf:1: expires_after: \"400d\" is too long"},
