@@ -54,6 +54,40 @@ json_t *view_suppression(const struct storage_suppression *suppression)
                      json_time(suppression->created_ms));
 }
 
+json_t *view_bounce_summary(const struct bounce_summary *summary)
+{
+    const struct {
+        const char *key;
+        int64_t value;
+    } rows[] = {
+        {"mails", summary->mails},
+        {"bounces", summary->bounces},
+        {"complaints", summary->complaints},
+        {"feedback", summary->feedback},
+        {"auto_replies", summary->auto_replies},
+        {"unsubscribes", summary->unsubscribes},
+        {"other", summary->other},
+        {"no_token", summary->no_token},
+        {"untrusted", summary->untrusted},
+        {"later", summary->later},
+        {"unknown", summary->unknown},
+        {"no_action", summary->no_action},
+        {"repeated", summary->repeated},
+        {"hard", summary->hard},
+        {"soft", summary->soft},
+        {"other_bounces", summary->other_bounces},
+        {"bounced", summary->bounced},
+        {"complained", summary->complained},
+        {"unsubscribed", summary->unsubscribed},
+        {"suppressed", summary->suppressed},
+        {"unreadable", summary->unreadable},
+    };
+    json_t *object = json_object();
+    for (size_t i = 0; i < countof(rows); i++)
+        (void)json_object_set_new(object, rows[i].key, json_integer((json_int_t)rows[i].value));
+    return object;
+}
+
 json_t *view_token(const struct storage_token *token)
 {
     return json_pack("{s:I, s:o, s:s, s:o, s:o, s:o}", "id", (json_int_t)token->id, "name", json_line(token->name),

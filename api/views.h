@@ -18,6 +18,8 @@ json_t *view_member(const struct storage_member *member);     /* a recipient of 
 json_t *view_membership(const struct storage_member *member); /* a list of a recipient */
 json_t *view_recipient(const struct storage_recipient *recipient);
 json_t *view_suppression(const struct storage_suppression *suppression);
+/* What an intake of reports did, by what they were and what came of them. */
+json_t *view_bounce_summary(const struct bounce_summary *summary);
 json_t *view_token(const struct storage_token *token);
 json_t *view_domain(const struct storage_domain *domain); /* with "dns":[{name,type,value}] */
 json_t *view_delivery(const struct storage_delivery *delivery);

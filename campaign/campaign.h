@@ -64,5 +64,6 @@ int unsubscribe_token_parse(struct mailer *mailer, const char *token, int64_t *c
 #include "campaign/audience/import.h"
 #include "campaign/bounce/classify.h"
 #include "campaign/bounce/ingest.h"
+#include "campaign/bounce/intake.h"
 
 #endif

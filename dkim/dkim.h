@@ -71,4 +71,17 @@ int dkim_check_all(const char *message, size_t len, const struct dkim_published 
 /* The same with one record for every selector; NULL: nothing is published. */
 int dkim_check(const char *message, size_t len, const char *record, struct error *err) ATTR_MUSTCHECK;
 
+/*
+ * Which domains vouch for a message of somebody else's, with libopendkim. A record is asked for by its full name
+ * ("s1._domainkey.example.org"): 0 = `record` has it, 1 = there is none, negative = not known now. Only signatures that
+ * cover From and the whole body count (no l=), of RSA keys of 1024 bits or more or Ed25519; at most DKIM_SIGNATURES_MAX
+ * of them are looked at. `good` gets the d= of each that holds. How many hold; -EAGAIN: none, but a record could not be
+ * had; other negatives: the message cannot be judged. Line ends may be LF.
+ */
+#define DKIM_SIGNATURES_MAX 5
+typedef int dkim_lookup_fn(void *context, const char *name, struct buffer *record);
+typedef void dkim_good_fn(void *context, const char *domain);
+int dkim_vouchers(const char *message, size_t len, dkim_lookup_fn *lookup, dkim_good_fn *good, void *context,
+                  struct error *err) ATTR_MUSTCHECK;
+
 #endif

@@ -9,6 +9,7 @@
  * Not for the sending path: the library allocates and parses anew for each message.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/types.h>
@@ -146,6 +147,119 @@ int dkim_check_all(const char *message, size_t len, const struct dkim_published 
         (void)dkim_free(dkim);
     }
     dkim_close(library);
+    return rc;
+}
+
+/* ---- what others signed ---- */
+
+struct vouching {
+    dkim_lookup_fn *lookup;
+    dkim_good_fn *good;
+    void *context;
+    bool unknown;
+};
+
+static DKIM_CBSTAT ask_record(DKIM *dkim, DKIM_SIGINFO *sig, u_char *out, size_t out_bytes)
+{
+    struct vouching *vouching = dkim_get_user_context(dkim);
+    char name[320];
+    struct buffer record = BUFFER_INIT(65536);
+    int len = snprintf(name, sizeof(name), "%s._domainkey.%s", (const char *)dkim_sig_getselector(sig),
+                       (const char *)dkim_sig_getdomain(sig));
+    if (len < 0 || (size_t)len >= sizeof(name))
+        return DKIM_CBSTAT_NOTFOUND;
+    int rc = vouching->lookup(vouching->context, name, &record);
+    bool fits = rc == 0 && !record.failed && record.len < out_bytes && memchr(record.data, '\0', record.len) == NULL;
+    if (fits) {
+        memcpy(out, record.data, record.len);
+        out[record.len] = '\0';
+    }
+    buffer_finish(&record);
+    if (rc < 0)
+        vouching->unknown = true;
+    return fits ? DKIM_CBSTAT_CONTINUE : rc < 0 ? DKIM_CBSTAT_TRYAGAIN : DKIM_CBSTAT_NOTFOUND;
+}
+
+/* l= would let anybody append a report to somebody's mail. */
+static bool covers_all(DKIM_SIGINFO *sig)
+{
+    ssize_t message_bytes, canon_bytes, sign_bytes;
+    return dkim_sig_getcanonlen(NULL, sig, &message_bytes, &canon_bytes, &sign_bytes) == DKIM_STAT_OK && sign_bytes < 0;
+}
+
+static int count_good(DKIM *dkim, struct vouching *vouching)
+{
+    DKIM_SIGINFO **sigs = NULL;
+    int count = 0, good = 0;
+    if (dkim_getsiglist(dkim, &sigs, &count) != DKIM_STAT_OK)
+        return 0;
+    for (int i = 0; i < count && i < DKIM_SIGNATURES_MAX; i++) {
+        if ((dkim_sig_getflags(sigs[i]) & DKIM_SIGFLAG_PROCESSED) == 0)
+            (void)dkim_sig_process(dkim, sigs[i]);
+        if (!DKIM_SIG_CHECK(sigs[i]) || !covers_all(sigs[i]))
+            continue;
+        good++;
+        vouching->good(vouching->context, (const char *)dkim_sig_getdomain(sigs[i]));
+    }
+    return good;
+}
+
+static int vouch(DKIM *dkim, const char *message, size_t len, struct vouching *vouching, struct error *err)
+{
+    DKIM_STAT status = DKIM_STAT_OK;
+    const char *end = message + len;
+    const char *body = feed_header(dkim, message, end, &status);
+    if (body == NULL)
+        return library_error(dkim, status, err);
+    status = dkim_eoh(dkim);
+    if (status == DKIM_STAT_OK && end > body)
+        status = dkim_body(dkim, (u_char *)(uintptr_t)body, (size_t)(end - body));
+    if (status == DKIM_STAT_OK)
+        status = dkim_eom(dkim, NULL);
+    if (status == DKIM_STAT_INTERNAL || status == DKIM_STAT_NORESOURCE)
+        return library_error(dkim, status, err);
+    int good = count_good(dkim, vouching);
+    return good == 0 && vouching->unknown ? -EAGAIN : good;
+}
+
+/* With CRLF line ends, whatever it came with. */
+static bool with_crlf(const char *message, size_t len, struct buffer *out)
+{
+    for (size_t at = 0; at < len;) {
+        const char *lf = memchr(message + at, '\n', len - at);
+        size_t line = lf != NULL ? (size_t)(lf - message) - at : len - at;
+        size_t text = line > 0 && message[at + line - 1] == '\r' && lf != NULL ? line - 1 : line;
+        buffer_append(out, message + at, text);
+        if (lf != NULL)
+            buffer_append(out, "\r\n", 2);
+        at += line + (lf != NULL);
+    }
+    return !out->failed;
+}
+
+int dkim_vouchers(const char *message, size_t len, dkim_lookup_fn *lookup, dkim_good_fn *good, void *context,
+                  struct error *err)
+{
+    struct vouching vouching = {.lookup = lookup, .good = good, .context = context};
+    struct buffer text = BUFFER_INIT(len * 2 + 16);
+    DKIM_LIB *library = with_crlf(message, len, &text) ? dkim_init(NULL, NULL) : NULL;
+    if (library == NULL) {
+        buffer_finish(&text);
+        return error_memory(err);
+    }
+    DKIM_STAT status = dkim_set_key_lookup(library, ask_record);
+    const unsigned char id[] = "posthaste-report";
+    DKIM *dkim = status == DKIM_STAT_OK ? dkim_verify(library, id, NULL, &status) : NULL;
+    int rc;
+    if (dkim == NULL) {
+        rc = library_error(NULL, status, err);
+    } else {
+        (void)dkim_set_user_context(dkim, &vouching);
+        rc = vouch(dkim, buffer_text(&text), text.len, &vouching, err);
+        (void)dkim_free(dkim);
+    }
+    dkim_close(library);
+    buffer_finish(&text);
     return rc;
 }
 

@@ -124,6 +124,7 @@ int engine_sites(struct engine *engine, engine_site_cb *each, void *context, str
  * about its servers. `each` is called for each that fits (a domain's old and new site, say), or never. As engine_sites() else. */
 int engine_explain(struct engine *engine, const char *name, engine_site_cb *each, void *context);
 
+#include "engine/receive/listener.h"
 #include "engine/resolve.h"
 
 #endif

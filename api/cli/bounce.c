@@ -9,6 +9,7 @@
 
 #include "api/cli/output.h"
 #include "api/http/json.h"
+#include "api/views.h"
 #include "base/str.h"
 #include "campaign/campaign.h"
 
@@ -64,7 +65,7 @@ int cli_bounce_classify(struct cli *cli)
 
 /* ---- ingest ---- */
 
-#define MAIL_READ_BYTES ((size_t)1 << 20) /* what a report can need lies in its beginning */
+#define MAIL_READ_BYTES ((size_t)16 << 20) /* all of an abuse report, for its signature */
 
 /* One mail from a file or standard input. The rest of a larger one is read and dropped, or its writer would fail. */
 static int ingest_stream(struct bounce_ingest *ingest, FILE *file, const char *name, struct error *err)
@@ -81,8 +82,10 @@ static int ingest_stream(struct bounce_ingest *ingest, FILE *file, const char *n
     if (!failed && mail.failed)
         failed = error_memory(err);
     if (!failed)
-        failed = bounce_ingest_mail(ingest, mail.data != NULL ? mail.data : empty, mail.len, err);
+        failed = bounce_ingest_mail(ingest, mail.data != NULL ? mail.data : empty, mail.len, NULL, 0, err);
     buffer_finish(&mail);
+    if (failed == BOUNCE_LATER) /* a pipe has no second try of its own: its mail system does, when we fail */
+        failed = error_set(err, -EAGAIN, "the DNS does not answer who sent this report");
     return failed ? failed : bounce_ingest_flush(ingest, err);
 }
 
@@ -107,37 +110,38 @@ static int ingest_path(struct cli *cli, struct bounce_ingest *ingest, struct err
 static int print_summary(const struct cli *cli, const struct bounce_summary *sum)
 {
     const struct {
-        const char *key, *label;
+        const char *label;
         int64_t value;
     } rows[] = {
-        {"mails", "mails read", sum->mails},
-        {"bounces", "  delivery reports", sum->bounces},
-        {"complaints", "  complaints", sum->complaints},
-        {"feedback", "  other feedback", sum->feedback},
-        {"auto_replies", "  auto-replies", sum->auto_replies},
-        {"unsubscribes", "  unsubscribes", sum->unsubscribes},
-        {"other", "  other mail", sum->other},
-        {"no_token", "without a token of ours: no action", sum->no_token},
-        {"unknown", "about deliveries that are not known: no action", sum->unknown},
-        {"no_action", "delays and the like: no action", sum->no_action},
-        {"repeated", "told before: no action", sum->repeated},
-        {"hard", "hard bounces", sum->hard},
-        {"soft", "soft bounces", sum->soft},
-        {"other_bounces", "blocks, content and other bounces", sum->other_bounces},
-        {"bounced", "deliveries that are bounced now", sum->bounced},
-        {"complained", "complaints taken", sum->complained},
-        {"unsubscribed", "unsubscribes taken", sum->unsubscribed},
-        {"suppressed", "addresses suppressed", sum->suppressed},
-        {"unreadable", "files left where they are: not readable, or their name is taken", sum->unreadable},
+        {"mails read", sum->mails},
+        {"  delivery reports", sum->bounces},
+        {"  complaints", sum->complaints},
+        {"  other feedback", sum->feedback},
+        {"  auto-replies", sum->auto_replies},
+        {"  unsubscribes", sum->unsubscribes},
+        {"  other mail", sum->other},
+        {"without a token of ours: no action", sum->no_token},
+        {"complaints whose source is not proven: no action", sum->untrusted},
+        {"whose source cannot be looked up now: left where they are", sum->later},
+        {"about deliveries that are not known: no action", sum->unknown},
+        {"delays and the like: no action", sum->no_action},
+        {"told before: no action", sum->repeated},
+        {"hard bounces", sum->hard},
+        {"soft bounces", sum->soft},
+        {"blocks, content and other bounces", sum->other_bounces},
+        {"deliveries that are bounced now", sum->bounced},
+        {"complaints taken", sum->complained},
+        {"unsubscribes taken", sum->unsubscribed},
+        {"addresses suppressed", sum->suppressed},
+        {"files left where they are: not readable, or their name is taken", sum->unreadable},
     };
-    json_t *json = cli->json ? json_object() : NULL;
+    if (cli->json)
+        return out_json(view_bounce_summary(sum));
     for (size_t i = 0; i < countof(rows); i++) {
-        if (json != NULL)
-            (void)json_object_set_new(json, rows[i].key, json_integer((json_int_t)rows[i].value));
-        else if (rows[i].value > 0 || i == 0)
+        if (rows[i].value > 0 || i == 0)
             out_line("%8lld  %s", (long long)rows[i].value, rows[i].label);
     }
-    return cli->json ? out_json(json) : CLI_DONE;
+    return CLI_DONE;
 }
 
 /* What the option says in place of the configuration. */
@@ -161,13 +165,13 @@ int cli_bounce_ingest(struct cli *cli)
     struct error err = {""};
     if (cli_open_config(cli) != CLI_DONE)
         return CLI_FAILED;
-    struct config_bounces config = cli->config->bounces;
-    const struct bounce_options options = {.rules = cli_value(cli, "rules"), .config = &config};
-    int64_t soft = config.soft_bounces;
+    struct config_bounces *config = &cli->config->bounces;
+    const struct bounce_options options = {.rules = cli_value(cli, "rules"), .config = cli->config};
+    int64_t soft = config->soft_bounces;
     if (!read_number(cli, "soft-limit", 1, &soft) ||
-        !read_number(cli, "soft-days", INT64_C(86400000), &config.soft_window_ms))
+        !read_number(cli, "soft-days", INT64_C(86400000), &config->soft_window_ms))
         return CLI_USAGE;
-    config.soft_bounces = (uint32_t)soft;
+    config->soft_bounces = (uint32_t)soft;
     if (cli_open_storage(cli) != CLI_DONE)
         return CLI_FAILED;
     int rc = bounce_ingest_open(cli->storage, cli->reader, &options, &ingest, &err);

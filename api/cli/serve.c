@@ -102,6 +102,8 @@ static int start(struct server *server, struct config *config, struct error *err
         rc = import_jobs_start(app->storage, config->data_dir, &app->imports, err);
     if (rc == 0)
         rc = mailer_start(config, app->storage, &app->mailer, err);
+    if (rc == 0 && config->bounces.listen_host[0] != '\0')
+        rc = intake_start(config, app->storage, &app->intake, err);
     if (rc == 0)
         rc = local_state_write(config->data_dir, server->url, app->local_token_sha256, err);
     if (rc != 0)
@@ -120,6 +122,7 @@ static void stop(struct server *server, const struct config *config)
     http_server_stop(server->http);
     if (server->listen_fd >= 0)
         (void)close(server->listen_fd);
+    intake_stop(app->intake);
     if (app->mailer != NULL)
         mailer_stop(app->mailer);
     import_jobs_stop(app->imports);
@@ -147,6 +150,9 @@ int cli_serve(struct cli *cli)
     int rc = start(&server, config, &err);
     if (rc == 0) {
         log_info("serve", "posthaste listening on %s", server.url);
+        if (server.app.intake != NULL)
+            log_info("serve", "reports are taken at %s port %u", config->bounces.listen_host,
+                     (unsigned)intake_port(server.app.intake));
         wait_for_signal(&signals);
     }
     stop(&server, config);

@@ -73,6 +73,20 @@ static json_t *storage_json(struct app *app)
                      "database_bytes", (json_int_t)database_bytes, "wal_bytes", (json_int_t)wal_bytes);
 }
 
+/* What the listener for reports has taken since the start; null without one. */
+static json_t *bounces_json(struct app *app)
+{
+    struct intake_stats stats;
+    if (app->intake == NULL)
+        return json_null();
+    intake_stats(app->intake, &stats);
+    json_t *object = view_bounce_summary(&stats.summary);
+    (void)json_object_set_new(object, "connections", json_integer((json_int_t)stats.connections));
+    (void)json_object_set_new(object, "refused_connections", json_integer((json_int_t)stats.refused_connections));
+    (void)json_object_set_new(object, "open_connections", json_integer((json_int_t)stats.open_connections));
+    return object;
+}
+
 void stats_get(struct request *request, struct response *response)
 {
     struct app *app = request->app;
@@ -87,11 +101,12 @@ void stats_get(struct request *request, struct response *response)
         return;
     }
     json_t *object =
-        json_pack("{s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "time", json_time(clock_wall_ms()), "version",
+        json_pack("{s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "time", json_time(clock_wall_ms()), "version",
                   POSTHASTE_VERSION, "hostname", app->config->hostname, "uptime_s",
                   (json_int_t)((clock_monotonic_ms() - app->started_mono_ms) / 1000), "recipients",
                   (json_int_t)recipients, "lists", (json_int_t)lists, "suppressions", (json_int_t)suppressions,
-                  "deliveries", view_states(states), "engine", engine_json(app), "storage", storage_json(app));
+                  "deliveries", view_states(states), "engine", engine_json(app), "storage", storage_json(app), "bounces",
+                  bounces_json(app));
     if (object != NULL)
         rc = add_campaigns(request, object, &err);
     if (rc < 0) {

@@ -34,7 +34,9 @@ int bounce_ingest_open(struct storage *storage, struct storage_reader *reader, c
         return error_memory(err);
     ingest->storage = storage;
     ingest->reader = reader;
-    ingest->config = options->config;
+    ingest->whole = options->config;
+    ingest->config = &options->config->bounces;
+    ingest->resolver = options->resolver;
     int failed = bounce_rules_load(options->rules, &ingest->rules, err);
     if (!failed)
         failed = storage_secret(storage, "message", secret, err);
@@ -53,6 +55,7 @@ void bounce_ingest_close(struct bounce_ingest *ingest)
 {
     if (ingest == NULL)
         return;
+    resolver_stop(ingest->own_resolver);
     bounce_rules_free(ingest->rules);
     mac_key_free(ingest->mac);
     free(ingest);
@@ -213,9 +216,8 @@ static void take_complaint(struct bounce_ingest *ingest, const struct pair *pair
 
 /* ---- mails ---- */
 
-static int take_unsubscribe(struct bounce_ingest *ingest, struct error *err)
+static int take_unsubscribe(struct bounce_ingest *ingest, const char *token, struct error *err)
 {
-    const char *token = ingest->report.unsubscribe_to;
     struct pair pair;
     ingest->summary.unsubscribes++;
     int rc = token_parse(ingest->mac, TOKEN_UNSUBSCRIBE, token, strlen(token), &pair.campaign_id, &pair.recipient_id);
@@ -233,38 +235,117 @@ static int take_unsubscribe(struct bounce_ingest *ingest, struct error *err)
     return MIN_OF(rc, 0);
 }
 
-static int take_report(struct bounce_ingest *ingest, struct error *err)
+/* The token of "PREFIX+TOKEN@…", lower case; false: it is not of this form. */
+static bool plus_token(const char *address, size_t len, const char *prefix, char out[TOKEN_MAX_BYTES + 1])
 {
-    struct bounce_summary *summary = &ingest->summary;
-    struct report *report = &ingest->report;
+    size_t skip = strlen(prefix);
+    const char *at = memchr(address, '@', len);
+    size_t end = at != NULL ? (size_t)(at - address) : len;
+    if (end <= skip || end - skip > TOKEN_MAX_BYTES || !str_starts_nocase(address, prefix))
+        return false;
+    memcpy(out, address + skip, end - skip);
+    out[end - skip] = '\0';
+    str_lower(out);
+    return true;
+}
+
+bool bounce_ingest_knows(const struct bounce_ingest *ingest, const char *local, size_t len)
+{
+    static const struct {
+        const char *prefix;
+        enum token_purpose purpose;
+    } kinds[] = {{"bounce+", TOKEN_RETURN_PATH}, {"unsubscribe+", TOKEN_UNSUBSCRIBE}};
     struct pair pair;
-    summary->mails++;
-    if (report->unsubscribe_to[0] != '\0' && report->kind != REPORT_BOUNCE && report->kind != REPORT_AUTO_REPLY)
-        return take_unsubscribe(ingest, err);
+    char token[TOKEN_MAX_BYTES + 1];
+    for (size_t i = 0; i < countof(kinds); i++) {
+        if (plus_token(local, len, kinds[i].prefix, token))
+            return token_parse(ingest->mac, kinds[i].purpose, token, strlen(token), &pair.campaign_id,
+                               &pair.recipient_id) == 0;
+    }
+    return false;
+}
+
+static void count_kind(struct bounce_summary *summary, const struct report *report)
+{
     summary->bounces += report->kind == REPORT_BOUNCE;
     summary->complaints += report->kind == REPORT_COMPLAINT;
     summary->feedback += report->kind == REPORT_FEEDBACK;
     summary->auto_replies += report->kind == REPORT_AUTO_REPLY;
     summary->other += report->kind == REPORT_NONE;
-    if (report->kind != REPORT_BOUNCE && report->kind != REPORT_COMPLAINT) {
-        summary->no_action += report->kind == REPORT_FEEDBACK;
-        return 0;
-    }
-    int rc = find_token(ingest, &report->evidence, &pair);
+    summary->no_action += report->kind == REPORT_FEEDBACK;
+}
+
+static int complaint(struct bounce_ingest *ingest, const void *mail, size_t len, struct error *err)
+{
+    struct pair pair;
+    int rc = find_token(ingest, &ingest->report.evidence, &pair);
     if (rc < 0)
         return error_set(err, rc, "a token could not be checked");
     if (rc > 0) {
-        summary->no_token++;
+        ingest->summary.no_token++;
         return 0;
     }
-    if (report->kind == REPORT_COMPLAINT) {
+    rc = ingest_source(ingest, mail, len);
+    if (rc == -EAGAIN) {
+        ingest->summary.complaints--; /* it will come again */
+        ingest->summary.mails--;
+        ingest->summary.later++;
+        return BOUNCE_LATER;
+    }
+    if (rc == 1)
         take_complaint(ingest, &pair);
+    else
+        ingest->summary.untrusted++;
+    return 0;
+}
+
+/* Where it was sent decides; else where it says it was sent, else what it returns. */
+static int bounce(struct bounce_ingest *ingest, const char *to, struct error *err)
+{
+    struct report *report = &ingest->report;
+    struct pair pair;
+    char token[TOKEN_MAX_BYTES + 1];
+    int rc = 1;
+    if (to != NULL && plus_token(to, strlen(to), "bounce+", token))
+        rc = try_token(ingest, token, strlen(token), &pair);
+    if (rc == 1)
+        rc = find_token(ingest, &report->trace, &pair);
+    if (rc == 1)
+        rc = find_token(ingest, &report->evidence, &pair);
+    if (rc < 0)
+        return error_set(err, rc, "a token could not be checked");
+    if (rc > 0) {
+        ingest->summary.no_token++;
         return 0;
     }
     return take_bounce(ingest, &pair, err);
 }
 
-int bounce_ingest_mail(struct bounce_ingest *ingest, const void *mail, size_t len, struct error *err)
+/* A mail to one recipient of its envelope; `to` NULL = not known. */
+static int take_report(struct bounce_ingest *ingest, const char *to, const void *mail, size_t len, struct error *err)
+{
+    struct report *report = &ingest->report;
+    char token[TOKEN_MAX_BYTES + 1] = "";
+    ingest->summary.mails++;
+    if (to == NULL)
+        memcpy(token, report->unsubscribe_to, MIN_OF(sizeof(token) - 1, strlen(report->unsubscribe_to)));
+    else
+        (void)plus_token(to, strlen(to), "unsubscribe+", token);
+    if (token[0] != '\0' && report->kind != REPORT_BOUNCE && report->kind != REPORT_AUTO_REPLY)
+        return take_unsubscribe(ingest, token, err);
+    count_kind(&ingest->summary, report);
+    if (report->kind == REPORT_COMPLAINT)
+        return complaint(ingest, mail, len, err);
+    return report->kind == REPORT_BOUNCE ? bounce(ingest, to, err) : 0;
+}
+
+bool bounce_ingest_was_other(const struct bounce_ingest *ingest)
+{
+    return ingest->report.kind == REPORT_NONE && ingest->report.unsubscribe_to[0] == '\0';
+}
+
+int bounce_ingest_mail(struct bounce_ingest *ingest, const void *mail, size_t len, const char *const *to,
+                       size_t to_count, struct error *err)
 {
     if (len > 5 && memcmp(mail, "From ", 5) == 0) {
         const char *newline = memchr(mail, '\n', len);
@@ -272,14 +353,15 @@ int bounce_ingest_mail(struct bounce_ingest *ingest, const void *mail, size_t le
         mail = (const char *)mail + skip;
         len -= skip;
     }
-    int failed = ingest->pending_count == INGEST_BATCH ? bounce_ingest_flush(ingest, err) : 0;
-    if (failed)
-        return failed;
-    failed = report_read(mail, len, &ingest->report, err);
-    if (!failed)
-        failed = take_report(ingest, err);
+    int rc = report_read(mail, len, &ingest->report, err);
+    for (size_t i = 0; rc == 0 && i < MAX_OF(to_count, (size_t)1); i++) {
+        if (ingest->pending_count == INGEST_BATCH)
+            rc = bounce_ingest_flush(ingest, err);
+        if (rc == 0)
+            rc = take_report(ingest, to_count > 0 ? to[i] : NULL, mail, len, err);
+    }
     report_finish(&ingest->report);
-    return failed;
+    return rc;
 }
 
 int bounce_ingest_flush(struct bounce_ingest *ingest, struct error *err)

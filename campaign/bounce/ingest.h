@@ -6,7 +6,10 @@
  * others, so whoever forges a report can at most speak about a mail that he got himself. Without a token: no action,
  * counted. Nothing is ever answered.
  *
- * One thread; beside a running server or without one.
+ * Abuse reports are forged more than any, so of them only what they return counts, not where they were sent, and their
+ * source has to prove itself by DKIM (`complaint_dkim`, `complaint_sources`).
+ *
+ * One thread an intake; beside a running server or without one.
  */
 #ifndef POSTHASTE_CAMPAIGN_BOUNCE_INGEST_H
 #define POSTHASTE_CAMPAIGN_BOUNCE_INGEST_H
@@ -18,13 +21,16 @@ struct bounce_ingest;
 
 struct bounce_options {
     const char *rules;                  /* NULL = the rules in effect */
-    const struct config_bounces *config; /* what follows from what; outlives the intake */
+    const struct config *config; /* what follows from what, and how to ask the DNS; outlives the intake */
+    struct resolver *resolver;   /* shared, outlives the intake; NULL = one of its own, once it is needed */
 };
 
 struct bounce_summary {
     int64_t mails;
     int64_t bounces, complaints, feedback, auto_replies, unsubscribes, other; /* what they were: adds up to mails */
     int64_t no_token;                  /* reports and unsubscribes without a token of ours: no action */
+    int64_t untrusted;                 /* complaints whose source is not proven, or not one of ours: no action */
+    int64_t later;                     /* whose source cannot be looked up now: left where they are */
     int64_t unknown;                   /* a token of ours for a delivery that is not there any more: no action */
     int64_t no_action;                 /* delayed, delivered, feedback that is no complaint */
     int64_t repeated;                  /* told before: no action */
@@ -38,9 +44,16 @@ int bounce_ingest_open(struct storage *storage, struct storage_reader *reader, c
                        struct bounce_ingest **out, struct error *err) ATTR_MUSTCHECK;
 void bounce_ingest_close(struct bounce_ingest *ingest); /* NULL is allowed; what was not flushed is not done */
 
-/* One mail; a "From " line in front of it is skipped. What it asks for is done at the next flush at the latest. 0, or a
- * failure of the database. */
-int bounce_ingest_mail(struct bounce_ingest *ingest, const void *mail, size_t len, struct error *err) ATTR_MUSTCHECK;
+/*
+ * One mail; a "From " line in front of it is skipped. `to`: the envelope's recipients, `to_count` of them; 0 = not known,
+ * its header tells. What it asks for is done at the next flush at the latest. 0; BOUNCE_LATER: nothing was done, for the
+ * DNS does not answer; negative: a failure of the database.
+ */
+#define BOUNCE_LATER 1
+int bounce_ingest_mail(struct bounce_ingest *ingest, const void *mail, size_t len, const char *const *to,
+                       size_t to_count, struct error *err) ATTR_MUSTCHECK;
+/* True when the last mail was none of what is worked on here: no report, no unsubscribe, no robot's. */
+bool bounce_ingest_was_other(const struct bounce_ingest *ingest);
 int bounce_ingest_flush(struct bounce_ingest *ingest, struct error *err) ATTR_MUSTCHECK;
 
 /*
@@ -50,6 +63,10 @@ int bounce_ingest_flush(struct bounce_ingest *ingest, struct error *err) ATTR_MU
  */
 int bounce_ingest_maildir(struct bounce_ingest *ingest, const char *path, const char *move_to,
                           struct error *err) ATTR_MUSTCHECK;
+
+/* Is the local part of an address at our domain one of ours: "bounce+TOKEN", "unsubscribe+TOKEN" with a token that we
+ * made? Any thread. */
+bool bounce_ingest_knows(const struct bounce_ingest *ingest, const char *local, size_t len);
 
 /* Up to the last flush. */
 const struct bounce_summary *bounce_ingest_summary(const struct bounce_ingest *ingest);

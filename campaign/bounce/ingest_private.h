@@ -6,6 +6,8 @@
 
 #include "dkim/digest.h"
 
+#include "engine/engine.h"
+
 #include "campaign/bounce/ingest.h"
 #include "campaign/bounce/report.h"
 
@@ -16,11 +18,16 @@ struct bounce_ingest {
     struct storage_reader *reader;
     struct bounce_rules *rules;
     struct mac_key *mac;
+    const struct config *whole;
     const struct config_bounces *config;
+    struct resolver *resolver, *own_resolver;
     struct bounce_summary summary;
     struct report report;
     size_t pending_count;
     struct storage_feedback pending[INGEST_BATCH];
 };
+
+/* Is the source of an abuse report proven? 1 = yes, 0 = no, -EAGAIN = not to be known now. */
+int ingest_source(struct bounce_ingest *ingest, const void *mail, size_t len);
 
 #endif

@@ -21,6 +21,7 @@
 #include "campaign/bounce/report.h"
 
 #define BATCH_FILES 500
+#define MAIL_BYTES ((size_t)16 << 20) /* all of an abuse report, for its signature */
 
 struct maildir {
     struct bounce_ingest *ingest;
@@ -58,7 +59,7 @@ static bool read_mail(struct maildir *box, const char *name)
     if (fd < 0)
         return false;
     bool good = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
-    while (good && box->mail.len < REPORT_BYTES) {
+    while (good && box->mail.len < MAIL_BYTES) {
         char chunk[65536];
         ssize_t got = read(fd, chunk, sizeof(chunk));
         if (got < 0 && errno == EINTR)
@@ -107,10 +108,10 @@ static int take_file(struct maildir *box, const char *name, struct error *err)
     char *copy = str_dup(name);
     if (copy == NULL)
         return error_memory(err);
-    int failed = bounce_ingest_mail(box->ingest, buffer_text(&box->mail), box->mail.len, err);
-    if (failed) {
+    int rc = bounce_ingest_mail(box->ingest, buffer_text(&box->mail), box->mail.len, NULL, 0, err);
+    if (rc != 0) { /* BOUNCE_LATER: it stays where it is */
         free(copy);
-        return failed;
+        return MIN_OF(rc, 0);
     }
     box->names[box->count++] = copy;
     return box->count == BATCH_FILES ? end_batch(box, err) : 0;
@@ -138,7 +139,7 @@ static int take_folder(struct maildir *box, const char *path, const char *folder
 
 int bounce_ingest_maildir(struct bounce_ingest *ingest, const char *path, const char *move_to, struct error *err)
 {
-    struct maildir box = {.ingest = ingest, .to = -1, .mail = BUFFER_INIT(REPORT_BYTES + 131072)};
+    struct maildir box = {.ingest = ingest, .to = -1, .mail = BUFFER_INIT(MAIL_BYTES + 131072)};
     const char *goal = move_to != NULL ? move_to : path;
     char *cur = str_printf("%s/cur", goal);
     if (cur == NULL)

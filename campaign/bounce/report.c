@@ -226,8 +226,8 @@ static void take_envelope(struct report *report, GMimeMessage *message)
         const char *name = g_mime_header_get_name(item), *value = g_mime_header_get_raw_value(item);
         for (size_t k = 0; name != NULL && value != NULL && k < countof(names); k++) {
             if (str_eq_nocase(name, names[k])) {
-                buffer_append(&report->evidence, value, MIN_OF(strlen(value), (size_t)4096));
-                buffer_append_char(&report->evidence, '\n');
+                buffer_append(&report->trace, value, MIN_OF(strlen(value), (size_t)4096));
+                buffer_append_char(&report->trace, '\n');
             }
         }
     }
@@ -258,6 +258,21 @@ static void first_address(const char *value, char out[REPORT_ADDRESS_BYTES])
     out[0] = '\0';
     if (len > 0)
         report_copy_address(out, value + start, len);
+}
+
+/* Several From fields or addresses are nobody's. */
+static void take_source(struct report *report, GMimeMessage *message)
+{
+    InternetAddressList *list = g_mime_message_get_from(message);
+    if (list == NULL || internet_address_list_length(list) != 1)
+        return;
+    InternetAddress *one = internet_address_list_get_address(list, 0);
+    const char *text =
+        INTERNET_ADDRESS_IS_MAILBOX(one) ? internet_address_mailbox_get_addr(INTERNET_ADDRESS_MAILBOX(one)) : NULL;
+    const char *at = text != NULL ? strrchr(text, '@') : NULL;
+    if (at == NULL || !str_copy(report->from_domain, sizeof(report->from_domain), at + 1))
+        report->from_domain[0] = '\0';
+    str_lower(report->from_domain);
 }
 
 /* A report for people: its words, with the headers' help. */
@@ -306,6 +321,7 @@ static void read_message(struct report *report, GMimeMessage *message)
     (void)str_copy(report->message_id, sizeof(report->message_id), id != NULL ? id : "");
     take_envelope(report, message);
     take_unsubscribe(report, message);
+    take_source(report, message);
     walk_object(&walk, g_mime_message_get_mime_part(message), 0);
     bool system = from_mail_system(message);
     if (!walk.saw_status && !walk.saw_feedback && (!is_auto_reply(message) || system)) {
@@ -353,6 +369,7 @@ int report_read(const void *mail, size_t len, struct report *out, struct error *
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, init_gmime);
     memset(out, 0, sizeof(*out));
+    out->trace = BUFFER_INIT(EVIDENCE_BYTES);
     out->evidence = BUFFER_INIT(EVIDENCE_BYTES * 2);
     GMimeStream *stream = g_mime_stream_mem_new_with_buffer(mail, MIN_OF(len, REPORT_BYTES));
     GMimeParser *parser = g_mime_parser_new_with_stream(stream);
@@ -369,6 +386,7 @@ int report_read(const void *mail, size_t len, struct report *out, struct error *
 
 void report_finish(struct report *report)
 {
+    buffer_finish(&report->trace);
     buffer_finish(&report->evidence);
 }
 

@@ -3,7 +3,7 @@
  *
  * Knows RFC 3464 (and RFC 6533) delivery reports, RFC 5965 abuse reports, and, by their wording, the reports of servers
  * that write neither. It believes nothing: what a report may do is decided by the caller, by the tokens that are found
- * in `evidence`. Auto-replies are recognised so that they can be left alone; nothing here ever answers.
+ * in `trace` and `evidence`. Auto-replies are recognised so that they can be left alone; nothing here ever answers.
  *
  * Bounds: only the first REPORT_BYTES of a mail are read, its structure to a depth of 12 and 100 parts, 50 recipients.
  * Any thread; no state but GMime's own, which is set up once.
@@ -48,7 +48,9 @@ struct report {
     struct report_recipient recipients[REPORT_RECIPIENTS_MAX];
     size_t recipient_count;
     char words[BOUNCE_TEXT_BYTES]; /* what a report for people says in all, one line */
-    struct buffer evidence;        /* where our tokens may stand: the envelope's traces, the returned headers */
+    char from_domain[256];         /* of the report's own From, lower case; "" = none */
+    struct buffer trace;           /* to whom it was sent: where our tokens may stand, for bounces */
+    struct buffer evidence;        /* what it returns and quotes: where they may stand, for all reports */
 };
 
 /* 0, or -ENOMEM. A mail that cannot be understood is REPORT_NONE. The struct is the caller's, to be finished in either

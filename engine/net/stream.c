@@ -146,6 +146,22 @@ int stream_connect(struct stream *stream, struct loop *loop, const struct stream
     return 0;
 }
 
+int stream_adopt(struct stream *stream, struct loop *loop, int fd, const struct stream_events *events)
+{
+    int one = 1;
+    *stream = (struct stream){.events = events, .loop = loop, .fd = fd};
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    int r = uv_poll_init(&loop->uv, &stream->poll, fd);
+    if (r < 0) {
+        (void)close(fd);
+        stream->fd = -1;
+        return r;
+    }
+    r = watch(stream);
+    assure(r == 0);
+    return 0;
+}
+
 ssize_t stream_write(struct stream *stream, const struct iovec *iov, size_t count)
 {
     assure(!stream->closing && !stream->connecting);

@@ -46,6 +46,10 @@ struct stream_address {
 int stream_connect(struct stream *stream, struct loop *loop, const struct stream_address *peer,
                    const struct stream_address *local, const struct stream_events *events) ATTR_MUSTCHECK;
 
+/* A socket that is connected already (accept()); it is the stream's. No `connected` follows. -errno: it was closed, no
+ * callback follows. */
+int stream_adopt(struct stream *stream, struct loop *loop, int fd, const struct stream_events *events) ATTR_MUSTCHECK;
+
 /* Bytes taken, 0..total; less than all means that `writable` will come. -errno: the connection is broken; what the peer
  * said before is still delivered, then `ended` comes. */
 ssize_t stream_write(struct stream *stream, const struct iovec *iov, size_t count) ATTR_MUSTCHECK;

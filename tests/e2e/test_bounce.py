@@ -62,7 +62,7 @@ def state_of(server, campaign, address):
 @pytest.fixture
 def scene(place):
     sink = place.sink(store=True)
-    server = place.server(sink)
+    server = place.server(sink, config="bounces { complaint_dkim = false }\n")
     people = emails(6, ["one.test", "two.test"])
     place.people(server, people)
     campaign = server.create_campaign()

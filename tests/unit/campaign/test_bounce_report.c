@@ -218,7 +218,8 @@ static void several_recipients_and_actions(void **state)
     assert_int_equal(report.recipients[1].action, REPORT_DELAYED);
     assert_int_equal(report.recipients[2].action, REPORT_DELIVERED);
     assert_non_null(strstr(buffer_text(&report.evidence), "<m@us.test>"));
-    assert_non_null(strstr(buffer_text(&report.evidence), "bounce+abc@us.test"));
+    assert_non_null(strstr(buffer_text(&report.trace), "bounce+abc@us.test"));
+    assert_null(strstr(buffer_text(&report.evidence), "bounce+abc@us.test"));
     report_finish(&report);
 }
 
