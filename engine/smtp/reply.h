@@ -16,7 +16,7 @@
 #include "base/attr.h"
 
 #define REPLY_LINE_MAX_BYTES 2048 /* with CRLF */
-#define REPLY_LINES_MAX 128
+#define REPLY_LINES_MAX 100
 #define REPLY_MAX_BYTES 65536
 #define REPLY_TEXT_BYTES 4096 /* text kept; whole lines that do not fit are dropped */
 

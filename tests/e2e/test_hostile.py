@@ -1,7 +1,9 @@
-"""Hostile servers (the rows of failures that concern the session): whatever a server says, every recipient ends in one state that the sink's
-ledger bears out, memory stays, and nobody else's mail waits. TLS and AUTH have their rows in test_tls.py."""
+"""Hostile servers and hostile data: whatever a server says, every recipient ends in one state that the sink's ledger bears out, memory stays, and
+nobody else's mail waits. ROWS at the end says which test stands for which row of the catalogue of failures."""
+import collections
 import itertools
 import pathlib
+import re
 
 import pytest
 
@@ -159,3 +161,112 @@ def test_what_cannot_be_said_there_is_a_clear_refusal(place, offer, address, sub
     row = server.deliveries(1)[0]
     assert row["enhanced"] == enhanced and row["reply"] != ""
     assert sink.events("message") == [] and sink.events("violation") == []
+
+
+# --- row 9: what a list can hold ---------------------------------------------------------------------------------------
+
+INJECTIONS = ["x\r\nBcc: evil@x.test", "x\r\n.\r\nMAIL FROM:<evil@x.test>", "x\ny", "x\ry", "x\u2028y", "=?utf-8?B?DQpYOg==?=", "x\x0by", "x\x85y", "x>\r\nRCPT TO:<evil@x.test"]
+
+
+@pytest.mark.sanitize
+def test_what_a_list_holds_adds_no_command_and_no_header(place):
+    """Each of these in the attributes that go into the subject, a header, a name and the text; the plain one beside it gives the counts that must hold."""
+    sink = place.sink(store=True)
+    server = place.server(sink, profile="connections = 1  pipeline_depth = 1")
+    audience = ["b%d@one.test" % n for n in range(len(INJECTIONS) + 1)]
+    values = dict(zip(audience, ["plain"] + INJECTIONS))
+    place.people(server, audience, columns=("value",), row=lambda email: ('"%s"' % values[email],))
+    campaign = server.create_campaign(subject="Hello {{value}}", headers={"X-Value": "{{value}}"}, text="{{value}}\n{{unsubscribe_url}}\n",
+                                      html="<p>{{value}}</p>", **{"from": {"email": "news@sender.test", "name": "News"}})
+    stats = run_to_end(server, campaign)
+    assert stats["delivered"] == len(audience), stats
+    headers = collections.Counter()
+    for lines in sink.messages().values():
+        (line,) = lines
+        head = sink.content(line).partition(b"\r\n\r\n")[0]
+        headers[tuple(sorted(name.lower() for name in re.findall(rb"^([!-9;-~]+):", head, re.M)))] += 1
+    assert len(headers) == 1 and sum(headers.values()) == len(audience)
+    assert not any(b"bcc" in names for names in headers)
+    assert sink.events("violation") == []
+    server.stop()
+    closes = [line for line in sink.events("close") if line["messages"] > 0]
+    assert sum(line["commands"] for line in closes) <= 2 * len(closes) + 3 * len(audience)  # EHLO, QUIT; MAIL, RCPT, BDAT
+
+
+# --- nobody else waits --------------------------------------------------------------------------------------------------
+
+BAD_SITES = {
+    "never answers": {"command": "CONNECT", "stall": True},
+    "drips": {"command": "EHLO", "reply": "250 this takes its time", "drip_ms": 500},
+    "refuses": {"command": "CONNECT", "reply": "421 4.3.2 not now", "close": True},
+    "refuses everyone": {"command": "RCPT", "reply": "451 4.7.1 later"},
+}
+
+
+def rate_beside(place, bad_rule):
+    """Messages a second that the good site takes, by its own clock, while fifty bad sites have work, too (None: while there is none)."""
+    good = place.sink(delay_ms=60)
+    routes = 'loops = 1\nroute "good.test" { host = "127.0.0.1"  port = %d  tls = "none" }\n' % good.port
+    audience = emails(GOOD, ["good.test"])
+    if bad_rule is not None:
+        bad = place.sink(script={"rules": [bad_rule]})
+        routes += 'route ".bad.test" { host = "127.0.0.1"  port = %d  tls = "none" }\n' % bad.port
+        audience += emails(1000, ["site%d.bad.test" % n for n in range(50)], "b")
+    server = place.server(config=routes + SHORT, profile="connections = 4  messages_per_connection = 10000  pipeline_depth = 4")
+    place.people(server, audience, list_name="l%d" % len(place.servers))
+    campaign = server.create_campaign(lists=["l%d" % len(place.servers)])
+    run_until(server, campaign, lambda stats: stats["delivered"] >= GOOD, "the good site's mail")
+    times = sorted(line["t_us"] for line in good.events("message"))
+    server.stop()
+    return (len(times) * 8 // 10) * 1e6 / (times[-len(times) // 10] - times[len(times) // 10])
+
+
+GOOD = 800
+
+
+@pytest.mark.alone
+def test_a_bad_site_slows_no_other(place):
+    """By no more than 5%: the good site's pace is set by its own round trip, four connections and a depth of four, and stays what it was alone. The
+    best of three tries counts, because the machine has other things to do as well."""
+    alone = max(rate_beside(place, None) for _ in range(2))
+    for how, rule in BAD_SITES.items():
+        best = 0.0
+        for _ in range(3):
+            best = max(best, rate_beside(place, rule))
+            print("%s: %.1f messages/s beside %.1f alone" % (how, best, alone))
+            if best >= 0.95 * alone:
+                break
+        assert best >= 0.95 * alone, "%s: %.0f messages/s beside %.0f alone" % (how, best, alone)
+
+
+# --- the catalogue ------------------------------------------------------------------------------------------------------
+
+E2E, UNIT = "tests/e2e/", "tests/unit/engine/"
+ROWS = {
+    1: [(E2E + "test_tls.py", "test_bytes_behind_the_220_end_the_connection"), (UNIT + "test_session_secure.c", "bytes_behind_the_220_end_the_session")],
+    2: [(E2E + "test_tls.py", "test_required_does_not_fall_back"), (E2E + "test_tls.py", "test_opportunistic_falls_back_once_and_remembers"),
+        (E2E + "test_tls.py", "test_old_tls_is_refused"), (E2E + "test_tls.py", "test_no_mail_without_tls_when_it_is_required")],
+    3: [(E2E + "test_tls.py", "test_after_close_notify_nothing_is_believed"), (UNIT + "test_tls.c", "nothing_after_close_notify_is_believed")],
+    4: [(E2E + "test_hostile.py", "test_bad_replies"), ("tests/fuzz/meson.build", "reply")],
+    5: [(E2E + "test_hostile.py", "test_endless_replies_hold_up_nobody_else")],
+    6: [(E2E + "test_hostile.py", "test_bad_replies"), (UNIT + "test_session.c", "twelve_bad_replies_at_nine_states")],
+    7: [(E2E + "test_fates.py", "test_records_equal_the_ledger"), (UNIT + "test_session_property.c", "record_equals_the_receivers"),
+        (E2E + "test_hostile.py", "test_421_on_an_idle_connection_is_no_failure")],
+    8: [(E2E + "test_hostile.py", "test_no_body_smuggles_a_message")],
+    9: [(E2E + "test_hostile.py", "test_what_a_list_holds_adds_no_command_and_no_header"), ("tests/fuzz/meson.build", "command")],
+    10: [(E2E + "test_main_job.py", "test_killed_in_the_middle_loses_nobody"), (E2E + "test_main_job.py", "test_killed_with_hold_sends_nothing_twice")],
+    11: [(E2E + "test_hostile.py", "test_bdat_that_does_not_work"), (E2E + "test_hostile.py", "test_chunking_lost_inside_tls")],
+    12: [(E2E + "test_tls.py", "test_hostile_challenges"), (UNIT + "test_sasl.c", "no_secret_stays_behind")],
+    13: [(UNIT + "test_tls_certificates.c", "every_certificate_under_every_policy"), (E2E + "test_tls.py", "test_an_unknown_authority_is_not_trusted")],
+    15: [(E2E + "test_dns.py", "test_zone_table"), (E2E + "test_mx.py", "test_final_answers_of_the_dns"), (UNIT + "test_mx.c", "each_row_has_its_outcome")],
+    16: [(E2E + "test_mx.py", "test_private_addresses_are_refused"), (E2E + "test_dns.py", "test_private_addresses_can_be_allowed")],
+    17: [(E2E + "test_dns.py", "test_five_hundred_mx_whose_addresses_hang"), (E2E + "test_dns.py", "test_equal_preference_is_randomised")],
+    18: [(E2E + "test_dns.py", "test_mangled_answers"), (E2E + "test_dns.py", "test_answers_for_other_names_are_not_believed")],
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_of_the_catalogue_has_its_test(row):
+    root = pathlib.Path(__file__).resolve().parents[2]
+    for path, name in ROWS[row]:
+        assert name in (root / path).read_text(), (path, name)
