@@ -38,7 +38,8 @@ static int keep_domain(void *context, const struct storage_domain *domain)
     return 0;
 }
 
-int access_domain_get(struct storage_reader *reader, const char *name, json_t **out, struct error *err)
+int access_domain_get(struct storage_reader *reader, const struct config *config, const char *name, json_t **out,
+                      struct error *err)
 {
     char normal[DOMAIN_MAX_BYTES + 1];
     *out = NULL;
@@ -47,6 +48,12 @@ int access_domain_get(struct storage_reader *reader, const char *name, json_t **
     int rc = storage_domain_get(reader, normal, keep_domain, out, err);
     if (rc == 0 && *out == NULL)
         return error_memory(err);
+    if (rc == 0)
+        rc = sending_domain_records(config, normal, json_object_get(*out, "dns"), err);
+    if (rc != 0) {
+        json_decref(*out);
+        *out = NULL;
+    }
     return rc;
 }
 
@@ -60,7 +67,7 @@ int access_domain_add(struct storage *storage, const struct config *config, cons
     rc = storage_reader_open(storage, &reader, err);
     if (rc != 0)
         return rc;
-    rc = access_domain_get(reader, domain, out, err);
+    rc = access_domain_get(reader, config, domain, out, err);
     storage_reader_close(reader);
     return rc == STORAGE_NOT_FOUND ? error_set(err, -EIO, "the domain was added but cannot be read back") : rc;
 }

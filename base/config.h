@@ -18,6 +18,7 @@
 #include "base/rate.h"
 
 enum tls_policy { TLS_NONE, TLS_OPPORTUNISTIC, TLS_REQUIRED, TLS_VERIFIED };
+enum preflight_mode { PREFLIGHT_ENFORCE, PREFLIGHT_WARN, PREFLIGHT_OFF };
 enum on_uncertain { UNCERTAIN_RESEND, UNCERTAIN_HOLD };
 
 struct config_route {    /* an explicit next hop in place of the MX lookup */
@@ -91,6 +92,8 @@ struct config {
     uint32_t loops;           /* engine threads; default max(1, cores / 2) */
     uint32_t compose_threads; /* default: cores */
     enum on_uncertain on_uncertain;
+    enum preflight_mode preflight; /* what a launch from a domain that providers would refuse is: refused, or told */
+    int64_t preflight_every_ms; /* 1 d: domains of running campaigns are checked again */
     int64_t retry_first_ms;   /* 5 min; doubles ... */
     int64_t retry_max_ms;     /* ... up to 4 h */
     int64_t expires_after_ms; /* 3 d */

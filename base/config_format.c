@@ -77,6 +77,9 @@ static void put_value(struct buffer *out, const struct config_key *key, const vo
     case KIND_UNCERTAIN:
         put_text(out, config_uncertain_name(*(const enum on_uncertain *)field));
         break;
+    case KIND_PREFLIGHT:
+        put_text(out, config_preflight_name(*(const enum preflight_mode *)field));
+        break;
     case KIND_TLS:
         put_text(out, config_tls_name(*(const enum tls_policy *)field));
         break;

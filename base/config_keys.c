@@ -36,6 +36,8 @@ static const struct config_key top_keys[] = {
     {"loops", KIND_U32, FIELD(config, loops), .min = 1, .max = 256},
     {"compose_threads", KIND_U32, FIELD(config, compose_threads), .min = 1, .max = 1024},
     {"on_uncertain", KIND_UNCERTAIN, FIELD(config, on_uncertain)},
+    {"preflight", KIND_PREFLIGHT, FIELD(config, preflight)},
+    {"preflight_every", KIND_DURATION, FIELD(config, preflight_every_ms), .min = 100, .max = LONGEST_MS},
     {"expires_after", KIND_DURATION, FIELD(config, expires_after_ms), .min = 1, .max = LONGEST_MS},
     {"keep_deliveries", KIND_DURATION, FIELD(config, keep_deliveries_ms), .min = 0, .max = 10 * LONGEST_MS},
     {"shutdown", KIND_DURATION, FIELD(config, shutdown_ms), .min = 0, .max = DAY_MS},
@@ -157,6 +159,12 @@ const char *config_uncertain_name(size_t policy)
     return policy < countof(names) ? names[policy] : NULL;
 }
 
+const char *config_preflight_name(size_t mode)
+{
+    static const char *const names[] = {"enforce", "warn", "off"};
+    return mode < countof(names) ? names[mode] : NULL;
+}
+
 const char *config_bool_name(size_t value)
 {
     static const char *const names[] = {"false", "true"};
@@ -256,6 +264,7 @@ struct config *config_defaults(void)
     config->compose_threads = cores();
     config->loops = MAX_OF(config->compose_threads / 2, 1U);
     config->on_uncertain = UNCERTAIN_RESEND;
+    config->preflight_every_ms = DAY_MS;
     config->retry_first_ms = 5 * MINUTE_MS;
     config->retry_max_ms = 4 * HOUR_MS;
     config->expires_after_ms = 3 * DAY_MS;

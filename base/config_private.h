@@ -22,6 +22,7 @@ enum config_kind {
     KIND_ADDRESS,   /* char *: IPv4 or IPv6 */
     KIND_LEVEL,     /* enum log_level */
     KIND_UNCERTAIN, /* enum on_uncertain */
+    KIND_PREFLIGHT, /* enum preflight_mode */
     KIND_TLS,       /* enum tls_policy */
     KIND_BOOL,      /* bool: "true", "false" */
     KIND_TEXT,      /* char *: anything but "" and control characters */
@@ -64,6 +65,7 @@ bool config_kind_is_list(enum config_kind kind);
 /* Names of the enums as the file spells them; NULL past the end. */
 const char *config_tls_name(size_t policy);
 const char *config_uncertain_name(size_t policy);
+const char *config_preflight_name(size_t mode);
 const char *config_bool_name(size_t value);
 
 /* A struct config with every default but listen_host's public_url, which depends on what is read. NULL: no memory. */

@@ -337,6 +337,11 @@ int config_set_value(const struct config_key *key, const char *text, void *item,
         if (rc == 0)
             *(enum on_uncertain *)field = (enum on_uncertain)choice;
         return rc;
+    case KIND_PREFLIGHT:
+        rc = set_word(text, config_preflight_name, &choice, err);
+        if (rc == 0)
+            *(enum preflight_mode *)field = (enum preflight_mode)choice;
+        return rc;
     case KIND_TLS:
         rc = set_word(text, config_tls_name, &choice, err);
         if (rc == 0)

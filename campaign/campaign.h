@@ -21,14 +21,19 @@
 struct problem {
     struct { char field[64]; char message[192]; } fields[PROBLEM_FIELDS_MAX];
     size_t count; /* more than PROBLEM_FIELDS_MAX are counted, not kept */
+    json_t *preflight; /* CAMPAIGN_NOT_READY: the report on the From domain, the receiver's; else NULL */
 };
 void problem_add(struct problem *problem, const char *field, const char *format, ...) ATTR_PRINTF(3, 4);
+
+/* Positive, as STORAGE_*: a launch that the preflight check does not let through (problem->preflight says why). */
+enum { CAMPAIGN_NOT_READY = 100 };
 
 struct mailer;
 int mailer_start(const struct config *config, struct storage *storage, struct mailer **out, struct error *err) ATTR_MUSTCHECK;
 /* Stops feeding, the engine (up to config->shutdown_ms), the pool; everything is recorded when it returns. Frees. */
 void mailer_stop(struct mailer *mailer);
 struct engine *mailer_engine(struct mailer *mailer);
+struct resolver *mailer_resolver(struct mailer *mailer); /* for DNS questions of any thread */
 struct mailer_status {
     double rate_now;        /* delivered/s */
     uint32_t jobs;          /* deliveries in memory */
@@ -45,8 +50,10 @@ const char *mailer_campaign_limit(struct mailer *mailer, int64_t campaign_id, do
 int campaign_create(struct mailer *mailer, struct storage_reader *reader, const json_t *spec, int64_t *id, struct problem *problem, struct error *err);
 /* Changes a draft by a merge patch (RFC 7396), checked as a new one is. STORAGE_NOT_FOUND, STORAGE_WRONG_STATE (`err` says which), -EINVAL with a problem. */
 int campaign_edit(struct mailer *mailer, struct storage_reader *reader, int64_t id, const json_t *patch, struct problem *problem, struct error *err);
-/* Launch (scheduled when schedule_at is ahead). -EINVAL with a problem when it cannot be sent: no DKIM key for the From domain, empty audience list gone. STORAGE_WRONG_STATE. */
-int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_t id, struct problem *problem, struct error *err);
+/* Brings the check of the campaign's From domain up to date, so that a launch soon after does not wait for it. Up to some seconds. */
+void campaign_preflight(struct mailer *mailer, struct storage_reader *reader, int64_t id);
+/* Launch (scheduled when schedule_at is ahead). CAMPAIGN_NOT_READY unless `force`. -EINVAL with a problem when it cannot be sent: no DKIM key for the From domain, empty audience list gone. STORAGE_WRONG_STATE. */
+int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_t id, bool force, struct problem *problem, struct error *err);
 int campaign_pause(struct mailer *mailer, int64_t id, struct error *err);
 int campaign_resume(struct mailer *mailer, struct storage_reader *reader, int64_t id, struct error *err);
 int campaign_cancel(struct mailer *mailer, int64_t id, struct error *err);
@@ -57,6 +64,12 @@ int campaign_preview(struct mailer *mailer, struct storage_reader *reader, int64
 
 /* Sending domains: makes an RSA-2048 key (mode 0600 in data_dir/dkim) and registers it. STORAGE_EXISTS when there. `selector` NULL = "ph1". */
 int sending_domain_add(struct storage *storage, const struct config *config, const char *domain, const char *selector, struct problem *problem, struct error *err);
+
+/* Everything that receivers will look up about mail from the domain: {"domain","status","checked_at","took_ms","findings":[…]} (docs/preflight.md). Asks the
+ * network, up to about 12 s. STORAGE_NOT_FOUND: no sending domain of ours. */
+int sending_domain_check(const struct config *config, struct storage_reader *reader, struct resolver *resolver, const char *domain, json_t **out, struct error *err) ATTR_MUSTCHECK;
+/* Appends the records besides the keys that a sending domain wants, as {"name","type","value"}: SPF, DMARC, MX of the bounce domain, host of the links. */
+int sending_domain_records(const struct config *config, const char *domain, json_t *dns, struct error *err) ATTR_MUSTCHECK;
 
 /* Unsubscribe token from a URL or return path: 0 and the pair, or STORAGE_NOT_FOUND for anything not made by us. Constant time. */
 int unsubscribe_token_parse(struct mailer *mailer, const char *token, int64_t *campaign_id, int64_t *recipient_id);

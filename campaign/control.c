@@ -19,6 +19,7 @@
 #include "campaign/draft.h"
 #include "campaign/mailer.h"
 #include "campaign/message/token.h"
+#include "campaign/preflight/preflight.h"
 
 struct copy {
     struct storage_campaign campaign; /* name and spec are copies */
@@ -59,15 +60,39 @@ int campaign_create(struct mailer *mailer, struct storage_reader *reader, const 
     if (result == 0)
         result = mailer_check_content(mailer, reader, spec, draft.campaign.name,
                                       draft.launch ? SIGNATURE_REQUIRED : SIGNATURE_NONE, problem, err);
+    if (result == 0 && draft.launch)
+        result = preflight_launch(mailer->preflight, reader, spec, draft.force, problem, err);
     if (result == 0)
         result = storage_campaign_create(mailer->storage, &draft.campaign, clock_wall_ms(), id, err);
     if (result == 0 && draft.launch)
-        result = campaign_launch(mailer, reader, *id, problem, err);
+        result = campaign_launch(mailer, reader, *id, draft.force, problem, err);
     draft_free(&draft);
     return result;
 }
 
-int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_t id, struct problem *problem,
+/* 0, CAMPAIGN_NOT_READY or negative. */
+static int check_domain(struct mailer *mailer, struct storage_reader *reader, const struct storage_campaign *campaign,
+                        bool force, struct problem *problem, struct error *err)
+{
+    json_t *spec = json_loads(campaign->spec, 0, NULL);
+    int result = preflight_launch(mailer->preflight, reader, spec, force, problem, err);
+    json_decref(spec);
+    return result;
+}
+
+void campaign_preflight(struct mailer *mailer, struct storage_reader *reader, int64_t id)
+{
+    struct copy copy;
+    struct error err = {""};
+    json_t *spec = NULL;
+    if (load(reader, id, &copy, &err) == 0 && copy.campaign.status == CAMPAIGN_DRAFT)
+        spec = json_loads(copy.campaign.spec, 0, NULL);
+    preflight_warm(mailer->preflight, reader, spec);
+    json_decref(spec);
+    copy_free(&copy);
+}
+
+int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_t id, bool force, struct problem *problem,
                     struct error *err)
 {
     struct copy copy;
@@ -87,6 +112,8 @@ int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_
     struct content *content = NULL;
     result = mailer_compile(mailer, reader, &copy.campaign, SIGNATURE_REQUIRED, &content, problem, err);
     content_unref(content);
+    if (result == 0)
+        result = check_domain(mailer, reader, &copy.campaign, force, problem, err);
     if (result != 0)
         goto out;
     int64_t now_ms = clock_wall_ms();

@@ -275,6 +275,14 @@ static void read_launch(struct draft_reader *reader, const json_t *value)
         reader->draft->launch = json_is_true(value);
 }
 
+static void read_force(struct draft_reader *reader, const json_t *value)
+{
+    if (!json_is_boolean(value))
+        problem_add(reader->problem, "force", "must be true or false");
+    else
+        reader->draft->force = json_is_true(value);
+}
+
 static const struct field {
     const char *name;
     void (*read)(struct draft_reader *reader, const json_t *value);
@@ -300,6 +308,7 @@ static const struct field {
     {"rate", read_plan, false},
     {"priority", read_plan, false},
     {"launch", read_launch, false},
+    {"force", read_force, false},
 };
 
 static const struct field *find_field(const char *name)
@@ -318,6 +327,7 @@ static int keep_spec(struct draft *draft, const json_t *spec, struct error *err)
     if (copy == NULL)
         return error_memory(err);
     (void)json_object_del(copy, "launch");
+    (void)json_object_del(copy, "force");
     draft->campaign.spec = json_dumps(copy, JSON_COMPACT);
     json_decref(copy);
     return draft->campaign.spec != NULL ? 0 : error_memory(err);

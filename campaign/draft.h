@@ -8,7 +8,7 @@
 
 struct draft {
     struct storage_campaign campaign; /* what storage_campaign_create() takes; name, spec and segment belong to the draft */
-    bool launch;
+    bool launch, force; /* at once; although the preflight check says no */
 };
 
 /* -EINVAL with every fault found in `problem`. draft_free() in any case. */

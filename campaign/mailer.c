@@ -19,6 +19,7 @@
 
 #include "campaign/mailer.h"
 #include "campaign/message/pool.h"
+#include "campaign/preflight/preflight.h"
 #include "campaign/schedule/delivery.h"
 #include "campaign/schedule/run.h"
 #include "campaign/sending_domain.h"
@@ -119,6 +120,10 @@ static int start_parts(struct mailer *mailer, struct error *err)
         return error_memory(err);
     result = recover(mailer, err);
     if (result == 0)
+        result = resolver_start(mailer->config, &mailer->resolver, err);
+    if (result == 0)
+        result = preflight_start(mailer->config, mailer->storage, mailer->resolver, &mailer->preflight, err);
+    if (result == 0)
         result = pool_start(mailer->config->compose_threads, &mailer->pool, err);
     if (result == 0) {
         const struct engine_callbacks callbacks = {
@@ -181,10 +186,17 @@ void mailer_stop(struct mailer *mailer)
     pool_stop(mailer->pool);
     if (mailer->engine != NULL)
         engine_free(mailer->engine);
+    preflight_stop(mailer->preflight);
+    resolver_stop(mailer->resolver);
     mac_key_free(mailer->mac);
     bounce_rules_free(mailer->rules);
     pthread_mutex_destroy(&mailer->lock);
     free(mailer);
+}
+
+struct resolver *mailer_resolver(struct mailer *mailer)
+{
+    return mailer->resolver;
 }
 
 struct engine *mailer_engine(struct mailer *mailer)

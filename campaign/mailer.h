@@ -17,6 +17,7 @@
 #include "campaign/schedule/feeder.h"
 
 struct pool;
+struct preflight;
 
 struct mailer {
     const struct config *config;
@@ -26,6 +27,8 @@ struct mailer {
     struct pool *pool;
     struct feeder *feeder;
     struct bounce_rules *rules;
+    struct resolver *resolver;
+    struct preflight *preflight;
     struct policy policy;     /* borrows the rules */
     struct mac_key *mac;      /* Message-IDs, return paths, unsubscribe tokens */
     atomic_bool stopping;

@@ -11,6 +11,8 @@
 #ifndef POSTHASTE_DKIM_DKIM_H
 #define POSTHASTE_DKIM_DKIM_H
 
+#include <stdbool.h>
+
 #include "base/buffer.h"
 #include "base/error.h"
 #include "dkim/digest.h"
@@ -62,6 +64,16 @@ struct dkim_published {
     const char *selector; /* NULL = any */
     const char *record;   /* the TXT value */
 };
+
+/* A key record as it was found in DNS, any bytes. */
+struct dkim_published_key {
+    bool readable; /* a key of a kind that we know; false: nothing below counts */
+    bool revoked;  /* p= is empty */
+    bool equal;    /* the public half of `ours` */
+    bool ed25519, testing, sha256, email; /* k=; t=y; h= and s= allow it */
+    int bits;
+};
+void dkim_published_read(const char *record, size_t len, const struct dkim_key *ours, struct dkim_published_key *out);
 
 /* Verifies every signature of a message with libopendkim against the record of its selector (none: that signature is
  * bad) - our own check before a campaign starts. 0 = all good; 1 = a signature is there but bad (why in err); 2 = no

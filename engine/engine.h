@@ -125,6 +125,7 @@ int engine_sites(struct engine *engine, engine_site_cb *each, void *context, str
 int engine_explain(struct engine *engine, const char *name, engine_site_cb *each, void *context);
 
 #include "engine/receive/listener.h"
+#include "engine/fetch.h"
 #include "engine/resolve.h"
 
 #endif

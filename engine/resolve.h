@@ -68,6 +68,9 @@ int resolver_ask(struct resolver *resolver, const char *name, enum resolve_type 
 struct resolve_answer *resolver_wait(struct resolver *resolver, const char *name, enum resolve_type type,
                                      int64_t timeout_ms) ATTR_MUSTCHECK;
 
+/* Loopback, private, link-local and the like: no address that a receiver on the Internet sees. False for no literal. */
+bool resolve_address_is_private(const char *address);
+
 /* Where the PTR records of an address stand: "1.2.0.192.in-addr.arpa". -EINVAL: not an address literal. */
 #define RESOLVE_REVERSE_BYTES 80
 int resolve_reverse_name(const char *address, char out[RESOLVE_REVERSE_BYTES]) ATTR_MUSTCHECK;

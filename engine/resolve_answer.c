@@ -165,6 +165,12 @@ struct resolve_answer *resolve_answer_make(enum resolve_type type, const struct 
     return answer;
 }
 
+bool resolve_address_is_private(const char *address)
+{
+    struct mx_address parsed;
+    return mx_address_parse(address, &parsed) == 0 && mx_address_kind(&parsed) != MX_ADDRESS_PUBLIC;
+}
+
 int resolve_reverse_name(const char *address, char out[RESOLVE_REVERSE_BYTES])
 {
     unsigned char bytes[16];

@@ -22,24 +22,37 @@ static const char *text_of(const json_t *object, const char *name)
 
 /* ---- domains ---- */
 
-static void print_domain(const json_t *domain)
+/* The record as a line of a zone file. */
+static void print_zone_line(const json_t *record, const char *indent)
 {
-    const json_t *record = json_array_get(json_object_get(domain, "dns"), 0);
-    struct buffer zone = BUFFER_INIT(16384);
-    const char *value = text_of(record, "value");
-    out_line("Publish this record, then %s's mail will be signed with a key that receivers can check:",
-             text_of(domain, "domain"));
-    out_line("%s", "");
-    out_line("  name   %s", text_of(record, "name"));
-    out_line("  type   %s", text_of(record, "type"));
-    out_line("  value  %s", value);
-    if (dkim_record_zone_text(value, &zone) == 0 && !zone.failed) {
-        out_line("%s", "");
-        out_line("As a line of a zone file:");
-        out_line("%s", "");
-        out_line("  %s. IN TXT ( %s )", text_of(record, "name"), buffer_text(&zone));
+    struct buffer zone = BUFFER_INIT(65536);
+    const char *value = text_of(record, "value"), *type = text_of(record, "type");
+    if (strcmp(type, "TXT") == 0) {
+        if (dkim_record_zone_text(value, &zone) == 0)
+            out_line("%s%s. IN TXT ( %s )", indent, text_of(record, "name"), buffer_text(&zone));
+    } else {
+        out_line("%s%s. IN %s %s", indent, text_of(record, "name"), type, value);
     }
     buffer_finish(&zone);
+}
+
+static void print_domain(const json_t *domain)
+{
+    const json_t *dns = json_object_get(domain, "dns"), *record;
+    size_t i;
+    out_line("Publish these records, then receivers can check %s's mail (posthaste domain check %s looks whether they do):",
+             text_of(domain, "domain"), text_of(domain, "domain"));
+    json_array_foreach(dns, i, record)
+    {
+        out_line("%s", "");
+        out_line("  name   %s", text_of(record, "name"));
+        out_line("  type   %s", text_of(record, "type"));
+        out_line("  value  %s", text_of(record, "value"));
+    }
+    out_line("%s", "");
+    out_line("As lines of a zone file:");
+    out_line("%s", "");
+    json_array_foreach(dns, i, record) print_zone_line(record, "  ");
 }
 
 static int answer_domain(struct cli *cli, json_t *domain)
@@ -73,11 +86,55 @@ int cli_domain_show(struct cli *cli)
     json_t *domain = NULL;
     if (cli_open_storage(cli) != CLI_DONE)
         return CLI_FAILED;
-    int rc = access_domain_get(cli->reader, cli->arguments[0], &domain, &err);
+    int rc = access_domain_get(cli->reader, cli->config, cli->arguments[0], &domain, &err);
     if (rc == STORAGE_NOT_FOUND)
         return out_fail("there is no sending domain \"%s\"; make one with: posthaste domain add %s", cli->arguments[0],
                         cli->arguments[0]);
     return rc == 0 ? answer_domain(cli, domain) : out_condition(rc, "domain", &err);
+}
+
+static void print_finding(const json_t *finding)
+{
+    const json_t *record = json_object_get(finding, "record"), *providers = json_object_get(finding, "providers"), *provider;
+    size_t i;
+    bool good = strcmp(text_of(finding, "status"), "ok") == 0;
+    out_line("%-8s %-12s %s", text_of(finding, "status"), text_of(finding, "check"), text_of(finding, "seen"));
+    if (good)
+        return;
+    out_line("         wanted:      %s", text_of(finding, "wanted"));
+    if (json_is_object(record)) {
+        out_line("         publish:");
+        print_zone_line(record, "           ");
+    }
+    json_array_foreach(providers, i, provider)
+        out_line("         refused by:  %s (%s)", text_of(provider, "name"), text_of(provider, "reply"));
+}
+
+int cli_domain_check(struct cli *cli)
+{
+    struct error err = {""};
+    struct resolver *resolver = NULL;
+    json_t *report = NULL;
+    const json_t *finding;
+    size_t i;
+    if (cli_open_storage(cli) != CLI_DONE)
+        return CLI_FAILED;
+    int rc = resolver_start(cli->config, &resolver, &err);
+    if (rc == 0)
+        rc = sending_domain_check(cli->config, cli->reader, resolver, cli->arguments[0], &report, &err);
+    resolver_stop(resolver);
+    if (rc == STORAGE_NOT_FOUND)
+        return out_fail("there is no sending domain \"%s\"; make one with: posthaste domain add %s", cli->arguments[0],
+                        cli->arguments[0]);
+    if (rc != 0)
+        return out_condition(rc, "domain", &err);
+    int status = strcmp(text_of(report, "status"), "error") == 0 ? CLI_FAILED : CLI_DONE;
+    if (cli->json)
+        return out_json(report) == CLI_DONE ? status : CLI_FAILED;
+    json_array_foreach(json_object_get(report, "findings"), i, finding) print_finding(finding);
+    out_line("%s: %s", text_of(report, "domain"), text_of(report, "status"));
+    json_decref(report);
+    return status;
 }
 
 static int append_domain(void *context, const struct storage_domain *domain)

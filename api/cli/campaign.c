@@ -33,7 +33,7 @@ int campaign_id_of(const struct cli *cli, int64_t *id)
 }
 
 /* One call about the campaign of the first argument; `suffix` behind its path. */
-static int call(struct cli *cli, const char *method, const char *suffix, json_t **out)
+static int call_with(struct cli *cli, const char *method, const char *suffix, const json_t *body, json_t **out)
 {
     char path[512];
     int64_t id;
@@ -44,15 +44,20 @@ static int call(struct cli *cli, const char *method, const char *suffix, json_t 
     if (client == NULL)
         return CLI_FAILED;
     (void)snprintf(path, sizeof(path), "/v1/campaigns/%lld%s", (long long)id, suffix);
-    rc = client_call(client, method, path, NULL, out);
+    rc = client_call(client, method, path, body, out);
     client_close(client);
     return rc;
 }
 
-static int move(struct cli *cli, const char *action)
+static int call(struct cli *cli, const char *method, const char *suffix, json_t **out)
+{
+    return call_with(cli, method, suffix, NULL, out);
+}
+
+static int move_with(struct cli *cli, const char *action, const json_t *body)
 {
     json_t *campaign;
-    int rc = call(cli, "POST", action, &campaign);
+    int rc = call_with(cli, "POST", action, body, &campaign);
     if (rc != CLI_DONE)
         return rc;
     if (cli->json)
@@ -63,9 +68,17 @@ static int move(struct cli *cli, const char *action)
     return CLI_DONE;
 }
 
+static int move(struct cli *cli, const char *action)
+{
+    return move_with(cli, action, NULL);
+}
+
 int cli_campaign_launch(struct cli *cli)
 {
-    return move(cli, "/launch");
+    json_t *body = cli_flag(cli, "force") ? json_pack("{s:b}", "force", 1) : NULL;
+    int rc = move_with(cli, "/launch", body);
+    json_decref(body);
+    return rc;
 }
 
 int cli_campaign_pause(struct cli *cli)

@@ -145,6 +145,8 @@ static int add_options(const struct cli *cli, json_t *spec)
         rc = out_fail("--from is not UTF-8 text");
     if (rc == CLI_DONE && cli_flag(cli, "launch"))
         (void)json_object_set_new(spec, "launch", json_true());
+    if (rc == CLI_DONE && cli_flag(cli, "force"))
+        (void)json_object_set_new(spec, "force", json_true());
     return rc;
 }
 

@@ -95,6 +95,7 @@ int cli_campaign_resume(struct cli *cli), cli_campaign_cancel(struct cli *cli), 
 int cli_campaign_stats(struct cli *cli), cli_campaign_watch(struct cli *cli), cli_campaign_preview(struct cli *cli);
 int cli_campaign_list(struct cli *cli);
 int cli_domain_add(struct cli *cli), cli_domain_show(struct cli *cli), cli_domain_list(struct cli *cli);
+int cli_domain_check(struct cli *cli);
 int cli_suppress_add(struct cli *cli), cli_suppress_remove(struct cli *cli), cli_suppress_list(struct cli *cli);
 int cli_suppress_import(struct cli *cli), cli_suppress_export(struct cli *cli);
 int cli_db_check(struct cli *cli), cli_db_vacuum(struct cli *cli), cli_db_backup(struct cli *cli);

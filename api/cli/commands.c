@@ -29,10 +29,13 @@ static const struct cli_option CAMPAIGN_CREATE_OPTIONS[] = {
     {"text", 0, "FILE", false, "text part; made from the HTML part when missing"},
     {"schedule-at", 0, "TIME", false, "start then, like 2026-12-01T08:00:00Z"},
     {"launch", 0, NULL, false, "launch it at once"},
+    {"force", 0, NULL, false, "with --launch: although the check of the From domain has errors"},
     END,
 };
 static const struct cli_option DB_CHECK_OPTIONS[] = {
     {"quick", 0, NULL, false, "do not compare indexes with their tables"}, END};
+static const struct cli_option CAMPAIGN_LAUNCH_OPTIONS[] = {
+    {"force", 0, NULL, false, "although the check of the From domain has errors; noted in the audit log"}, END};
 static const struct cli_option CAMPAIGN_LIST_OPTIONS[] = {
     {"status", 0, "STATUS", false, "only campaigns in this state, or in several with commas"},
     {"limit", 0, "N", false, "how many at most (default 50)"},
@@ -93,7 +96,9 @@ static const struct cli_command COMMANDS[] = {
     {"campaign create", "[FILE.json|-]", 0, 1, "make a campaign from options, from JSON, or from both",
      "The file is what POST /v1/campaigns takes; options win over its fields.", CAMPAIGN_CREATE_OPTIONS,
      cli_campaign_create},
-    {"campaign launch", "ID", 1, 1, "start sending (or schedule, when it has a time)", NULL, NULL, cli_campaign_launch},
+    {"campaign launch", "ID", 1, 1, "start sending (or schedule, when it has a time)",
+     "Refused when the check of the From domain (posthaste domain check) has errors and `preflight` is \"enforce\".",
+     CAMPAIGN_LAUNCH_OPTIONS, cli_campaign_launch},
     {"campaign pause", "ID", 1, 1, "stop sending for now", NULL, NULL, cli_campaign_pause},
     {"campaign resume", "ID", 1, 1, "go on sending", NULL, NULL, cli_campaign_resume},
     {"campaign cancel", "ID", 1, 1, "stop for good; what is pending is never sent", NULL, NULL, cli_campaign_cancel},
@@ -104,9 +109,13 @@ static const struct cli_command COMMANDS[] = {
      "Ends with 0 when the campaign finished, with 1 when it was cancelled.", NULL, cli_campaign_watch},
     {"campaign preview", "ID", 1, 1, "print the whole message as one recipient would get it", NULL, PREVIEW_OPTIONS,
      cli_campaign_preview},
-    {"domain add", "DOMAIN", 1, 1, "make a DKIM key for a sending domain and print the DNS record to publish", NULL,
+    {"domain add", "DOMAIN", 1, 1, "make a DKIM key for a sending domain and print the DNS records to publish", NULL,
      DOMAIN_OPTIONS, cli_domain_add},
-    {"domain show", "DOMAIN", 1, 1, "print the DNS record of a sending domain", NULL, NULL, cli_domain_show},
+    {"domain show", "DOMAIN", 1, 1, "print the DNS records of a sending domain", NULL, NULL, cli_domain_show},
+    {"domain check", "DOMAIN", 1, 1, "look up what receivers will look up, and tell what is missing",
+     "SPF for every source, the published DKIM key, DMARC, names and addresses, MX, and the host of the links. Ends with 1 "
+     "when there are errors.",
+     NULL, cli_domain_check},
     {"domain list", "", 0, 0, "show all sending domains", NULL, NULL, cli_domain_list},
     {"suppress add", "EMAIL...", 1, CLI_ARGUMENTS_MAX, "never mail these addresses", NULL, SUPPRESS_ADD_OPTIONS,
      cli_suppress_add},

@@ -485,6 +485,8 @@ static void note_change(struct exchange *exchange)
         if (strcmp(response->headers[i].name, "Location") == 0)
             (void)json_object_set_new(entry, "made", json_string(response->headers[i].value));
     }
+    if (request->audit_note != NULL)
+        (void)json_object_set_new(entry, "note", json_string(request->audit_note));
     if (audit_write(exchange->server->app->config->data_dir, entry, &err) != 0)
         log_error("audit", "not_written error=%s", LOG_QUOTE(err.text));
 }

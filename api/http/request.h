@@ -62,6 +62,8 @@ struct request {
                      -1 */
     json_t *json; /* the parsed body of a JSON route; NULL when the route allows none and none came */
 
+    const char *audit_note; /* static text for the audit log; NULL = none */
+
     struct storage_reader *reader; /* for routes that read the database */
 };
 

@@ -196,6 +196,41 @@ void response_invalid(struct response *response, const struct problem *problem)
     put_json(response, 422, TYPE_PROBLEM, body);
 }
 
+/* One error of a report as a sentence that says what to do. */
+static json_t *preflight_error(const json_t *finding)
+{
+    const json_t *record = json_object_get(finding, "record");
+    const char *seen = json_string_value(json_object_get(finding, "seen"));
+    const char *check = json_string_value(json_object_get(finding, "check"));
+    json_t *message = json_is_object(record)
+                          ? json_sprintf("%s; publish: %s %s %s", seen, json_string_value(json_object_get(record, "name")),
+                                         json_string_value(json_object_get(record, "type")),
+                                         json_string_value(json_object_get(record, "value")))
+                          : json_sprintf("%s; wanted: %s", seen, json_string_value(json_object_get(finding, "wanted")));
+    return json_pack("{s:o, s:o}", "field", json_sprintf("preflight.%s", check), "message", message);
+}
+
+void response_preflight(struct response *response, const json_t *report)
+{
+    char detail[4096];
+    const json_t *finding;
+    json_t *errors = json_array();
+    size_t i;
+    json_array_foreach(json_object_get(report, "findings"), i, finding)
+    {
+        const char *status = json_string_value(json_object_get(finding, "status"));
+        if (status != NULL && strcmp(status, "error") == 0)
+            (void)json_array_append_new(errors, preflight_error(finding));
+    }
+    const char *first = json_string_value(json_object_get(json_array_get(errors, 0), "message"));
+    (void)snprintf(detail, sizeof(detail), "%s is not ready for bulk mail (%zu errors; \"force\" overrules): %.3600s",
+                   json_string_value(json_object_get(report, "domain")), json_array_size(errors), first != NULL ? first : "");
+    json_t *body = problem_json(422, detail);
+    (void)json_object_set_new(body, "errors", errors);
+    (void)json_object_set_new(body, "preflight", json_deep_copy(report));
+    put_json(response, 422, TYPE_PROBLEM, body);
+}
+
 void response_condition(struct response *response, int code, const char *what, const struct error *err)
 {
     const char *text = err != NULL ? err->text : "";

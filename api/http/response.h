@@ -53,6 +53,9 @@ void response_file(struct response *response, const char *content_type, int fd, 
 void response_problem(struct response *response, int status, const char *format, ...) ATTR_PRINTF(3, 4);
 /* 422 with errors:[{field,message}]. */
 void response_invalid(struct response *response, const struct problem *problem);
+/* 422 for a launch that the preflight check refuses: errors:[{field: "preflight.CHECK", message}], one for each error of
+ * the report (borrowed), which is there whole as "preflight". */
+void response_preflight(struct response *response, const json_t *report);
 /* What a room's call gave: STORAGE_NOT_FOUND -> 404, STORAGE_EXISTS and STORAGE_WRONG_STATE -> 409, -EINVAL -> 422, a
  * database that cannot be written -> 503, else 500 (logged). */
 void response_condition(struct response *response, int code, const char *what, const struct error *err);

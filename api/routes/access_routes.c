@@ -2,6 +2,7 @@
  * access_routes.c - /v1/domains and /v1/tokens, for administrators.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "api/access.h"
@@ -80,11 +81,34 @@ void domains_get(struct request *request, struct response *response)
 {
     struct error err = {""};
     json_t *domain = NULL;
-    int rc = access_domain_get(request->reader, request->text[0], &domain, &err);
+    int rc = access_domain_get(request->reader, request->app->config, request->text[0], &domain, &err);
     if (rc != 0)
         response_condition(response, rc, "domain", &err);
     else
         response_json(response, 200, domain);
+}
+
+/* A check waits for the network, and the threads that answer requests are few. */
+#define CHECKS_MAX 2
+
+void domains_check(struct request *request, struct response *response)
+{
+    static atomic_uint running;
+    struct app *app = request->app;
+    struct error err = {""};
+    json_t *report = NULL;
+    if (atomic_fetch_add(&running, 1) >= CHECKS_MAX) {
+        atomic_fetch_sub(&running, 1);
+        response_problem(response, 503, "two checks are running; ask again when they have ended");
+        response_header(response, "Retry-After", "5");
+        return;
+    }
+    int rc = sending_domain_check(app->config, request->reader, mailer_resolver(app->mailer), request->text[0], &report, &err);
+    atomic_fetch_sub(&running, 1);
+    if (rc != 0)
+        response_condition(response, rc, "domain", &err);
+    else
+        response_json(response, 200, report);
 }
 
 static int take_token(void *context, const struct storage_token *token)

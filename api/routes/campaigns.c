@@ -118,7 +118,9 @@ static void answer_campaign(struct request *request, struct response *response, 
 /* -EINVAL with named fields is the caller's input; everything else goes the common way. */
 static void answer_refusal(struct response *response, int rc, const struct problem *problem, const struct error *err)
 {
-    if (rc == -EINVAL && problem != NULL && problem->count > 0)
+    if (rc == CAMPAIGN_NOT_READY && problem != NULL)
+        response_preflight(response, problem->preflight);
+    else if (rc == -EINVAL && problem != NULL && problem->count > 0)
         response_invalid(response, problem);
     else
         response_condition(response, rc, "campaign", err);
@@ -134,9 +136,12 @@ void campaigns_create(struct request *request, struct response *response)
         response_invalid(response, &problem);
         return;
     }
+    if (json_is_true(json_object_get(request->json, "launch")) && json_is_true(json_object_get(request->json, "force")))
+        request->audit_note = "force";
     int rc = campaign_create(request->app->mailer, request->reader, request->json, &id, &problem, &err);
     if (rc != 0) {
         answer_refusal(response, rc, &problem, &err);
+        json_decref(problem.preflight);
         return;
     }
     answer_campaign(request, response, id, 201);
@@ -183,6 +188,21 @@ void campaigns_delete(struct request *request, struct response *response)
         response_empty(response, 204);
 }
 
+/* {"force": true}, {} or nothing. False: the response is there. */
+static bool read_force(struct request *request, struct response *response, bool *force)
+{
+    struct problem problem = {.count = 0};
+    const struct field fields[] = {{"force", FIELD_BOOL, false, 0, force}};
+    *force = false;
+    if (request->json != NULL && !fields_read(request->json, "", fields, countof(fields), &problem)) {
+        response_invalid(response, &problem);
+        return false;
+    }
+    if (*force)
+        request->audit_note = "force";
+    return true;
+}
+
 /* An action takes no fields: {} or nothing. */
 static bool check_no_fields(const struct request *request, struct response *response)
 {
@@ -206,15 +226,19 @@ void campaigns_launch(struct request *request, struct response *response)
 {
     struct problem problem = {.count = 0};
     struct error err = {""};
-    if (!check_no_fields(request, response))
+    bool force;
+    if (!read_force(request, response, &force))
         return;
+    if (!force)
+        campaign_preflight(request->app->mailer, request->reader, request->id[0]); /* not while others wait to edit */
     /* What is launched is what was checked: nobody edits between the two. */
     (void)pthread_mutex_lock(&request->app->edits);
     bool current = check_version(request, response);
-    int rc = current ? campaign_launch(request->app->mailer, request->reader, request->id[0], &problem, &err) : 0;
+    int rc = current ? campaign_launch(request->app->mailer, request->reader, request->id[0], force, &problem, &err) : 0;
     (void)pthread_mutex_unlock(&request->app->edits);
     if (current)
         answer_move(request, response, rc, &problem, &err);
+    json_decref(problem.preflight);
 }
 
 void campaigns_pause(struct request *request, struct response *response)

@@ -49,6 +49,7 @@ static const struct route ROUTES[] = {
     {METHOD_GET, "/v1/domains", ACCESS_READ, BODY_NONE, PAGE, domains_page, false},
     {METHOD_POST, "/v1/domains", ACCESS_ADMIN, BODY_JSON, NULL, domains_add, false},
     {METHOD_GET, "/v1/domains/{text}", ACCESS_READ, BODY_NONE, NULL, domains_get, false},
+    {METHOD_GET, "/v1/domains/{text}/check", ACCESS_READ, BODY_NONE, NULL, domains_check, false},
     {METHOD_GET, "/v1/tokens", ACCESS_ADMIN, BODY_NONE, PAGE, tokens_page, false},
     {METHOD_POST, "/v1/tokens", ACCESS_ADMIN, BODY_JSON, NULL, tokens_create, true},
     {METHOD_DELETE, "/v1/tokens/{id}", ACCESS_ADMIN, BODY_NONE, NULL, tokens_revoke, true},

@@ -19,7 +19,7 @@ route_handler campaigns_launch, campaigns_pause, campaigns_resume, campaigns_can
 route_handler campaigns_stats, campaigns_deliveries, campaigns_timeseries, campaigns_sites;
 route_handler stats_get, stats_sites, stats_site, stats_timeseries;
 route_handler suppressions_page, suppressions_add, suppressions_get, suppressions_remove;
-route_handler domains_page, domains_add, domains_get;
+route_handler domains_page, domains_add, domains_get, domains_check;
 route_handler tokens_page, tokens_create, tokens_revoke;
 route_handler health_live, health_ready, metrics_get, openapi_get;
 route_handler root_get, dashboard_page, dashboard_script, dashboard_style, dashboard_charts;

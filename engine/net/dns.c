@@ -224,6 +224,8 @@ static int set_options(struct dns *dns, const struct dns_options *options, struc
         {"outgoing-range:", outstanding}, /* made for small programs, the default of the library is 16 at a time */
         {"num-queries-per-thread:", outstanding},
         {"outgoing-num-tcp:", "20"},
+        {"unblock-lan-zones:", "yes"}, /* names of private addresses are asked for like others */
+        {"insecure-lan-zones:", "yes"},
         /* A resolver that has to ask around needs seconds, however near it is: do not give up on it after five tries of
            50 ms. */
         {"infra-cache-min-rtt:", "1000"},
@@ -268,6 +270,8 @@ static int set_servers(struct dns *dns, const struct dns_options *options, struc
 static int finalize(struct dns *dns, const struct dns_options *options, struct error *err)
 {
     int r = ub_ctx_zone_remove(dns->context, "test.");
+    if (r == 0)
+        r = ub_ctx_zone_remove(dns->context, "127.in-addr.arpa.");
     if (r == 0)
         return 0;
     if (options->trust_anchor_file != NULL)

@@ -8,9 +8,12 @@ import http.client
 import json
 import re
 
+import dns.message
+import dns.rcode
 import jsonschema
 import pytest
 
+import dnslib
 from conftest import ROOT, emails, run_to_end
 from harness import Api, wait_until
 from test_api import GOOD
@@ -96,10 +99,19 @@ class Contract:
         return answer
 
 
+def knows_nothing(wire, tcp):
+    """A name server for which no name exists."""
+    reply = dns.message.make_response(dns.message.from_wire(wire))
+    reply.set_rcode(dns.rcode.NXDOMAIN)
+    return reply.to_wire()
+
+
 @pytest.fixture
-def contract(place):
+def contract(place, request):
     sink = place.sink(script={"rules": [{"command": "RCPT", "domain": "bad.test", "reply": "550 5.1.1 nobody"}]})
-    server = place.server(sink)
+    nobody = dnslib.Fake(knows_nothing).start()
+    request.addfinalizer(nobody.stop)
+    server = place.server(sink, config='dns { server = "%s" }\n' % nobody.server)
     place.people(server, emails(30, ["one.test", "two.test", "bad.test"]))
     return Contract(server)
 
@@ -188,6 +200,8 @@ def others(contract):
     call(409, "post", "/v1/domains", data={"domain": "third.test"})
     call(200, "get", "/v1/domains")
     call(200, "get", "/v1/domains/{domain}", "third.test")
+    call(200, "get", "/v1/domains/{domain}/check", "third.test")
+    call(404, "get", "/v1/domains/{domain}/check", "nobody.test")
     key = {"Idempotency-Key": "token"}
     number = call(201, "post", "/v1/tokens", data={"name": "t", "scope": "read"}, headers=key).json["id"]
     call(409, "post", "/v1/tokens", data={"name": "t", "scope": "read"}, headers=key)
