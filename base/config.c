@@ -17,7 +17,7 @@
 #define FILE_MAX_BYTES ((size_t)4 << 20)
 
 /* libconfuse would exit() on a directory and stop at a NUL, so the file is read here. */
-static int read_file(const char *file, struct buffer *out, struct error *err)
+int config_read_file(const char *file, struct buffer *out, struct error *err)
 {
     int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
@@ -55,7 +55,7 @@ static int read_file(const char *file, struct buffer *out, struct error *err)
 static int load_file(const char *file, struct config *config, struct error *err)
 {
     struct buffer text = BUFFER_INIT(FILE_MAX_BYTES);
-    int rc = read_file(file, &text, err);
+    int rc = config_read_file(file, &text, err);
     if (rc == 0 && text.len > 0)
         rc = config_scan(file, text.data, text.len, err);
     if (rc == 0)
@@ -120,9 +120,9 @@ int config_load(const char *file, struct config **out, struct error *err)
                 break;
         }
         if (rc == -ENOENT) {
-            rc = 0;
             if (err != NULL)
                 err->text[0] = '\0';
+            rc = config_read("", "", config, err);
         }
     }
     if (rc == 0 && (config->tls_cert[0] != '\0') != (config->tls_key[0] != '\0'))
@@ -167,6 +167,18 @@ void config_free(struct config *config)
     free(config->bounces.tls_key);
     free(config->bounces.feedback);
     free_list(config->bounces.complaint_sources, config->bounces.complaint_source_count);
+    free(config->profiles_file);
+    free(config->files[0]);
+    free(config->files[1]);
+    for (size_t i = 0; i < config->origin_count; i++)
+        free(config->origins[i].title);
+    free(config->origins);
+    for (size_t i = 0; i < config->warmup_count; i++)
+        free(config->warmups[i].source);
+    free(config->warmups);
+    for (size_t i = 0; i < config->sender_count; i++)
+        free(config->senders[i].name);
+    free(config->senders);
     for (size_t i = 0; i < config->route_count; i++) {
         free(config->routes[i].pattern);
         free(config->routes[i].host);
@@ -233,6 +245,20 @@ const struct config_domain *config_domain_for(const struct config *config, const
         size_t this_fit = fit(config->domains[i].name, domain);
         if (this_fit > best_fit) {
             best = &config->domains[i];
+            best_fit = this_fit;
+        }
+    }
+    return best;
+}
+
+const struct config_sender *config_sender_for(const struct config *config, const char *domain)
+{
+    const struct config_sender *best = NULL;
+    size_t best_fit = 0;
+    for (size_t i = 0; i < config->sender_count; i++) {
+        size_t this_fit = fit(config->senders[i].name, domain);
+        if (this_fit > best_fit) {
+            best = &config->senders[i];
             best_fit = this_fit;
         }
     }

@@ -34,7 +34,20 @@ struct config_route {    /* an explicit next hop in place of the MX lookup */
 struct config_source {
     char *name, *address, *hostname; /* hostname "" = the global one */
     uint32_t weight;                 /* share of the connections, default 1 */
-    uint32_t connections;            /* at one time, per loop; 0 = no limit */
+    uint32_t connections;            /* at one time; 0 = no limit */
+    struct rate rate, byte_rate, connection_rate; /* of all its messages and connections; count 0 = no limit */
+    uint32_t burst;                  /* as in a profile */
+};
+struct config_warmup { /* the first days of a source: so many messages a day to each profile's sites */
+    char *source;
+    struct rate start; /* of the first day: N/d */
+    double growth;     /* each day so many times as much; default 1.5 */
+    uint32_t days;     /* then it is warm; default 30 */
+};
+struct config_sender { /* a sending domain: the domain of From */
+    char *name;        /* as a route's pattern */
+    struct rate rate, byte_rate;
+    uint32_t burst;
 };
 struct config_pool {
     char *name;
@@ -50,6 +63,14 @@ struct config_profile { /* what a profile leaves out is what "default" says, who
     uint32_t connections;             /* default 10 */
     uint32_t messages_per_connection; /* default 100 */
     struct rate rate;                 /* default 100/s; messages of the whole site */
+    struct rate byte_rate;            /* of their content; default unlimited */
+    struct rate connection_rate;      /* connections begun; default unlimited */
+    uint32_t burst;                   /* messages at once after a rest; 0 = a tenth of a second's worth, at least 1 */
+    struct rate source_rate;          /* of each source at the site; default unlimited */
+    uint32_t source_connections;      /* of each source at the site; 0 = no limit */
+    struct rate provider_rate;        /* of each source at all sites of the profile together; default unlimited */
+    uint32_t provider_connections;    /* the same */
+    bool adaptive;                    /* default true: slow down when the site says so */
     uint32_t pipeline_depth;          /* messages outstanding on one connection, default 10 */
     enum tls_policy tls;              /* default opportunistic */
     int64_t idle_timeout_ms;          /* default 5 s: how long an unused connection is kept */
@@ -69,8 +90,19 @@ struct config_timeouts { /* RFC 5321 section 4.5.3.2 minimums are the defaults; 
 };
 struct config_domain { /* per recipient domain, inside its site; 0 / unlimited = no limit of its own */
     char *name;        /* as a route's pattern; each domain that it matches has the limit for itself */
-    struct rate rate;
-    uint32_t connections;
+    struct rate rate, byte_rate;
+    uint32_t connections, burst;
+};
+struct config_machine { /* section `limits`: all that this server sends */
+    struct rate rate, byte_rate, connection_rate;
+    uint32_t connections, burst;
+};
+struct config_origin { /* where a value was set */
+    const char *section; /* "profile", ...; NULL = the top of the file */
+    char *title;         /* "" = none */
+    const char *key;
+    uint32_t file;       /* index in config.files */
+    uint32_t line;
 };
 
 struct config {
@@ -112,6 +144,15 @@ struct config {
     size_t domain_count;
     struct config_bounces bounces;
     struct config_guard guard;
+    struct config_warmup *warmups;
+    size_t warmup_count;
+    struct config_sender *senders;
+    size_t sender_count;
+    struct config_machine limits;
+    char *profiles_file;           /* "" = the usual places, "none" = no profiles but the configuration's own */
+    char *files[2];                /* names, for origins: the configuration, the profiles */
+    struct config_origin *origins; /* of every value that a file set */
+    size_t origin_count;
 };
 
 /* `file` NULL = lookup order above. 0, -ENOENT (given file missing), -EINVAL, -errno; *out is NULL unless 0. */
@@ -124,6 +165,13 @@ char *config_format(const struct config *config) ATTR_MALLOC;
 /* Most specific match (exact, then longest ".suffix", then "*"); NULL = none. `domain` in normal form. */
 const struct config_route *config_route_for(const struct config *config, const char *domain);
 const struct config_domain *config_domain_for(const struct config *config, const char *domain);
+const struct config_sender *config_sender_for(const struct config *config, const char *domain);
+/* "FILE:LINE" of the value in effect, or "built in". A profile's value may come from the profile "default". */
+#define CONFIG_WHERE_BYTES 300
+const char *config_where(const struct config *config, const char *section, const char *title, const char *key,
+                         char out[CONFIG_WHERE_BYTES]);
+/* Each thing that is set but can never take effect, one sentence a call; for `config check`. */
+void config_warnings(const struct config *config, void (*each)(void *context, const char *sentence), void *context);
 /* Profile whose `domain` list matches most specifically, else profiles[0]. (By MX: engine/site.) */
 const struct config_profile *config_profile_for_domain(const struct config *config, const char *domain);
 

@@ -96,10 +96,15 @@ static void put_value(struct buffer *out, const struct config_key *key, const vo
         put_duration(out, *(const int64_t *)field);
         break;
     case KIND_RATE:
+    case KIND_BYTE_RATE:
+    case KIND_DAY_RATE:
         put_text(out, rate_format(*(const struct rate *)field, text));
         break;
     case KIND_SHARE:
         put_share(out, *(const uint32_t *)field);
+        break;
+    case KIND_FACTOR:
+        buffer_printf(out, "%.10g", *(const double *)field);
         break;
     case KIND_NAMES:
     case KIND_PATTERNS:

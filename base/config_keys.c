@@ -16,6 +16,7 @@
 #define HOUR_MS (60 * MINUTE_MS)
 #define DAY_MS (24 * HOUR_MS)
 #define LONGEST_MS (366 * DAY_MS)
+#define BURST_MAX 10000000
 
 #define FIELD(type, field) .offset = offsetof(struct type, field)
 #define LIST(type, field, count) .offset = offsetof(struct type, field), .count_offset = offsetof(struct type, count)
@@ -40,6 +41,7 @@ static const struct config_key top_keys[] = {
     {"preflight_every", KIND_DURATION, FIELD(config, preflight_every_ms), .min = 100, .max = LONGEST_MS},
     {"expires_after", KIND_DURATION, FIELD(config, expires_after_ms), .min = 1, .max = LONGEST_MS},
     {"keep_deliveries", KIND_DURATION, FIELD(config, keep_deliveries_ms), .min = 0, .max = 10 * LONGEST_MS},
+    {"profiles", KIND_PATH, FIELD(config, profiles_file)},
     {"shutdown", KIND_DURATION, FIELD(config, shutdown_ms), .min = 0, .max = DAY_MS},
 };
 static const struct config_key dns_keys[] = {
@@ -76,6 +78,27 @@ static const struct config_key source_keys[] = {
     {"hostname", KIND_HOSTNAME, FIELD(config_source, hostname)},
     {"weight", KIND_U32, FIELD(config_source, weight), .min = 1, .max = 1000},
     {"connections", KIND_U32, FIELD(config_source, connections), .min = 1, .max = 10000},
+    {"rate", KIND_RATE, FIELD(config_source, rate)},
+    {"byte_rate", KIND_BYTE_RATE, FIELD(config_source, byte_rate)},
+    {"connection_rate", KIND_RATE, FIELD(config_source, connection_rate)},
+    {"burst", KIND_U32, FIELD(config_source, burst), .min = 1, .max = BURST_MAX},
+};
+static const struct config_key limits_keys[] = {
+    {"connections", KIND_U32, FIELD(config, limits.connections), .min = 1, .max = 1000000},
+    {"rate", KIND_RATE, FIELD(config, limits.rate)},
+    {"byte_rate", KIND_BYTE_RATE, FIELD(config, limits.byte_rate)},
+    {"connection_rate", KIND_RATE, FIELD(config, limits.connection_rate)},
+    {"burst", KIND_U32, FIELD(config, limits.burst), .min = 1, .max = BURST_MAX},
+};
+static const struct config_key warmup_keys[] = {
+    {"start", KIND_DAY_RATE, FIELD(config_warmup, start), .required = true},
+    {"growth", KIND_FACTOR, FIELD(config_warmup, growth)},
+    {"days", KIND_U32, FIELD(config_warmup, days), .min = 1, .max = 366},
+};
+static const struct config_key sender_keys[] = {
+    {"rate", KIND_RATE, FIELD(config_sender, rate)},
+    {"byte_rate", KIND_BYTE_RATE, FIELD(config_sender, byte_rate)},
+    {"burst", KIND_U32, FIELD(config_sender, burst), .min = 1, .max = BURST_MAX},
 };
 static const struct config_key pool_keys[] = {
     {"sources", KIND_NAMES, LIST(config_pool, sources, source_count), .required = true},
@@ -86,12 +109,22 @@ static const struct config_key profile_keys[] = {
     {"connections", KIND_U32, FIELD(config_profile, connections), .min = 1, .max = 10000},
     {"messages_per_connection", KIND_U32, FIELD(config_profile, messages_per_connection), .min = 1, .max = 1000000},
     {"rate", KIND_RATE, FIELD(config_profile, rate)},
+    {"byte_rate", KIND_BYTE_RATE, FIELD(config_profile, byte_rate)},
+    {"connection_rate", KIND_RATE, FIELD(config_profile, connection_rate)},
+    {"burst", KIND_U32, FIELD(config_profile, burst), .min = 1, .max = BURST_MAX},
+    {"source_rate", KIND_RATE, FIELD(config_profile, source_rate)},
+    {"source_connections", KIND_U32, FIELD(config_profile, source_connections), .min = 1, .max = 10000},
+    {"provider_rate", KIND_RATE, FIELD(config_profile, provider_rate)},
+    {"provider_connections", KIND_U32, FIELD(config_profile, provider_connections), .min = 1, .max = 10000},
+    {"adaptive", KIND_BOOL, FIELD(config_profile, adaptive)},
     {"pipeline_depth", KIND_U32, FIELD(config_profile, pipeline_depth), .min = 1, .max = 1000},
     {"tls", KIND_TLS, FIELD(config_profile, tls)},
     {"idle_timeout", KIND_DURATION, FIELD(config_profile, idle_timeout_ms), .min = 0, .max = HOUR_MS},
 };
 static const struct config_key domain_keys[] = {
     {"rate", KIND_RATE, FIELD(config_domain, rate)},
+    {"byte_rate", KIND_BYTE_RATE, FIELD(config_domain, byte_rate)},
+    {"burst", KIND_U32, FIELD(config_domain, burst), .min = 1, .max = BURST_MAX},
     {"connections", KIND_U32, FIELD(config_domain, connections), .min = 1, .max = 10000},
 };
 static const struct config_key bounces_keys[] = {
@@ -120,7 +153,8 @@ static const struct config_key guard_keys[] = {
 _Static_assert(countof(top_keys) <= CONFIG_KEYS_MAX && countof(profile_keys) <= CONFIG_KEYS_MAX, "CONFIG_KEYS_MAX");
 _Static_assert(offsetof(struct config_route, pattern) == 0 && offsetof(struct config_source, name) == 0 &&
                    offsetof(struct config_pool, name) == 0 && offsetof(struct config_profile, name) == 0 &&
-                   offsetof(struct config_domain, name) == 0,
+                   offsetof(struct config_domain, name) == 0 && offsetof(struct config_warmup, source) == 0 &&
+                   offsetof(struct config_sender, name) == 0,
                "the title is the first field");
 
 #define ITEMS(type, array, count)                                                                                      \
@@ -139,6 +173,9 @@ const struct config_section config_sections[CONFIG_SECTIONS] = {
     {"domain", domain_keys, countof(domain_keys), TITLE_PATTERN, ITEMS(config_domain, domains, domain_count)},
     {"bounces", bounces_keys, countof(bounces_keys), TITLE_NONE, 0, 0, 0},
     {"guard", guard_keys, countof(guard_keys), TITLE_NONE, 0, 0, 0},
+    {"limits", limits_keys, countof(limits_keys), TITLE_NONE, 0, 0, 0},
+    {"warmup", warmup_keys, countof(warmup_keys), TITLE_NAME, ITEMS(config_warmup, warmups, warmup_count)},
+    {"sending_domain", sender_keys, countof(sender_keys), TITLE_PATTERN, ITEMS(config_sender, senders, sender_count)},
 };
 const struct config_section *const config_profile_section = &config_sections[7];
 
@@ -200,12 +237,17 @@ static bool item_defaults(const struct config *config, const struct config_secti
         source->hostname = str_dup("");
         source->weight = 1;
         return source->hostname != NULL;
+    } else if (section->keys == warmup_keys) {
+        struct config_warmup *warmup = item;
+        warmup->growth = 1.5;
+        warmup->days = 30;
     } else if (section->keys == profile_keys && item == config->profiles) {
         *(struct config_profile *)item = (struct config_profile){.connections = 10,
                                                                  .messages_per_connection = 100,
                                                                  .rate = {100, 1000000},
                                                                  .pipeline_depth = 10,
                                                                  .tls = TLS_OPPORTUNISTIC,
+                                                                 .adaptive = true,
                                                                  .idle_timeout_ms = 5 * SECOND_MS};
     } else if (section->keys == profile_keys) {
         /* What a profile leaves out is what the profile "default" says. */
@@ -256,6 +298,7 @@ struct config *config_defaults(void)
     config->dns_server = str_dup("");
     config->dns_trust_anchor = str_dup("");
     config->tls_ca_file = str_dup("");
+    config->profiles_file = str_dup("");
     config->tls_cert = str_dup("");
     config->tls_key = str_dup("");
     config->api_rate = (struct rate){20000, 1000000};
@@ -300,7 +343,7 @@ struct config *config_defaults(void)
     char *name = str_dup("default");
     bool whole = config->file != NULL && config->hostname != NULL && config->data_dir != NULL &&
                  config->listen_host != NULL && config->public_url != NULL && config->bounce_domain != NULL &&
-                 config->dns_server != NULL && config->tls_ca_file != NULL && config->tls_cert != NULL &&
+                 config->dns_server != NULL && config->tls_ca_file != NULL && config->profiles_file != NULL && config->tls_cert != NULL &&
                  config->tls_key != NULL && config->dns_trust_anchor != NULL && name != NULL && bounces->listen_host != NULL &&
                  bounces->domain != NULL && bounces->tls_cert != NULL && bounces->tls_key != NULL &&
                  bounces->feedback != NULL;

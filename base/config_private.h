@@ -31,6 +31,9 @@ enum config_kind {
     KIND_DURATION,  /* int64_t milliseconds in min..max */
     KIND_RATE,      /* struct rate */
     KIND_SHARE,     /* uint32_t millionths: "5%", "0.1%", "off" */
+    KIND_BYTE_RATE, /* the same; its number may end in k, M or G */
+    KIND_DAY_RATE,  /* the same, "N/d" */
+    KIND_FACTOR,    /* double, 1 to 10 */
     KIND_NAMES,     /* char **, size_t: names of other sections, none twice */
     KIND_PATTERNS,  /* char **, size_t: domains and ".suffix"es */
 };
@@ -55,7 +58,7 @@ struct config_section {
     size_t item_bytes;                 /* size of one struct; its title is its first field, a char * */
 };
 
-#define CONFIG_SECTIONS 11
+#define CONFIG_SECTIONS 14
 #define CONFIG_KEYS_MAX 24                                           /* in one section */
 extern const struct config_section config_sections[CONFIG_SECTIONS]; /* [0] is the top */
 extern const struct config_section *const config_profile_section;
@@ -80,6 +83,13 @@ int config_scan(const char *file, char *text, size_t len, struct error *err) ATT
 
 /* Reads NUL-terminated text into a config that holds the defaults. -EINVAL with "FILE:LINE: key: …", -ENOMEM. */
 int config_read(const char *file, const char *text, struct config *config, struct error *err) ATTR_MUSTCHECK;
+/* The profiles that come with the program: the file that config->profiles_file names, as text in *out (to be freed). The name goes to config->files[1]. */
+int config_profiles_text(struct config *config, char **out, struct error *err) ATTR_MUSTCHECK;
+/* Of a file of at most 4 MiB. -ENOENT and others as config_load(). */
+int config_read_file(const char *file, struct buffer *out, struct error *err) ATTR_MUSTCHECK;
+extern const char config_profiles_builtin[]; /* share/profiles.conf, made at build time */
+/* Empties a list, so that a later file replaces it. */
+void config_clear_list(const struct config_key *key, void *item);
 
 /* Converts one value and puts it into (or adds it to) its field of `item`. err gets the reason alone. */
 int config_set_value(const struct config_key *key, const char *text, void *item, struct error *err) ATTR_MUSTCHECK;

@@ -187,7 +187,27 @@ static int refuse_key(const char *file, cfg_t *cfg, const struct config_section 
                         opt != NULL ? opt->name : "title");
 }
 
-static int read_keys(const char *file, cfg_t *cfg, const struct config_section *section, void *item, struct error *err)
+static int note_origin(struct config *config, const char *file, const struct config_section *section, const void *item,
+                       const char *key, const char *line, struct error *err)
+{
+    uint64_t number = 0;
+    if (str_parse_u64(line, UINT32_MAX, &number) < 0)
+        number = 0;
+    struct config_origin *grown = reallocarray(config->origins, config->origin_count + 1, sizeof(*grown));
+    if (grown == NULL)
+        return error_memory(err);
+    config->origins = grown;
+    char *title = str_dup(section->title != TITLE_NONE ? *(char *const *)item : "");
+    if (title == NULL)
+        return error_memory(err);
+    bool shipped = config->files[1] != NULL && strcmp(file, config->files[1]) == 0;
+    grown[config->origin_count++] = (struct config_origin){
+        .section = section->name, .title = title, .key = key, .file = shipped ? 1 : 0, .line = (uint32_t)number};
+    return 0;
+}
+
+static int read_keys(const char *file, cfg_t *cfg, const struct config_section *section, struct config *config,
+                     void *item, struct error *err)
 {
     for (size_t i = 0; i < section->key_count; i++) {
         const struct config_key *key = &section->keys[i];
@@ -197,10 +217,16 @@ static int read_keys(const char *file, cfg_t *cfg, const struct config_section *
         int rc = 0;
         if (size == 0 && key->required)
             rc = error_set(err, -EINVAL, "is missing");
+        if (size > 0 && config_kind_is_list(key->kind))
+            config_clear_list(key, item); /* a later file's list replaces that of the profiles that came with us */
         for (unsigned int n = 0; n < size && rc == 0; n++)
             rc = config_set_value(key, cfg_opt_getnstr(opt, n), item, err);
         if (rc < 0)
             return refuse_key(file, cfg, section, opt, rc, err);
+        if (size > 0 && opt->comment != NULL)
+            rc = note_origin(config, file, section, item, key->name, opt->comment, err);
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -225,10 +251,9 @@ static int read_titled(const char *file, cfg_t *cfg, const struct config_section
     if (rc < 0)
         return refuse_key(file, cfg, section, NULL, rc, err);
     void *item = item_titled(config, section, title);
-    /* The profile "default" is always there; it is read first and only once. Any other is here by another spelling of
-     * its domain. */
-    bool is_default = section == config_profile_section && item == config->profiles;
-    if (item != NULL && !is_default)
+    /* The profile "default" is always there, and others may have come with the program; that a file has one twice
+     * libconfuse has seen. Anything else is here by another spelling of its domain. */
+    if (item != NULL && section != config_profile_section)
         rc = refuse_key(file, cfg, section, NULL, error_set(err, -EINVAL, "\"%s\" is there twice", title), err);
     if (item == NULL) {
         item = config_add_item(config, section, title);
@@ -238,27 +263,63 @@ static int read_titled(const char *file, cfg_t *cfg, const struct config_section
             title = NULL; /* the item's */
     }
     free(title);
-    return rc < 0 ? rc : read_keys(file, cfg, section, item, err);
+    return rc < 0 ? rc : read_keys(file, cfg, section, config, item, err);
 }
 
 static int read_section(const char *file, cfg_t *top, const struct config_section *section, struct config *config,
                         struct error *err)
 {
     unsigned int count = cfg_size(top, section->name);
-    /* Two rounds for profiles: the others take from "default" what they do not say themselves, wherever it stands. */
-    int rounds = section == config_profile_section ? 2 : 1;
-    for (int round = 0; round < rounds; round++) {
+    for (unsigned int i = 0; i < count; i++) {
+        cfg_t *cfg = cfg_getnsec(top, section->name, i);
+        int rc = section->title == TITLE_NONE ? read_keys(file, cfg, section, config, config, err)
+                                              : read_titled(file, cfg, section, config, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* "default" of the shipped file, of the configuration; then the others of both: whatever a profile leaves out is what
+ * "default" says in the end, wherever it stands. */
+static int read_profiles(const char *file, cfg_t *top, cfg_t *shipped, struct config *config, struct error *err)
+{
+    for (int round = 0; round < 4; round++) {
+        cfg_t *tree = round % 2 == 0 ? shipped : top;
+        unsigned int count = tree != NULL ? cfg_size(tree, "profile") : 0;
         for (unsigned int i = 0; i < count; i++) {
-            cfg_t *cfg = cfg_getnsec(top, section->name, i);
-            if (rounds == 2 && (strcmp(cfg_title(cfg), "default") == 0) != (round == 0))
+            cfg_t *cfg = cfg_getnsec(tree, "profile", i);
+            if ((strcmp(cfg_title(cfg), "default") == 0) != (round < 2))
                 continue;
-            int rc = section->title == TITLE_NONE ? read_keys(file, cfg, section, config, err)
-                                                  : read_titled(file, cfg, section, config, err);
+            int rc = read_titled(round % 2 == 0 ? config->files[1] : file, cfg, config_profile_section, config, err);
             if (rc < 0)
                 return rc;
         }
     }
     return 0;
+}
+
+/* *out stays NULL when there is none. */
+static int parse_shipped(const char *file, cfg_t *top, struct config *config, cfg_t **out, struct error *err)
+{
+    char *text = NULL;
+    *out = NULL;
+    if (strcmp(config->profiles_file, "none") == 0)
+        return 0;
+    int rc = config_profiles_text(config, &text, err);
+    if (rc < 0 && rc != -ENOMEM)
+        return refuse_key(file, top, &config_sections[0], cfg_getopt(top, "profiles"), -EINVAL, err);
+    if (rc == 0)
+        rc = config_scan(config->files[1], text, strlen(text), err);
+    if (rc == 0)
+        rc = parse_tree(config->files[1], text, out, err);
+    for (size_t i = 1; i < CONFIG_SECTIONS && rc == 0; i++) {
+        const struct config_section *section = &config_sections[i];
+        if (section->title != TITLE_NONE && section != config_profile_section && cfg_size(*out, section->name) > 0)
+            rc = error_set(err, -EINVAL, "%s: only profiles may stand here, not \"%s\"", config->files[1], section->name);
+    }
+    free(text);
+    return rc;
 }
 
 static int check_pools(const char *file, cfg_t *top, const struct config *config, struct error *err)
@@ -315,13 +376,20 @@ int config_read(const char *file, const char *text, struct config *config, struc
 {
     struct error own;
     err = err != NULL ? err : &own;
-    cfg_t *top = NULL;
-    int rc = parse_tree(file, text, &top, err);
+    cfg_t *top = NULL, *shipped = NULL;
+    config->files[0] = str_dup(file);
+    int rc = config->files[0] != NULL ? parse_tree(file, text, &top, err) : error_memory(err);
     if (rc < 0)
         return rc;
-    rc = read_keys(file, top, &config_sections[0], config, err);
-    for (size_t i = 1; i < CONFIG_SECTIONS && rc == 0; i++)
-        rc = read_section(file, top, &config_sections[i], config, err);
+    rc = read_keys(file, top, &config_sections[0], config, config, err);
+    if (rc == 0)
+        rc = parse_shipped(file, top, config, &shipped, err);
+    if (rc == 0)
+        rc = read_profiles(file, top, shipped, config, err);
+    for (size_t i = 1; i < CONFIG_SECTIONS && rc == 0; i++) {
+        if (&config_sections[i] != config_profile_section)
+            rc = read_section(file, top, &config_sections[i], config, err);
+    }
     if (rc == 0)
         rc = check_pools(file, top, config, err);
     if (rc == 0)
@@ -329,5 +397,7 @@ int config_read(const char *file, const char *text, struct config *config, struc
     if (rc == 0)
         rc = check_retry(file, top, config, err);
     cfg_free(top);
+    if (shipped != NULL)
+        cfg_free(shipped);
     return rc;
 }

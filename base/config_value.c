@@ -243,6 +243,27 @@ static int set_number(const struct config_key *key, const char *text, void *fiel
     return 0;
 }
 
+static int set_factor(const char *text, double *field, struct error *err)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || !(value >= 1 && value <= 10))
+        return error_set(err, -EINVAL, "\"%s\" is not a number from 1 to 10", text);
+    *field = value;
+    return 0;
+}
+
+void config_clear_list(const struct config_key *key, void *item)
+{
+    char ***list = (char ***)(void *)((char *)item + key->offset);
+    size_t *count = (size_t *)(void *)((char *)item + key->count_offset);
+    for (size_t i = 0; i < *count; i++)
+        free((*list)[i]);
+    free(*list);
+    *list = NULL;
+    *count = 0;
+}
+
 static int set_duration(const struct config_key *key, const char *text, int64_t *field, struct error *err)
 {
     int64_t ms;
@@ -367,6 +388,18 @@ int config_set_value(const struct config_key *key, const char *text, void *item,
         return 0;
     case KIND_SHARE:
         return set_share(text, field, err);
+    case KIND_BYTE_RATE:
+        if (rate_parse_bytes(text, field) < 0)
+            return error_set(err, -EINVAL, "\"%s\" is not a rate of bytes (such as \"500k/s\", \"20M/min\", \"unlimited\")", text);
+        return 0;
+    case KIND_DAY_RATE: {
+        struct rate *rate = field;
+        if (rate_parse(text, rate) < 0 || rate->period_us != INT64_C(86400000000))
+            return error_set(err, -EINVAL, "\"%s\" is not a number of messages a day (such as \"200/d\")", text);
+        return 0;
+    }
+    case KIND_FACTOR:
+        return set_factor(text, field, err);
     case KIND_NAMES:
     case KIND_PATTERNS:
         return add_to_list(key, text, item, err);

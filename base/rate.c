@@ -21,7 +21,7 @@ static const struct {
     {"d", INT64_C(86400) * 1000000},
 };
 
-int rate_parse(const char *text, struct rate *out)
+static int parse(const char *text, bool bytes, struct rate *out)
 {
     *out = RATE_UNLIMITED;
     if (text == NULL)
@@ -34,9 +34,17 @@ int rate_parse(const char *text, struct rate *out)
         return -EINVAL;
     memcpy(digits, text, (size_t)(slash - text));
     digits[slash - text] = '\0';
-    uint64_t count;
-    if (str_parse_u64(digits, UINT32_MAX, &count) < 0 || count == 0)
+    static const char multiples[] = "kMG";
+    uint64_t count, unit = 1;
+    const char *multiple = slash > text && bytes ? strchr(multiples, slash[-1]) : NULL;
+    if (multiple != NULL && *multiple != '\0') {
+        digits[slash - text - 1] = '\0';
+        for (const char *at = multiples; at <= multiple; at++)
+            unit *= 1000;
+    }
+    if (str_parse_u64(digits, UINT32_MAX, &count) < 0 || count == 0 || count * unit > UINT32_MAX)
         return -EINVAL;
+    count *= unit;
     for (size_t i = 0; i < countof(units); i++) {
         if (strcmp(slash + 1, units[i].unit) == 0) {
             *out = (struct rate){(uint32_t)count, units[i].period_us};
@@ -44,6 +52,16 @@ int rate_parse(const char *text, struct rate *out)
         }
     }
     return -EINVAL;
+}
+
+int rate_parse(const char *text, struct rate *out)
+{
+    return parse(text, false, out);
+}
+
+int rate_parse_bytes(const char *text, struct rate *out)
+{
+    return parse(text, true, out);
 }
 
 const char *rate_format(struct rate rate, char out[RATE_TEXT_BYTES])

@@ -7,13 +7,24 @@
 
 #include "api/cli/output.h"
 
+static void add_warning(void *context, const char *sentence)
+{
+    (void)json_array_append_new(context, json_string(sentence));
+}
+
 int cli_config_check(struct cli *cli)
 {
     if (cli_open_config(cli) != CLI_DONE)
         return CLI_FAILED;
     const struct config *config = cli->config;
+    json_t *warnings = json_array();
+    config_warnings(config, add_warning, warnings);
     if (cli->json)
-        return out_json(json_pack("{s:b, s:s}", "valid", 1, "file", config->file));
+        return out_json(json_pack("{s:b, s:s, s:o}", "valid", 1, "file", config->file, "warnings", warnings));
+    size_t i;
+    json_t *warning;
+    json_array_foreach(warnings, i, warning) fprintf(stderr, "warning: %s\n", json_string_value(warning));
+    json_decref(warnings);
     if (config->file[0] != '\0')
         out_line("%s is right: %zu routes, %zu sources, %zu profiles, %zu domains", config->file, config->route_count,
                  config->source_count, config->profile_count, config->domain_count);

@@ -140,16 +140,26 @@ static void fill_answer(const struct dispatch *dispatch, const struct mx_set *se
     (void)snprintf(answer->text, sizeof answer->text, "%.255s:%u", targets[0].host->name, dispatch->config->mx_port);
 }
 
-/* By MX first: what a provider allows is the provider's matter, whatever domains it serves. */
+/* By MX first, the longest suffix, of equal ones the last: so the configuration's own win over those that come with the
+ * program. What a provider allows is the provider's matter, whatever domains it serves. */
 static const struct config_profile *profile_for(const struct config *config, const char *domain,
                                                 const struct mx_set *set)
 {
+    const struct config_profile *best = NULL;
+    size_t best_len = 0;
     for (size_t i = 0; i < config->profile_count; i++) {
         const struct config_profile *profile = &config->profiles[i];
-        if (profile->mx_count > 0 && mx_set_matches(set, (const char *const *)profile->mx, profile->mx_count))
-            return profile;
+        if (profile->mx_count == 0 || !mx_set_matches(set, (const char *const *)profile->mx, profile->mx_count))
+            continue;
+        for (size_t j = 0; j < profile->mx_count; j++) {
+            size_t len = strlen(profile->mx[j]);
+            if (len < best_len || !mx_name_matches(set->hosts[0].name, profile->mx[j]))
+                continue;
+            best = profile;
+            best_len = len;
+        }
     }
-    return config_profile_for_domain(config, domain);
+    return best != NULL ? best : config_profile_for_domain(config, domain);
 }
 
 static void go_on(struct domain *domain, const struct mx_set *set, int64_t lifetime_ms)

@@ -85,7 +85,7 @@ static void empty_file_gives_the_defaults(void **state)
     assert_int_equal(config->timeouts.block_ms, 180000);
     assert_int_equal(config->timeouts.final_ms, 600000);
     assert_int_equal(config->route_count + config->source_count + config->pool_count + config->domain_count, 0);
-    assert_int_equal(config->profile_count, 1);
+    assert_true(config->profile_count > 15); /* those that come with the program */
     const struct config_profile *profile = config_profile_for_domain(config, "example.com");
     assert_string_equal(profile->name, "default");
     assert_int_equal(profile->connections, 10);
@@ -112,6 +112,7 @@ static const char whole[] =
     "preflight = \"warn\"  preflight_every = 12h\n"
     "expires_after = 2d\n"
     "keep_deliveries = \"180d\"\n"
+    "profiles = none\n"
     "shutdown = \"500ms\"\n"
     "tls_cert = \"/etc/cert.pem\" tls_key = \"/etc/key.pem\" api_rate = \"600/min\"\n"
     "timeouts { greeting = \"7s\" }\n"
@@ -122,18 +123,49 @@ static const char whole[] =
     "route \".test\" { host = \"[::1]\" tls = required }\n"
     "route \"*\" { host = \"Smart.Example\" port = 587 tls = \"verified\" }\n"
     "source \"ip1\" { address = \"192.0.2.1\"  hostname = \"mta1.example.com\" }\n"
-    "source \"ip2\" { address = \"2001:db8::1\" }\n"
+    "source \"ip2\" { address = \"2001:db8::1\" rate = \"20/s\" byte_rate = \"5M/s\" connection_rate = \"30/min\"\n"
+    "  connections = 9 burst = 4 }\n"
     "pool \"default\" { sources = { \"ip1\", \"ip2\" } }\n"
-    "profile \"google\"  { mx = { \".google.com\", \".GoogleMail.com\" }  connections = 5 domain = gmail.com}\n"
+    "profile \"google\"  { mx = { \".google.com\", \".GoogleMail.com\" }  connections = 5 domain = gmail.com\n"
+    "  byte_rate = \"300k/s\" connection_rate = \"2/s\" burst = 3 source_rate = \"4/s\" source_connections = 2\n"
+    "  provider_rate = \"9/s\" provider_connections = 8 adaptive = false }\n"
     "profile \"default\" { connections = 20  messages_per_connection = 7  rate = \"10/min\"  pipeline_depth = 3\n"
     "  tls = \"required\" idle_timeout = 1min }\r\n"
     "domain  \"example.org\" { rate = \"10/s\" }\n"
-    "domain  \".m\xc3\xbcnchen.example\" { connections = 2 }\n"
+    "domain  \".m\xc3\xbcnchen.example\" { connections = 2 byte_rate = \"1G/d\" burst = 5 }\n"
     "bounces { listen = \"[::]:2526\" domain = Reports.Example tls_cert = \"/c\" tls_key = \"/k\" feedback = \"abuse\"\n"
     "  connections = 7 connections_per_address = 2 message_bytes = 70000 timeout = 9s suppress_hard = false\n"
     "  suppress_complaints = false soft_bounces = 0 soft_window = 3d complaint_dkim = false\n"
     "  complaint_sources = { \"yahoo.com\", \".example\" } }\n"
-    "guard { hard_bounces = \"2.5%\" complaints = off after = 50 }\n";
+    "guard { hard_bounces = \"2.5%\" complaints = off after = 50 }\n"
+    "limits { rate = \"7000/s\" byte_rate = \"70M/s\" connection_rate = \"50/s\" connections = 300 burst = 70 }\n"
+    "warmup \"ip1\" { start = \"200/d\" growth = 1.25 days = 14 }\n"
+    "sending_domain \"Example.com\" { rate = \"100000/d\" byte_rate = \"2M/s\" burst = 50 }\n";
+
+static void check_limits(const struct config *config, const struct config_profile *google)
+{
+    assert_int_equal(google->byte_rate.count, 300000);
+    assert_int_equal(google->connection_rate.count, 2);
+    assert_int_equal(google->burst, 3);
+    assert_int_equal(google->source_rate.count, 4);
+    assert_int_equal(google->source_connections, 2);
+    assert_int_equal(google->provider_rate.count, 9);
+    assert_int_equal(google->provider_connections, 8);
+    assert_false(google->adaptive);
+    assert_true(config->profiles[0].adaptive);
+    assert_int_equal(config->limits.rate.count, 7000);
+    assert_int_equal(config->limits.byte_rate.count, 70000000);
+    assert_int_equal(config->limits.connection_rate.count, 50);
+    assert_int_equal(config->limits.connections, 300);
+    assert_int_equal(config->limits.burst, 70);
+    assert_int_equal(config->warmup_count, 1);
+    assert_int_equal(config->warmups[0].start.count, 200);
+    assert_true(config->warmups[0].growth > 1.24 && config->warmups[0].growth < 1.26);
+    assert_int_equal(config->warmups[0].days, 14);
+    assert_string_equal(config_sender_for(config, "example.com")->name, "example.com");
+    assert_int_equal(config->senders[0].byte_rate.count, 2000000);
+    assert_int_equal(config->senders[0].burst, 50);
+}
 
 static void check_whole(const struct config *config)
 {
@@ -191,6 +223,14 @@ static void check_whole(const struct config *config)
     assert_int_equal(google->tls, TLS_REQUIRED);
     assert_int_equal(config->domain_count, 2);
     assert_int_equal(config->domains[0].rate.count, 10);
+    assert_int_equal(config->domains[1].byte_rate.count, 1000000000);
+    assert_int_equal(config->domains[1].burst, 5);
+    assert_int_equal(config->sources[1].rate.count, 20);
+    assert_int_equal(config->sources[1].byte_rate.count, 5000000);
+    assert_int_equal(config->sources[1].connection_rate.period_us, 60000000);
+    assert_int_equal(config->sources[1].connections, 9);
+    assert_int_equal(config->sources[1].burst, 4);
+    check_limits(config, google);
     assert_int_equal(config->domains[0].connections, 0);
     assert_string_equal(config->domains[1].name, ".xn--mnchen-3ya.example");
     assert_true(rate_is_unlimited(config->domains[1].rate));
@@ -230,6 +270,75 @@ static void every_key_is_read_and_written_back(void **state)
     config_free(config);
     free(again);
     free(text);
+}
+
+static void shipped_profiles_are_overridden_key_by_key(void **state)
+{
+    (void)state;
+    char where[CONFIG_WHERE_BYTES];
+    struct config *config = load("loops = 1\nprofile google {\n connections = 3\n mx = { .only.example } }\n"
+                                 "profile default { rate = \"7/s\" }\n");
+    const struct config_profile *google = &config->profiles[0];
+    for (size_t i = 0; i < config->profile_count; i++) {
+        if (strcmp(config->profiles[i].name, "google") == 0)
+            google = &config->profiles[i];
+    }
+    assert_int_equal(google->connections, 3);
+    assert_int_equal(google->mx_count, 1);
+    assert_int_equal(google->messages_per_connection, 50);
+    assert_int_equal(google->rate.count, 7);
+    assert_string_equal(config_where(config, "profile", "google", "connections", where), "test.conf:3");
+    assert_string_equal(config_where(config, "profile", "google", "rate", where), "test.conf:5");
+    assert_non_null(
+        strstr(config_where(config, "profile", "google", "messages_per_connection", where), "profiles.conf"));
+    assert_string_equal(config_where(config, "profile", "google", "byte_rate", where), "built in");
+    config_free(config);
+    config = load("profiles = none");
+    assert_int_equal(config->profile_count, 1);
+    config_free(config);
+}
+
+static void count_sentence(void *context, const char *sentence)
+{
+    const char **wanted = context;
+    for (size_t i = 0; wanted[i] != NULL; i++) {
+        if (strstr(sentence, wanted[i]) != NULL) {
+            wanted[i] = "found";
+            return;
+        }
+    }
+    print_error("unexpected: %s\n", sentence);
+    fail();
+}
+
+static void what_can_never_take_effect_is_told(void **state)
+{
+    (void)state;
+    struct config *config = load("");
+    const char *none[] = {NULL};
+    config_warnings(config, count_sentence, none); /* the shipped profiles have nothing of it */
+    config_free(config);
+    config = load("profile empty { connections = 2 }\nprofile mine { mx = { .google.com } }\n"
+                  "profile wide { mx = { .a.example, .x.a.example } domain = { b.example } }\n"
+                  "profile late { domain = { b.example } }\n"
+                  "source lone { address = 192.0.2.1 }\nwarmup nobody { start = \"5/d\" }\n"
+                  "route \"c.example\" { host = h.example }\ndomain c.example { rate = \"900/s\" connections = 11 }\n"
+                  "domain d.example { burst = 2 }\nsending_domain e.example { burst = 2 }\n");
+    const char *wanted[] = {"\"empty\": matches nothing",
+                            "\"google\": \".google.com\" never matches",
+                            "\"wide\": \".x.a.example\" is within",
+                            "\"late\": \"b.example\" never matches",
+                            "source \"lone\": is never used",
+                            "warmup \"nobody\": does nothing",
+                            "\"c.example\": never binds: the profile \"default\" of its site has a lower",
+                            "\"c.example\": never binds: the profile \"default\" of its site allows 10",
+                            "\"d.example\": limits nothing",
+                            "\"e.example\": limits nothing",
+                            NULL};
+    config_warnings(config, count_sentence, wanted);
+    for (size_t i = 0; wanted[i] != NULL; i++)
+        assert_string_equal(wanted[i], "found");
+    config_free(config);
 }
 
 static void defaults_are_written_back(void **state)
@@ -515,6 +624,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(empty_file_gives_the_defaults),    cmocka_unit_test(every_key_is_read_and_written_back),
+        cmocka_unit_test(shipped_profiles_are_overridden_key_by_key),
+        cmocka_unit_test(what_can_never_take_effect_is_told),
         cmocka_unit_test(defaults_are_written_back),        cmocka_unit_test(look_ups_prefer_the_most_specific),
         cmocka_unit_test(values_come_from_the_environment), cmocka_unit_test(mistakes_name_file_line_and_key),
         cmocka_unit_test(files_that_are_no_files),          cmocka_unit_test(usual_places_are_tried),
