@@ -65,7 +65,7 @@ struct config_profile { /* what a profile leaves out is what "default" says, who
     struct rate rate;                 /* default 100/s; messages of the whole site */
     struct rate byte_rate;            /* of their content; default unlimited */
     struct rate connection_rate;      /* connections begun; default unlimited */
-    uint32_t burst;                   /* messages at once after a rest; 0 = a tenth of a second's worth, at least 1 */
+    uint32_t burst;                   /* messages at once after a rest; 0 = hardly any */
     struct rate source_rate;          /* of each source at the site; default unlimited */
     uint32_t source_connections;      /* of each source at the site; 0 = no limit */
     struct rate provider_rate;        /* of each source at all sites of the profile together; default unlimited */

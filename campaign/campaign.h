@@ -34,6 +34,8 @@ int mailer_start(const struct config *config, struct storage *storage, struct ma
 void mailer_stop(struct mailer *mailer);
 struct engine *mailer_engine(struct mailer *mailer);
 struct resolver *mailer_resolver(struct mailer *mailer); /* for DNS questions of any thread */
+/* Waits until what the engine was told about its limits (engine/limit.h) is durable: 0 or -ETIMEDOUT. */
+int mailer_keep_limits(struct mailer *mailer);
 struct mailer_status {
     double rate_now;        /* delivered/s */
     uint32_t jobs;          /* deliveries in memory */

@@ -23,6 +23,7 @@
 #include "campaign/schedule/delivery.h"
 #include "campaign/schedule/run.h"
 #include "campaign/sending_domain.h"
+#include "campaign/shaping.h"
 
 /* ---- the engine's message source and outcome sink (loop threads) ---- */
 
@@ -48,6 +49,12 @@ static void sink_content_back(void *context, struct engine_job *job)
     struct delivery *delivery = container_of(job, struct delivery, job);
     journal_clear(mailer->journal, delivery->record.journal_slot);
     delivery->record.journal_slot = 0;
+}
+
+static void sink_save(void *context, struct engine_record *record)
+{
+    struct mailer *mailer = context;
+    shaping_keeper_save(mailer->shaping, record);
 }
 
 static void sink_done(void *context, struct engine_job *job, const struct outcome *outcome)
@@ -125,7 +132,11 @@ static int start_parts(struct mailer *mailer, struct error *err)
         result = preflight_start(mailer->config, mailer->storage, mailer->resolver, &mailer->preflight, err);
     if (result == 0)
         result = pool_start(mailer->config->compose_threads, &mailer->pool, err);
+    if (result == 0)
+        result = shaping_keeper_start(mailer->storage, &mailer->shaping, err);
     if (result == 0) {
+        size_t restored_count;
+        const struct engine_restored *restored = shaping_keeper_restored(mailer->shaping, &restored_count);
         const struct engine_callbacks callbacks = {
             .context = mailer,
             .compose = source_compose,
@@ -133,8 +144,13 @@ static int start_parts(struct mailer *mailer, struct error *err)
             .content_back = sink_content_back,
             .done = sink_done,
             .flush = sink_flush,
+            .save = sink_save,
+            .restored = restored,
+            .restored_count = restored_count,
         };
         result = engine_start(mailer->config, &callbacks, &mailer->engine, err);
+        if (result == 0)
+            shaping_keeper_attach(mailer->shaping, mailer->engine);
     }
     if (result == 0)
         storage_on_health(mailer->storage, health_changed, mailer);
@@ -184,6 +200,7 @@ void mailer_stop(struct mailer *mailer)
     feeder_finish(mailer->feeder, mailer->config->shutdown_ms);
     storage_on_health(mailer->storage, NULL, NULL);
     pool_stop(mailer->pool);
+    shaping_keeper_stop(mailer->shaping);
     if (mailer->engine != NULL)
         engine_free(mailer->engine);
     preflight_stop(mailer->preflight);
@@ -197,6 +214,11 @@ void mailer_stop(struct mailer *mailer)
 struct resolver *mailer_resolver(struct mailer *mailer)
 {
     return mailer->resolver;
+}
+
+int mailer_keep_limits(struct mailer *mailer)
+{
+    return shaping_keeper_flush(mailer->shaping);
 }
 
 struct engine *mailer_engine(struct mailer *mailer)

@@ -18,6 +18,7 @@
 
 struct pool;
 struct preflight;
+struct shaping_keeper;
 
 struct mailer {
     const struct config *config;
@@ -26,6 +27,7 @@ struct mailer {
     struct engine *engine;
     struct pool *pool;
     struct feeder *feeder;
+    struct shaping_keeper *shaping; /* state of the limits, to the database and back */
     struct bounce_rules *rules;
     struct resolver *resolver;
     struct preflight *preflight;

@@ -32,6 +32,8 @@ struct stop_order {
 struct engine {
     const struct config *config;
     struct engine_callbacks callbacks;
+    struct shaping shaping;
+    bool shaped;
     unsigned loop_count;
     struct dispatch *loops[LOOPS_MAX];
     struct stop_order *stop_orders[LOOPS_MAX];
@@ -103,7 +105,10 @@ static int start_loop(struct engine *engine, const struct engine_tuning *tuning,
     dispatch->loops = engine->loops;
     dispatch->loop_count = loops;
     dispatch->conn_max = tuning->connections_max > 0 ? tuning->connections_max : connections_per_loop(loops);
+    dispatch->shaping = &engine->shaping;
     r = source_pool_init(&dispatch->sources, engine->config, err);
+    if (r == 0)
+        source_pool_shape(&dispatch->sources, engine->config, &engine->shaping);
     if (r == 0)
         r = load_logins(dispatch, err);
     if (r < 0)
@@ -144,6 +149,13 @@ int engine_start_tuned(const struct config *config, const struct engine_callback
         return error_errno(err, -r, "cannot start the engine");
     }
     unsigned loops = MAX_OF(MIN_OF(config->loops, (uint32_t)LOOPS_MAX), 1u);
+    r = shaping_init(&engine->shaping, config, &engine->callbacks, err);
+    engine->shaped = r == 0;
+    if (r < 0) {
+        engine->stopped = true;
+        engine_free(engine);
+        return r;
+    }
     while (engine->loop_count < loops) {
         r = start_loop(engine, tuning, err);
         if (r < 0) {
@@ -280,6 +292,8 @@ void engine_stop(struct engine *engine, int64_t deadline_ms)
     }
     for (unsigned i = 0; i < engine->loop_count; i++)
         dispatch_join(engine->loops[i]);
+    if (engine->shaped)
+        shaping_close(&engine->shaping);
     end_late(engine);
 }
 
@@ -294,8 +308,59 @@ void engine_free(struct engine *engine)
         forget_config(engine->loops[i]);
         free(engine->loops[i]);
     }
+    if (engine->shaped)
+        shaping_finish(&engine->shaping);
     (void)pthread_mutex_destroy(&engine->late_lock);
     free(engine);
+}
+
+/* Limits. */
+
+static void execute_stir(struct dispatch_order *order)
+{
+    size_t cursor = 0;
+    struct site *site;
+    while ((site = hashmap_next(&order->dispatch->sites, &cursor)) != NULL)
+        site_unhold(site);
+}
+
+/* A measure is seen by each site when it is served next: at once. Without memory for that it is seen a little later. */
+static void stir(struct engine *engine)
+{
+    for (unsigned i = 0; i < engine->loop_count; i++) {
+        struct dispatch_order *order = calloc(1, sizeof *order);
+        if (order == NULL)
+            continue;
+        order->execute = execute_stir;
+        if (inbox_send(&engine->loops[i]->orders, &order->node) < 0)
+            free(order);
+    }
+}
+
+int engine_measure_set(struct engine *engine, struct engine_measure *measure)
+{
+    int r = shaping_measure_set(&engine->shaping, measure);
+    if (r == 0)
+        stir(engine);
+    return r;
+}
+
+int engine_measure_cancel(struct engine *engine, uint64_t id)
+{
+    int r = shaping_measure_cancel(&engine->shaping, id);
+    if (r == 0)
+        stir(engine);
+    return r;
+}
+
+void engine_measures(struct engine *engine, engine_measure_cb *each, void *context)
+{
+    shaping_measures(&engine->shaping, each, context);
+}
+
+void engine_saved(struct engine *engine, struct engine_record *record)
+{
+    shaping_saved(&engine->shaping, record);
 }
 
 /* Looking at sites. */

@@ -18,6 +18,7 @@
 #include "base/config.h"
 #include "base/list.h"
 #include "base/outcome.h"
+#include "engine/limit.h"
 
 struct engine;
 
@@ -51,7 +52,7 @@ struct engine_job {
     struct engine_message *message;
     void *owner;
     char *why;
-    uint64_t tickets[2];
+    uint64_t tickets[8];
     int64_t taken_ms;
     uint32_t state, drops;
 };
@@ -72,6 +73,11 @@ struct engine_callbacks {
     void (*done)(void *context, struct engine_job *job, const struct outcome *outcome);
     /* End of a batch of `done` calls of this loop turn (may be NULL): the place to post what was gathered. `loop` is 0..loops-1. */
     void (*flush)(void *context, unsigned loop);
+    /* State of limits that must outlive the process (limit.h): saved in the order in which it comes, and handed back with engine_saved() when it is
+     * durable. Any thread of the engine's; must not block. NULL = nothing outlives the process. */
+    void (*save)(void *context, struct engine_record *record);
+    const struct engine_restored *restored; /* what was saved before; read during engine_start() */
+    size_t restored_count;
 };
 
 /* Starts the loops. `config` outlives the engine. */
@@ -110,10 +116,14 @@ struct engine_site_stats {
     struct rate rate;
     double rate_now;          /* delivered/s over the last seconds */
     uint64_t delivered, temporary, permanent, transport; /* since start */
-    const char *limited_by;   /* "nothing", "rate", "domain rate", "connections", "back-off", "compose", "idle", "sources", "dns", "storage" (engine_hold()) */
+    const char *limited_by;   /* "nothing", "idle", "compose", "connections", "sources", "back-off", "dns", "suspended", "adaptive rate", "warm-up", "storage" (engine_hold()), or
+                               * a scope and what it counts: "rate" (of the site), "domain rate", "campaign byte rate", … */
     int64_t backoff_until_wall_ms; /* 0 = none */
     const char *last_reply;   /* last reply that was not 2xx, or "" */
     const char *explanation;  /* engine_explain(): sentences, one a line; else "" */
+    const struct engine_limit *limits; /* engine_explain(): every limit that mail to the site has to pass; else none */
+    size_t limit_count;
+    double adaptive_rate;     /* messages/s that the site bears from its slowest source; 0 = nothing has lowered it */
 };
 struct engine_totals { uint64_t delivered, temporary, permanent, transport; double rate_now; uint32_t sites, connections, queued, in_flight; };
 typedef void engine_site_cb(void *context, const struct engine_site_stats *stats);

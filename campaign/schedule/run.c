@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include <jansson.h>
+
 #include "base/clock.h"
 
 #include "campaign/schedule/run.h"
@@ -103,6 +105,8 @@ int run_create(const struct storage_campaign *campaign, struct storage_reader *r
         return result;
     }
     run->content = content;
+    if (content != NULL)
+        run->shape.sender = content_from_domain(content);
     for (size_t i = 0; i < run->lane_count; i++)
         lane_check(run, &run->lanes[i]);
     *out = run;

@@ -356,6 +356,7 @@ int dispatch_init(struct dispatch *dispatch, struct error *err)
     list_init(&dispatch->domains_all);
     dispatch->domains = HASHMAP_INIT;
     memory_init(&dispatch->memory);
+    tally_init(&dispatch->tally);
     int r = loop_init(&dispatch->loop, &events, err);
     if (r < 0)
         return r;
@@ -397,6 +398,7 @@ void dispatch_finish(struct dispatch *dispatch)
     loop_finish(&dispatch->loop);
     tls_context_free(dispatch->tls);
     memory_finish(&dispatch->memory);
+    tally_finish(&dispatch->tally);
     free(dispatch->own);
     inbox_finish(&dispatch->submitted);
     inbox_finish(&dispatch->composed);

@@ -17,6 +17,8 @@
 #include "engine/net/mx_lookup.h"
 #include "engine/net/wire.h"
 #include "engine/site/memory.h"
+#include "engine/site/rules.h"
+#include "engine/site/shaping.h"
 #include "engine/site/source.h"
 #include "engine/smtp/sasl.h"
 #include "engine/tuning.h"
@@ -73,6 +75,8 @@ struct dispatch {
     struct engine_callbacks callbacks;
     struct engine_tuning tuning;
     struct source_pool sources;
+    struct shaping *shaping; /* the engine's */
+    struct tally tally;      /* of replies that rules count */
     struct dispatch_login *logins; /* config->route_count of them */
     struct dispatch **loops;       /* all of the engine; complete before the first job comes */
     unsigned index, loop_count;

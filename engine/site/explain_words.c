@@ -35,7 +35,7 @@ static void say_connections(const struct site *site, struct buffer *out)
     const struct dispatch *dispatch = site->dispatch;
     if (site->hosts == NULL)
         buffer_append_str(out, "The address of its next hop is being looked up.\n");
-    else if (site->conn_count >= site->conn_max)
+    else if (site->conn_count >= site_conn_max(site))
         buffer_printf(out, "All %u connections that it may have are busy, with up to %u messages on each.\n",
                       site->conn_max, MAX_OF(site->depth, 1u));
     else if (dispatch->conn_count >= dispatch->conn_max)
@@ -56,8 +56,8 @@ static void say_limit(struct site *site, struct buffer *out)
     char rate[RATE_TEXT_BYTES];
     if (strcmp(by, "rate") == 0) {
         buffer_printf(out, "Its rate of %s (profile \"%s\") is reached; the next message may start in %.3f s.\n",
-                      rate_format(site->limit.rate, rate), site->profile->name,
-                      (double)MAX_OF(limit_wait_until_us(&site->limit, now_us) - now_us, 0) / 1e6);
+                      rate_format(site->bounds.messages.rate, rate), site->profile->name,
+                      (double)MAX_OF(limit_wait_until_us(&site->bounds.messages, now_us) - now_us, 0) / 1e6);
     } else if (strcmp(by, "domain rate") == 0) {
         buffer_append_str(out, "All recipient domains with messages have reached their own rates.\n");
     } else if (strcmp(by, "connections") == 0) {
@@ -122,7 +122,7 @@ static void say_lanes(const struct site *site, struct buffer *out)
         if (lane_jobs(lane) == 0 || zone == NULL || shown++ >= LANES_SHOWN)
             continue;
         buffer_printf(out, "Domain %s: %u messages, rate %s", lane->name, lane_jobs(lane),
-                      rate_format(zone->limit.rate, rate));
+                      rate_format(zone->bounds.messages.rate, rate));
         if (zone->conn_max > 0)
             buffer_printf(out, ", on %u of %u connections", zone->use_count, zone->conn_max);
         buffer_append_str(out, ".\n");

@@ -13,6 +13,7 @@
 
 #include "base/hashmap.h"
 #include "engine/engine.h"
+#include "engine/site/via.h"
 
 struct site;
 
@@ -30,11 +31,22 @@ struct flow {
     uint32_t weight;
     uint64_t send_mark, feed_mark;
     uint32_t ahead; /* messages composing or ready */
+    char *sender;   /* the sending domain; NULL = not known */
+    struct shared *campaign_limits, *sender_limits; /* NULL = none */
+    struct ruled campaign_ruled, sender_ruled;      /* measures in force */
+    int64_t held_until_us; /* a limit of the campaign or the sending domain is reached; 0 = none */
+    struct gate held;
 };
 
 /* The flow of the job's campaign, made when there is none; NULL = no memory. The weight is brought up to date. */
 struct flow *flow_get(struct site *site, const struct engine_job *job) ATTR_MUSTCHECK;
 void flow_free(struct flow *flow); /* without lanes */
+
+/* 0 = its own limits let it send; else it steps aside until then. */
+int64_t flow_wait_until_us(struct flow *flow);
+void flow_hold(struct flow *flow, enum limit_scope scope, enum limit_what what, int64_t until_us);
+/* Lets those come back whose time is there; returns when the next one's is, INT64_MAX = none waits. */
+int64_t flows_wake(struct site *site);
 
 /* Puts the flow where its lanes' standing says. */
 void flow_settle(struct flow *flow);

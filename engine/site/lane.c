@@ -3,6 +3,7 @@
  */
 #include "engine/site/lane.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +18,7 @@
 static void zone_free(struct zone *zone)
 {
     (void)hashmap_remove(&zone->site->zones, zone->name, zone->name_len);
-    limit_finish(&zone->limit);
+    bounds_finish(&zone->bounds);
     free(zone->uses);
     free(zone);
 }
@@ -40,11 +41,18 @@ static bool zone_join(struct site *site, const char *domain, struct zone **out)
         zone->site = site;
         zone->config = config;
         zone->conn_max = config->connections;
-        limit_init(&zone->limit, config->rate);
-        limit_follow(&zone->limit, site->dispatch->begun_us);
+        char key[300];
+        (void)snprintf(key, sizeof key, "domain %.255s", domain);
+        const struct bounds_spec spec = {
+            .rate = config->rate, .byte_rate = config->byte_rate, .burst = config->burst};
+        if (bounds_init(&zone->bounds, &spec, site->dispatch->shaping, key, site->dispatch->begun_us) < 0) {
+            free(zone);
+            return false;
+        }
         if (zone->conn_max > 0)
             zone->uses = calloc(zone->conn_max, sizeof *zone->uses);
         if ((zone->conn_max > 0 && zone->uses == NULL) || hashmap_put(&site->zones, zone->name, len, zone) != 0) {
+            bounds_finish(&zone->bounds);
             free(zone->uses);
             free(zone);
             return false;
@@ -65,7 +73,23 @@ static void zone_leave(struct zone *zone)
 
 static bool is_limited(const struct lane *lane)
 {
-    return lane->zone != NULL && !rate_is_unlimited(lane->zone->limit.rate);
+    return lane->zone != NULL && !rate_is_unlimited(lane->zone->bounds.messages.rate);
+}
+
+/* 0 = a message of it may start; lane->held says what it waits for else. */
+static int64_t wait_until_us(struct lane *lane)
+{
+    struct dispatch *dispatch = lane->site->dispatch;
+    enum limit_what what = WHAT_NONE;
+    int64_t until =
+        lane->zone != NULL ? bounds_wait_until_us(&lane->zone->bounds, dispatch->now_us, &what) : 0;
+    shaping_rule(dispatch->shaping, &lane->ruling, SCOPE_DOMAIN, lane->name, "", dispatch->now_us);
+    if (lane->ruling.suspended_until_us > MAX_OF(until, dispatch->now_us)) {
+        until = lane->ruling.suspended_until_us;
+        what = WHAT_SUSPENDED;
+    }
+    lane->held = (struct gate){.scope = SCOPE_DOMAIN, .what = until > 0 ? what : WHAT_NONE, .until_us = until};
+    return until;
 }
 
 static struct lane *lane_create(struct flow *flow, const char *domain, size_t len)
@@ -146,9 +170,9 @@ void lane_settle(struct lane *lane)
     struct site *site = lane->site;
     struct flow *flow = lane->flow;
     int64_t now_us = site->dispatch->now_us;
-    int64_t until = is_limited(lane) ? limit_wait_until_us(&lane->zone->limit, now_us) : 0;
+    int64_t until = wait_until_us(lane);
     bool soon = until == 0 || until - now_us < COMPOSE_AHEAD_US;
-    uint32_t enough = is_limited(lane) ? (uint32_t)(rate_per_second(lane->zone->limit.rate) / 2) + 1 : UINT32_MAX;
+    uint32_t enough = is_limited(lane) ? (uint32_t)(rate_per_second(lane->zone->bounds.messages.rate) / 2) + 1 : UINT32_MAX;
     set_member(&flow->senders, &lane->send, lane->ready_count > 0 && until == 0);
     set_member(&flow->feeders, &lane->feed,
                lane->queued > 0 && soon && lane->ready_count + lane->composing_count < enough);
@@ -162,14 +186,14 @@ void lane_settle(struct lane *lane)
     else if (until != 0 && lane->queued > 0)
         look = soon ? until : until - COMPOSE_AHEAD_US + 1;
     else if (lane_jobs(lane) == 0)
-        look = is_limited(lane) ? MAX_OF(lane->zone->limit.next_us, now_us + LOOK_AGAIN_US) : now_us;
+        look = is_limited(lane) ? MAX_OF(lane->zone->bounds.messages.next_us, now_us + LOOK_AGAIN_US) : now_us;
     heap_update(&site->waiting, &lane->wait, look);
 }
 
 bool lane_rest(struct lane *lane)
 {
     if (lane_jobs(lane) > 0 ||
-        (lane->zone != NULL && !limit_is_idle(&lane->zone->limit, lane->site->dispatch->now_us)))
+        (lane->zone != NULL && !bounds_is_idle(&lane->zone->bounds, lane->site->dispatch->now_us)))
         return false;
     lane_free(lane);
     return true;

@@ -13,7 +13,7 @@
 
 #include "base/heap.h"
 #include "engine/engine.h"
-#include "engine/site/limits.h"
+#include "engine/site/via.h"
 
 struct flow;
 struct site;
@@ -27,7 +27,7 @@ struct zone_use { /* a connection that holds messages of the domain */
 struct zone { /* what one recipient domain may do at its site */
     struct site *site;
     const struct config_domain *config;
-    struct limit limit;
+    struct bounds bounds;
     uint32_t users;    /* lanes */
     uint32_t conn_max; /* 0 = no limit of its own */
     uint32_t use_count;
@@ -46,6 +46,8 @@ struct lane {
     struct heap_node wait; /* of site->waiting */
     struct list queue, ready;
     uint32_t queued, ready_count, composing_count, sending_count;
+    struct ruling ruling; /* measures on the domain */
+    struct gate held;     /* what holds it up, what == NONE: nothing */
     uint32_t held_back; /* of ready: counted in site->held_back, because the limit does not let them start */
     size_t name_len;
     char name[];

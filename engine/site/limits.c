@@ -25,22 +25,48 @@
 
 void limit_init(struct limit *limit, struct rate rate)
 {
+    limit_init_burst(limit, rate, 0);
+}
+
+/* In a period come at most (period / interval) + burst starts; a long period's interval is widened so that this is no
+ * more than `count`. When the burst is most of it, only a quota can keep the period (quota.h), and the spacing stays. */
+static int64_t long_interval_us(struct rate rate, uint32_t burst)
+{
+    int64_t period_us = rate.period_us + LONG_PERIOD_SLACK_US;
+    uint32_t spaced = burst > 1 && burst - 1 < rate.count / 2 ? rate.count - (burst - 1) : rate.count;
+    return (period_us + spaced - 1) / spaced;
+}
+
+void limit_init_burst(struct limit *limit, struct rate rate, uint32_t burst)
+{
     *limit = (struct limit){.rate = rate, .delay_min_us = {INT64_MAX, INT64_MAX}};
     if (rate_is_unlimited(rate))
         return;
     int64_t period_us = rate.period_us;
     limit->windowed = period_us <= SECOND_US && rate.count <= LIMIT_WINDOW_MAX;
-    if (period_us > SECOND_US)
-        period_us += LONG_PERIOD_SLACK_US;
-    else if (!limit->windowed)
+    if (period_us <= SECOND_US && !limit->windowed)
         period_us += period_us / 50;
-    limit->interval_us = (period_us + rate.count - 1) / rate.count;
+    limit->interval_us = period_us > SECOND_US + SECOND_US / 50 ? long_interval_us(rate, burst)
+                                                                  : (period_us + rate.count - 1) / rate.count;
+    limit->tolerance_us = TOLERANCE_US;
+    if (burst > 0)
+        limit->tolerance_us = MIN_OF((int64_t)(burst - 1), TIME_MAX_US / limit->interval_us / 2) * limit->interval_us + TOLERANCE_US;
+}
+
+void limit_pace(struct limit *limit, double per_second)
+{
+    if (rate_is_unlimited(limit->rate))
+        *limit = (struct limit){.rate = {1, SECOND_US}, .delay_min_us = {INT64_MAX, INT64_MAX}};
+    int64_t interval_us = (int64_t)(1e6 / MAX_OF(per_second, 1e-5));
+    /* What was due by the old pace is due by the new one. */
+    limit->next_us += interval_us - limit->interval_us;
+    limit->interval_us = interval_us;
     limit->tolerance_us = TOLERANCE_US;
 }
 
 void limit_follow(struct limit *limit, int64_t begun_us)
 {
-    limit->next_us = begun_us + MIN_OF(limit->interval_us, FOLLOW_MAX_US);
+    limit->next_us = begun_us + MIN_OF(limit->interval_us, FOLLOW_MAX_US) + 2 * MIN_OF(limit->tolerance_us, FOLLOW_MAX_US);
 }
 
 void limit_finish(struct limit *limit)
@@ -139,6 +165,14 @@ int limit_take(struct limit *limit, int64_t now_us, uint64_t *ticket)
     }
     limit->next_us = MAX_OF(limit->next_us, now_us) + limit->interval_us;
     return 0;
+}
+
+void limit_spend(struct limit *limit, int64_t now_us, size_t amount)
+{
+    if (rate_is_unlimited(limit->rate))
+        return;
+    double cost_us = (double)amount * (double)limit->rate.period_us * 1.02 / limit->rate.count;
+    limit->next_us = MAX_OF(limit->next_us, now_us) + (int64_t)MIN_OF(cost_us, (double)(TIME_MAX_US / 4));
 }
 
 static void learn_delay(struct limit *limit, int64_t delay)

@@ -3,7 +3,7 @@
  * monotonic clock.
  *
  * Two rules hold together. GCRA (the leaky bucket as a meter, ITU-T I.371) spaces the starts evenly: one every period /
- * count, with hardly any burst. For limits per second a window rule guards what GCRA cannot see, the jitter between our
+ * count, with hardly any burst unless one was asked for. For limits per second a window rule guards what GCRA cannot see, the jitter between our
  * start and the receiver's acceptance: a message that was held up on its way moves its start, in our books, to when it
  * can last have been accepted, so that the receiver counts no more than `count` in any window of one second. The
  * constant part of the delay (the smallest one seen lately) moves all alike and costs no rate. Not done: fairness,
@@ -31,6 +31,10 @@ struct limit {
 };
 
 void limit_init(struct limit *limit, struct rate rate);
+/* The same with `burst` messages at once after a rest (0 as limit_init(): hardly any). */
+void limit_init_burst(struct limit *limit, struct rate rate, uint32_t burst);
+/* A plain spacing of starts, which may change at any time; no window rule. */
+void limit_pace(struct limit *limit, double per_second);
 /* As if a message had started at begun_us: what an earlier process sent up to then must not be followed too closely. Waits a minute at most. */
 void limit_follow(struct limit *limit, int64_t begun_us);
 void limit_finish(struct limit *limit);
@@ -41,6 +45,8 @@ int64_t limit_wait_until_us(struct limit *limit, int64_t now_us);
 /* Counts a start; the ticket goes to limit_done(). -ENOMEM: it must not start. Only after limit_wait_until_us() said 0.
  */
 int limit_take(struct limit *limit, int64_t now_us, uint64_t *ticket) ATTR_MUSTCHECK;
+/* Counts an amount (of bytes): the next start waits until it is paid for. In place of limit_take(). */
+void limit_spend(struct limit *limit, int64_t now_us, size_t amount);
 /* The message of that ticket ended: it can have been accepted until now_us. */
 void limit_done(struct limit *limit, uint64_t ticket, int64_t now_us);
 

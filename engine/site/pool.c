@@ -53,6 +53,18 @@ static void set_standing(struct conn *conn, bool starting, bool ready)
     conn->ready = ready;
 }
 
+static void forget_source(struct site *site, const struct conn *conn)
+{
+    struct via *via = site->vias[conn->source - conn->dispatch->sources.sources];
+    conn->source->conn_count--;
+    via->conn_count--;
+    if (via->bounds != NULL)
+        bounds_disconnected(via->bounds);
+    bounds_disconnected(&site->bounds);
+    struct shared_set set = site_shared(site, conn->source, via, NULL);
+    shaping_disconnect(conn->dispatch->shaping, &set);
+}
+
 /* The socket is closed here; the memory lives until the loop has let go of it. */
 static void conn_close(struct conn *conn)
 {
@@ -66,7 +78,7 @@ static void conn_close(struct conn *conn)
     list_remove(&conn->node);
     list_remove(&conn->dirty);
     site->conn_count--;
-    conn->source->conn_count--;
+    forget_source(site, conn);
     site_mark_dirty(site);
     dispatch_conn_gone(conn->dispatch);
 }
@@ -151,6 +163,8 @@ static void on_session_ended(struct conn *conn, enum session_end end, const stru
         (void)str_copy(site->last_reply, sizeof site->last_reply, session_last_refusal(conn->session));
     else if (why->code >= 400)
         note_reply(site, why);
+    if ((end == SESSION_END_REFUSED || end == SESSION_END_CLOSING) && !conn->said_421 && why->code >= 400)
+        via_refused(site, conn->source, NULL, why);
     if (trouble)
         hosts_failed(site, conn->where, why);
     bool orderly = end == SESSION_END_QUIT || end == SESSION_END_REFUSED || end == SESSION_END_CLOSING;
@@ -185,8 +199,13 @@ static void take_events(struct conn *conn)
                 conn->answered++;
                 hosts_answered(site);
             }
-            if (event.outcome->code >= 400)
+            if (event.outcome->code >= 400) {
                 note_reply(site, event.outcome);
+                conn->said_421 = conn->said_421 || event.outcome->code == 421;
+                via_refused(site, conn->source, job, event.outcome);
+            } else if (event.outcome->class_ == OUTCOME_DELIVERED) {
+                via_delivered(site, conn->source);
+            }
             site_job_ended(site, conn, job, event.outcome);
             break;
         case SESSION_BACK: {
@@ -228,6 +247,8 @@ static void connect_failed(struct conn *conn, const char *reason)
     (void)str_copy(why.mx_host, sizeof why.mx_host, conn->host);
     (void)str_copy(why.source, sizeof why.source, conn->source->name);
     (void)str_copy(why.address, sizeof why.address, conn->where);
+    if (strcmp(reason, strerror(ECONNREFUSED)) == 0 && conn->site->counts.delivered > 0)
+        via_refused(conn->site, conn->source, NULL, &why);
     hosts_failed(conn->site, conn->where, &why);
     conn_close(conn);
 }
@@ -423,6 +444,37 @@ bool conn_error_is_ours(int code)
     return code == -EMFILE || code == -ENFILE || code == -ENOBUFS || code == -ENOMEM;
 }
 
+/* Limits of the source, here and elsewhere, allow one more connection; the gate says which does not. */
+static bool source_may_connect(void *context, struct source *source)
+{
+    struct site *site = context;
+    struct via *via = via_get(site, source);
+    return via != NULL && via_connect_wait_us(site, source, via, &site->gate) == 0;
+}
+
+/* Counts a connection; false = a limit that is shared says no. */
+static bool count_source(struct site *site, struct source *source)
+{
+    struct shared *by;
+    enum limit_what what = WHAT_NONE;
+    struct via *via = via_get(site, source);
+    if (via == NULL)
+        return false;
+    struct shared_set set = site_shared(site, source, via, NULL);
+    int64_t now_us = site->dispatch->now_us;
+    int64_t until = shaping_connect(site->dispatch->shaping, &set, now_us, &by, &what);
+    if (until > 0) {
+        gate_note(&site->gate, by->scope, what, until);
+        return false;
+    }
+    source->conn_count++;
+    via->conn_count++;
+    if (via->bounds != NULL)
+        bounds_connected(via->bounds, now_us);
+    bounds_connected(&site->bounds, now_us);
+    return true;
+}
+
 /* A source that cannot be bound is put aside and the next one tried. */
 static int connect_from_a_source(struct conn *conn, const struct stream_address *peer)
 {
@@ -430,7 +482,8 @@ static int connect_from_a_source(struct conn *conn, const struct stream_address 
     for (;;) {
         struct source *source;
         uint32_t random = dispatch_random(dispatch, INT32_MAX);
-        switch (source_pick(&dispatch->sources, peer->storage.ss_family, now_ms(conn), random, &source)) {
+        switch (source_pick(&dispatch->sources, peer->storage.ss_family, now_ms(conn), random, source_may_connect,
+                            conn->site, &source)) {
         case SOURCE_BUSY:
             return -EBUSY;
         case SOURCE_SUSPENDED:
@@ -440,11 +493,12 @@ static int connect_from_a_source(struct conn *conn, const struct stream_address 
         case SOURCE_FOUND:
             break;
         }
+        if (!count_source(conn->site, source))
+            return -EBUSY;
+        conn->source = source;
         int r = wire_connect(&conn->wire, &dispatch->loop, peer, &source->address, &conn_wire_events);
-        if (r == 0) {
-            conn->source = source;
-            source->conn_count++;
-        }
+        if (r != 0)
+            forget_source(conn->site, conn);
         if (r == 0 || source->address.len == 0 || conn_error_is_ours(r) || r == -EAFNOSUPPORT)
             return r;
         source_suspend(source, now_ms(conn), r);
@@ -485,11 +539,23 @@ int conn_open(struct site *site, const struct nexthop_host *host)
     return 0;
 }
 
+static uint32_t messages_max(const struct conn *conn)
+{
+    const struct site *site = conn->site;
+    const struct via *via = site->vias[conn->source - conn->dispatch->sources.sources];
+    uint32_t most = site->profile->messages_per_connection;
+    if (site->ruled.ruling.per_connection > 0)
+        most = MIN_OF(most, site->ruled.ruling.per_connection);
+    if (via->ruled.ruling.per_connection > 0)
+        most = MIN_OF(most, via->ruled.ruling.per_connection);
+    return most;
+}
+
 uint32_t conn_room(const struct conn *conn)
 {
     if (conn->phase != CONN_OPEN || conn->wire.broken)
         return 0;
-    uint32_t left = conn->site->profile->messages_per_connection;
+    uint32_t left = messages_max(conn);
     left = left > conn->given ? left - conn->given : 0;
     return MIN_OF(session_room(conn->session), left);
 }
@@ -512,7 +578,7 @@ void conn_give(struct conn *conn, struct engine_job *job)
     };
     conn->given++;
     session_give(conn->session, &message, now_ms(conn));
-    if (conn->given >= conn->site->profile->messages_per_connection)
+    if (conn->given >= messages_max(conn))
         session_quit(conn->session, now_ms(conn));
     conn_mark_dirty(conn);
 }

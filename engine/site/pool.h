@@ -23,6 +23,7 @@ struct conn {
     struct loop_timer timer;
     enum conn_phase phase;
     bool starting;          /* counted in site->conn_starting: not ready yet */
+    bool said_421;          /* and was judged for it */
     bool ready;             /* counted in site->conn_ready */
     enum tls_policy tls;    /* what is wanted of this connection */
     bool implicit_tls;      /* TLS from the first byte on */

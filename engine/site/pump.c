@@ -51,10 +51,20 @@ static int64_t lanes_wait_until_us(const struct site *site)
 static uint32_t prefetch_target(const struct site *site)
 {
     uint64_t target = (uint64_t)site->conn_ready * (site->depth + 1);
-    double per_second = rate_per_second(site->limit.rate);
+    double per_second = rate_per_second(site->bounds.messages.rate);
     if (per_second > 0 && site->conn_ready > 0)
         target = MIN_OF(target, (uint64_t)(per_second / 2) + 1);
     return (uint32_t)MIN_OF(target, site->dispatch->tuning.prefetch_max);
+}
+
+static uint32_t held_by_flows(const struct site *site)
+{
+    uint32_t held = 0;
+    for (const struct list *node = site->flows.next; node != &site->flows; node = node->next) {
+        const struct flow *flow = list_entry(node, struct flow, node);
+        held += flow->held_until_us != 0 ? flow->ahead : 0;
+    }
+    return held;
 }
 
 /* Messages that a lane's limit holds back keep no other lane from composing, within twice the bound. */
@@ -62,7 +72,8 @@ static void compose_ahead(struct site *site)
 {
     uint32_t target = prefetch_target(site);
     uint32_t most = 2 * site->dispatch->tuning.prefetch_max;
-    while (site->ready_count - site->held_back + site->composing_count < target &&
+    uint32_t held = site->held_back + held_by_flows(site);
+    while (site->ready_count - MIN_OF(held, site->ready_count) + site->composing_count < target &&
            site->ready_count + site->composing_count < most) {
         if (!site_compose_next(site))
             return;
@@ -72,9 +83,22 @@ static void compose_ahead(struct site *site)
         site_compose_starved(site, most);
 }
 
+/* Connections of a source that is suspended, or has sent all that it may today, are not kept idle. */
+static void dismiss_useless(struct site *site)
+{
+    list_for_each_safe(node, &site->conns)
+    {
+        struct conn *conn = conn_at(node);
+        struct via *via = conn_is_empty(conn) ? via_get(site, conn->source) : NULL;
+        if (via != NULL && via_is_closed(site, conn->source, via))
+            conn_quit(conn);
+    }
+}
+
 /* Empty connections first, so that a short queue is spread; then all are filled. */
 static void give(struct site *site)
 {
+    dismiss_useless(site);
     for (int filling = 0; filling < 2; filling++) {
         list_for_each(node, &site->conns)
         {
@@ -84,7 +108,7 @@ static void give(struct site *site)
             if (!filling && !conn_is_empty(conn))
                 continue;
             uint32_t room = filling ? conn_room(conn) : MIN_OF(conn_room(conn), 1u);
-            while (room-- > 0) {
+            while (room-- > 0) { /* a way that is closed costs one question */
                 struct engine_job *job = site_next_job(site, conn);
                 if (job == NULL)
                     break;
@@ -129,13 +153,25 @@ static void not_opened(struct site *site, const struct nexthop_host *host, int c
     }
 }
 
+uint32_t site_conn_max(const struct site *site)
+{
+    uint32_t ruled = site->ruled.ruling.connections;
+    return ruled > 0 ? MIN_OF(site->conn_max, ruled) : site->conn_max;
+}
+
 static void open_connections(struct site *site)
 {
     struct dispatch *dispatch = site->dispatch;
     uint64_t work = (uint64_t)site->queued + site->composing_count + site->ready_count + site->sending_count;
     uint32_t per_conn = MAX_OF(site->depth, 1u);
-    uint64_t wanted = MIN_OF((work + per_conn - 1) / per_conn, (uint64_t)site->conn_max);
+    uint64_t wanted = MIN_OF((work + per_conn - 1) / per_conn, (uint64_t)site_conn_max(site));
     while (site->conn_count < wanted && site->conn_starting < MAX_OF(site->conn_ready, 1u)) {
+        enum limit_what what = WHAT_NONE;
+        int64_t until = bounds_connect_wait_us(&site->bounds, dispatch->now_us, &what);
+        if (until > 0) {
+            gate_note(&site->gate, SCOPE_SITE, what, until);
+            return;
+        }
         if (dispatch->conn_count >= dispatch->conn_max) {
             starve(site);
             return;
@@ -165,14 +201,14 @@ static bool rest(struct site *site)
     int64_t until = site->idle_since_ms + idle_ms;
     if (site->idle_since_ms == 0)
         site->idle_since_ms = now_ms(site);
-    else if (now_ms(site) >= until && site->conn_count == 0 && limit_is_idle(&site->limit, dispatch->now_us) &&
+    else if (now_ms(site) >= until && site->conn_count == 0 && bounds_is_idle(&site->bounds, dispatch->now_us) &&
              list_empty(&site->lanes_all) && now_ms(site) >= site->backoff_until_ms) {
         (void)hashmap_remove(&dispatch->sites, site->key, strlen(site->key));
         site_free(site);
         return true;
     }
     until = MAX_OF(site->idle_since_ms + idle_ms, now_ms(site) + 1000);
-    until = MAX_OF(until, site->limit.next_us / 1000 + 1);
+    until = MAX_OF(until, site->bounds.messages.next_us / 1000 + 1);
     loop_timer_set(&dispatch->loop, &site->timer, until);
     site->limited_by = "idle";
     return false;
@@ -192,6 +228,82 @@ static bool send_home(struct site *site)
     site_take_queued(site, &jobs);
     domain_send_home(site->dispatch, &jobs);
     return true;
+}
+
+/* Nothing goes to a suspended site; what waits for it goes on waiting, and no row is written for it. */
+static bool is_suspended(struct site *site)
+{
+    struct dispatch *dispatch = site->dispatch;
+    ruled_refresh(&site->ruled, dispatch->shaping, SCOPE_SITE, site->name, "", dispatch->now_us);
+    if (site->ruled.ruling.suspended_until_us <= dispatch->now_us)
+        return false;
+    site_uncompose(site);
+    list_for_each_safe(node, &site->conns)
+    {
+        if (conn_is_empty(conn_at(node)))
+            conn_quit(conn_at(node));
+    }
+    gate_note(&site->gate, SCOPE_SITE, WHAT_SUSPENDED, site->ruled.ruling.suspended_until_us);
+    site->limited_by = gate_name(&site->gate);
+    loop_timer_set(&dispatch->loop, &site->timer, ms_of_us(site->ruled.ruling.suspended_until_us));
+    return true;
+}
+
+/* What the lanes are held up by first, when none of them can do anything now. */
+static void note_lanes(struct site *site)
+{
+    struct heap_node *first = heap_first(&site->waiting);
+    const struct lane *lane = first != NULL ? container_of(first, struct lane, wait) : NULL;
+    if (lane != NULL && lane->held.what != WHAT_NONE)
+        gate_note(&site->gate, SCOPE_DOMAIN, lane->held.what, lane->held.until_us);
+}
+
+/* Another source may be free when the gate is one source's. */
+static bool gate_is_of_a_source(const struct site *site)
+{
+    enum limit_scope scope = site->gate.scope;
+    return site->dispatch->sources.count > 1 &&
+           (scope == SCOPE_SOURCE || scope == SCOPE_SITE_SOURCE || scope == SCOPE_PROVIDER);
+}
+
+/* Without a connection nobody has asked the site's own limit. */
+static void note_site(struct site *site)
+{
+    enum limit_what what = WHAT_NONE;
+    int64_t until = bounds_wait_until_us(&site->bounds, site->dispatch->now_us, &what);
+    if (until == 0)
+        until = ruled_wait_until_us(&site->ruled, site->dispatch->now_us, &what);
+    if (until != 0)
+        gate_note(&site->gate, SCOPE_SITE, what, until);
+}
+
+/* Whether to open one more, and what holds the site up; returns when to look again. */
+static int64_t connect_or_wait(struct site *site)
+{
+    int64_t now_us = site->dispatch->now_us;
+    bool gated = site->gate.what != WHAT_NONE && (site->conn_count > 0 || site->gate.until_us - now_us > CONNECT_AHEAD_US);
+    if (gated && !gate_is_of_a_source(site)) {
+        site->limited_by = gate_name(&site->gate);
+        return ms_of_us(site->gate.until_us);
+    }
+    if (!gated && some_conn_has_room(site)) {
+        site->limited_by = "compose";
+        return LOOP_TIMER_OFF;
+    }
+    if (now_ms(site) < site->backoff_until_ms) {
+        bool explained = site->wants_source && site->gate.what != WHAT_NONE && site->gate.what != WHAT_CONNECTIONS;
+        site->limited_by = explained ? gate_name(&site->gate) : site->wants_source ? "sources" : "back-off";
+        return site->backoff_until_ms;
+    }
+    site->limited_by = gated ? gate_name(&site->gate) : "connections";
+    site->wants_source = false;
+    struct gate before = site->gate;
+    if (hosts_known(site))
+        open_connections(site);
+    if (!gated && site->gate.what != before.what && site->gate.what != WHAT_CONNECTIONS)
+        site->limited_by = gate_name(&site->gate);
+    int64_t wake_ms = site->gate.what != WHAT_NONE ? ms_of_us(site->gate.until_us) : LOOP_TIMER_OFF;
+    return now_ms(site) < site->backoff_until_ms ? MIN_OF(wake_ms, site->backoff_until_ms) : wake_ms;
 }
 
 void site_pump(struct site *site)
@@ -214,31 +326,22 @@ void site_pump(struct site *site)
         loop_timer_set(&site->dispatch->loop, &site->timer, wake_ms);
         return;
     }
+    site->gate = GATE_OPEN;
+    if (is_suspended(site))
+        return;
+    int64_t flows_us = flows_wake(site);
     compose_ahead(site);
     give(site);
-    int64_t now_us = site->dispatch->now_us;
-    int64_t site_us = limit_wait_until_us(&site->limit, now_us);
+    bool held = list_empty(&site->senders) && list_empty(&site->feeders) && site->composing_count == 0;
     int64_t lanes_us = lanes_wait_until_us(site);
-    bool lanes_held = list_empty(&site->senders) && list_empty(&site->feeders) && site->composing_count == 0;
-    int64_t limit_us = site_us != 0 ? site_us : lanes_held && lanes_us != INT64_MAX ? lanes_us : 0;
-    wake_ms = MIN_OF(wake_ms, ms_of_us(lanes_us));
-    if (site->queued + site->ready_count + site->composing_count == 0) {
+    wake_ms = MIN_OF(wake_ms, ms_of_us(MIN_OF(lanes_us, flows_us)));
+    if (held && site->gate.what == WHAT_NONE)
+        note_lanes(site);
+    if (site->gate.what == WHAT_NONE && site->conn_count == 0)
+        note_site(site);
+    if (site->queued + site->ready_count + site->composing_count == 0)
         site->limited_by = "nothing";
-    } else if (limit_us != 0 && (site->conn_count > 0 || limit_us - now_us > CONNECT_AHEAD_US)) {
-        site->limited_by = site_us != 0 ? "rate" : "domain rate";
-        wake_ms = MIN_OF(wake_ms, ms_of_us(limit_us));
-    } else if (some_conn_has_room(site)) {
-        site->limited_by = "compose";
-    } else if (now_ms(site) < site->backoff_until_ms) {
-        site->limited_by = site->wants_source ? "sources" : "back-off";
-        wake_ms = MIN_OF(wake_ms, site->backoff_until_ms);
-    } else {
-        site->limited_by = "connections";
-        site->wants_source = false;
-        if (hosts_known(site))
-            open_connections(site);
-        if (now_ms(site) < site->backoff_until_ms)
-            wake_ms = MIN_OF(wake_ms, site->backoff_until_ms);
-    }
+    else
+        wake_ms = MIN_OF(wake_ms, connect_or_wait(site));
     loop_timer_set(&site->dispatch->loop, &site->timer, wake_ms);
 }

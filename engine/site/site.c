@@ -6,6 +6,7 @@
  */
 #include "engine/site/site.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,9 +43,28 @@ void site_mark_dirty(struct site *site)
         list_append(&site->dispatch->dirty_sites, &site->dirty);
 }
 
+void site_unhold(struct site *site)
+{
+    list_for_each(node, &site->flows) list_entry(node, struct flow, node)->held_until_us = 0;
+    list_for_each(node, &site->lanes_all) lane_settle(list_entry(node, struct lane, node));
+    site_mark_dirty(site);
+}
+
 static void on_timer(struct loop_timer *timer)
 {
     site_mark_dirty(container_of(timer, struct site, timer));
+}
+
+static bool init_bounds(struct site *site, struct dispatch *dispatch, const struct site_origin *origin)
+{
+    const struct config_profile *profile = origin->profile;
+    const struct bounds_spec spec = {.rate = profile->rate,
+                                       .byte_rate = profile->byte_rate,
+                                       .connection_rate = profile->connection_rate,
+                                       .burst = profile->burst};
+    char key[512];
+    (void)snprintf(key, sizeof key, "site %.480s", origin->name);
+    return bounds_init(&site->bounds, &spec, dispatch->shaping, key, dispatch->begun_us) == 0;
 }
 
 struct site *site_create(struct dispatch *dispatch, const struct site_origin *origin)
@@ -60,6 +80,13 @@ struct site *site_create(struct dispatch *dispatch, const struct site_origin *or
         free(site);
         return NULL;
     }
+    if (!init_bounds(site, dispatch, origin)) {
+        loop_timer_remove(&dispatch->loop, &site->timer);
+        free(site->key);
+        free(site->name);
+        free(site);
+        return NULL;
+    }
     site->dispatch = dispatch;
     site->route = origin->route;
     site->profile = origin->profile;
@@ -67,8 +94,6 @@ struct site *site_create(struct dispatch *dispatch, const struct site_origin *or
     const struct config_domain *own = origin->route != NULL ? config_domain_for(dispatch->config, origin->name) : NULL;
     if (own != NULL && own->connections > 0)
         site->conn_max = MIN_OF(site->conn_max, own->connections);
-    limit_init(&site->limit, site->profile->rate);
-    limit_follow(&site->limit, dispatch->begun_us);
     list_init(&site->dirty);
     list_init(&site->starved);
     list_init(&site->flows);
@@ -95,7 +120,9 @@ void site_free(struct site *site)
     loop_timer_remove(&site->dispatch->loop, &site->timer);
     list_remove(&site->dirty);
     list_remove(&site->starved);
-    limit_finish(&site->limit);
+    via_finish_all(site);
+    bounds_finish(&site->bounds);
+    ruled_finish(&site->ruled);
     hosts_forget(site);
     free(site->trouble);
     free(site->name);
@@ -197,6 +224,23 @@ void site_submit(struct site *site, struct engine_job *job)
     site_mark_dirty(site);
 }
 
+struct shared_set site_shared(const struct site *site, const struct source *source, const struct via *via,
+                              const struct flow *flow)
+{
+    return (struct shared_set){.each = {flow != NULL ? flow->campaign_limits : NULL,
+                                        flow != NULL ? flow->sender_limits : NULL, source->limits,
+                                        via != NULL ? via->provider : NULL, site->dispatch->shaping->machine}};
+}
+
+static bool set_has_any(const struct shared_set *set)
+{
+    for (size_t i = 0; i < SHARED_MAX; i++) {
+        if (set->each[i] != NULL)
+            return true;
+    }
+    return false;
+}
+
 /* The clock is read anew: `now_us` is from before the wait for this very reply, and the window rule would then move no
  * start (limits.c). */
 static void leave_connection(struct site *site, const struct conn *conn, struct engine_job *job)
@@ -207,9 +251,15 @@ static void leave_connection(struct site *site, const struct conn *conn, struct 
     site->sending_count--;
     lane->sending_count--;
     lane_unuse(lane, conn);
-    limit_done(&site->limit, job->tickets[0], now_us);
+    bounds_done(&site->bounds, job->tickets[0], now_us);
     if (lane->zone != NULL)
-        limit_done(&lane->zone->limit, job->tickets[1], now_us);
+        bounds_done(&lane->zone->bounds, job->tickets[1], now_us);
+    struct via *via = site->vias != NULL ? site->vias[conn->source - site->dispatch->sources.sources] : NULL;
+    if (via != NULL)
+        via_done(via, job->tickets[2], now_us);
+    struct shared_set set = site_shared(site, conn->source, via, lane->flow);
+    if (set_has_any(&set))
+        shaping_done(site->dispatch->shaping, &set, job->tickets + 3, now_us);
     lane_settle(lane);
 }
 
@@ -464,17 +514,79 @@ static struct lane *choose_lane(struct site *site, const struct conn *conn)
     return lane;
 }
 
-struct engine_job *site_next_job(struct site *site, const struct conn *conn)
+/* Everything of the connection's way that does not depend on the message. */
+static bool way_is_open(struct site *site, const struct conn *conn, struct via *via)
 {
     int64_t now_us = site->dispatch->now_us;
-    if (site->ready_count == 0 || limit_wait_until_us(&site->limit, now_us) != 0)
+    enum limit_what what = WHAT_NONE;
+    int64_t until = bounds_wait_until_us(&site->bounds, now_us, &what);
+    if (until == 0)
+        until = ruled_wait_until_us(&site->ruled, now_us, &what);
+    if (until != 0) {
+        gate_note(&site->gate, SCOPE_SITE, what, until);
+        return false;
+    }
+    return via_wait_until_us(site, conn->source, via, &site->gate) == 0;
+}
+
+enum taken { TAKEN, FLOW_HELD, WAY_HELD };
+
+/* All limits are asked first, then all are paid. */
+static enum taken take_limits(struct site *site, const struct conn *conn, struct via *via, struct lane *lane,
+                              struct engine_job *job)
+{
+    struct dispatch *dispatch = site->dispatch;
+    struct flow *flow = lane->flow;
+    int64_t now_us = dispatch->now_us;
+    size_t bytes = job->message->size_bytes;
+    if (flow_wait_until_us(flow) != 0) {
+        gate_note(&site->gate, flow->held.scope, flow->held.what, flow->held_until_us);
+        return FLOW_HELD;
+    }
+    struct shared_set set = site_shared(site, conn->source, via, flow);
+    if (set_has_any(&set)) {
+        struct shared *by;
+        enum limit_what what = WHAT_NONE;
+        int64_t until = shaping_take(dispatch->shaping, &set, now_us, bytes, job->tickets + 3, &by, &what);
+        if (until > 0 && (by == flow->campaign_limits || by == flow->sender_limits)) {
+            flow_hold(flow, by->scope, what, until);
+            gate_note(&site->gate, by->scope, what, until);
+            return FLOW_HELD;
+        }
+        if (until > 0) {
+            via->held_until_us = until;
+            via->held = (struct gate){.scope = by->scope, .what = what, .until_us = until};
+            gate_note(&site->gate, by->scope, what, until);
+        }
+        if (until != 0)
+            return WAY_HELD;
+    }
+    if (bounds_take(&site->bounds, now_us, bytes, &job->tickets[0]) < 0 ||
+        (lane->zone != NULL && bounds_take(&lane->zone->bounds, now_us, bytes, &job->tickets[1]) < 0) ||
+        via_take(site, via, bytes, &job->tickets[2]) < 0)
+        return WAY_HELD; /* no memory */
+    ruled_take(&site->ruled, now_us);
+    ruled_take(&flow->campaign_ruled, now_us);
+    ruled_take(&flow->sender_ruled, now_us);
+    return TAKEN;
+}
+
+struct engine_job *site_next_job(struct site *site, const struct conn *conn)
+{
+    struct via *via = site->ready_count > 0 ? via_get(site, conn->source) : NULL;
+    if (via == NULL || !way_is_open(site, conn, via))
         return NULL;
-    struct lane *lane = choose_lane(site, conn);
-    if (lane == NULL)
-        return NULL;
-    struct engine_job *job = job_of(lane->ready.next);
-    if (limit_take(&site->limit, now_us, &job->tickets[0]) < 0 ||
-        (lane->zone != NULL && limit_take(&lane->zone->limit, now_us, &job->tickets[1]) < 0))
+    struct lane *lane;
+    struct engine_job *job = NULL;
+    while (job == NULL && (lane = choose_lane(site, conn)) != NULL) {
+        job = job_of(lane->ready.next);
+        enum taken taken = take_limits(site, conn, via, lane, job);
+        if (taken == WAY_HELD)
+            return NULL;
+        if (taken == FLOW_HELD)
+            job = NULL; /* another campaign may send */
+    }
+    if (job == NULL)
         return NULL;
     flow_sent(lane->flow);
     take(job);

@@ -18,6 +18,7 @@
 #include "engine/site/flow.h"
 #include "engine/site/lane.h"
 #include "engine/site/limits.h"
+#include "engine/site/via.h"
 
 struct site {
     struct dispatch *dispatch;
@@ -37,7 +38,10 @@ struct site {
     uint32_t queued, composing_count, ready_count, sending_count;
     struct list conns; /* struct conn.node, whose socket is not closed */
     uint32_t conn_count, conn_starting, conn_ready, conn_max;
-    struct limit limit;
+    struct bounds bounds;
+    struct ruled ruled; /* measures on the site */
+    struct via **vias;  /* by source; NULL until the first is needed */
+    struct gate gate;   /* what the last pump was held up by first */
     /* next hop */
     struct nexthop_query *query; /* asked, not answered */
     struct nexthop_host *hosts;  /* NULL = not known */
@@ -81,6 +85,7 @@ void site_fail_all(struct site *site, const struct outcome *why); /* everything 
 void site_composed(struct site *site, struct engine_job *job);    /* its answer is in job->message / job->why */
 void site_release(struct site *site, const struct site_release *release);
 void site_mark_dirty(struct site *site);
+void site_unhold(struct site *site); /* limits have changed: everything is asked anew */
 void site_pump(
     struct site *site); /* pump.c: serves it: composes, gives, opens; may free a site that was idle for long */
 
@@ -103,6 +108,12 @@ struct site_return {
 };
 bool site_job_back(struct site *site, const struct conn *conn, struct engine_job *job, const struct site_return *how);
 void site_take_back(struct site *site, struct list *jobs); /* to the front of ready, in order */
+
+uint32_t site_conn_max(const struct site *site); /* pump.c: connections that it may have now */
+
+/* The limits that the site shares with others, for a message of the flow (NULL: a connection) by the source. */
+struct shared_set site_shared(const struct site *site, const struct source *source, const struct via *via,
+                              const struct flow *flow);
 
 /* The next job for this connection, limits paid; NULL = none now. */
 struct engine_job *site_next_job(struct site *site, const struct conn *conn);

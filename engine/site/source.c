@@ -4,10 +4,12 @@
 #include "engine/site/source.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "engine/site/shaping.h"
 
 #define SUSPENDED_MS ((int64_t)60000)
 
@@ -69,8 +71,8 @@ static bool is_for(const struct source *source, int family)
     return source->address.len == 0 || source->address.storage.ss_family == family;
 }
 
-enum source_result source_pick(struct source_pool *pool, int family, int64_t now_ms, uint32_t random,
-                               struct source **out)
+enum source_result source_pick(struct source_pool *pool, int family, int64_t now_ms, uint32_t random, source_fits *fits,
+                               void *context, struct source **out)
 {
     enum source_result result = SOURCE_NONE;
     uint64_t weight = 0;
@@ -83,7 +85,8 @@ enum source_result source_pick(struct source_pool *pool, int family, int64_t now
             result = result == SOURCE_NONE ? SOURCE_SUSPENDED : result;
             continue;
         }
-        if (source->conn_max > 0 && source->conn_count >= source->conn_max) {
+        bool full = source->limits == NULL && source->conn_max > 0 && source->conn_count >= source->conn_max;
+        if (full || (fits != NULL && !fits(context, source))) {
             result = result != SOURCE_FOUND ? SOURCE_BUSY : result;
             continue;
         }
@@ -96,6 +99,46 @@ enum source_result source_pick(struct source_pool *pool, int family, int64_t now
         random ^= random >> 16;
     }
     return result;
+}
+
+static const struct config_source *config_of(const struct config *config, const char *name)
+{
+    return name[0] != '\0' ? config_source_named(config, name) : NULL;
+}
+
+/* The first start with the warm-up in the configuration is its beginning. */
+static void begin_warmup(struct source *source, struct shaping *shaping)
+{
+    char key[80];
+    int64_t elapsed_us = 0;
+    (void)snprintf(key, sizeof key, "warmup-begun %.47s", source->name);
+    char *begun = shaping_restored(shaping, key, &elapsed_us);
+    if (begun == NULL)
+        shaping_save(shaping, key, "begun");
+    free(begun);
+    source->warm_begun_us = shaping->begun_us - MAX_OF(elapsed_us, 0);
+}
+
+void source_pool_shape(struct source_pool *pool, const struct config *config, struct shaping *shaping)
+{
+    for (size_t i = 0; i < pool->count; i++) {
+        struct source *source = &pool->sources[i];
+        const struct config_source *from = config_of(config, source->name);
+        if (from == NULL)
+            continue;
+        const struct bounds_spec spec = {.rate = from->rate,
+                                           .byte_rate = from->byte_rate,
+                                           .connection_rate = from->connection_rate,
+                                           .connections = from->connections,
+                                           .burst = from->burst};
+        source->limits = shaping_shared(shaping, SCOPE_SOURCE, source->name, &spec);
+        for (size_t j = 0; j < config->warmup_count; j++) {
+            if (strcmp(config->warmups[j].source, source->name) == 0)
+                source->warmup = &config->warmups[j];
+        }
+        if (source->warmup != NULL)
+            begin_warmup(source, shaping);
+    }
 }
 
 void source_suspend(struct source *source, int64_t now_ms, int code)

@@ -6,7 +6,7 @@
  * with a line in the log; mail goes on from the others, and waits when there is none. Without a pool the system
  * chooses.
  *
- * Loop thread only; each loop has its own counts.
+ * Loop thread only; what spans the loops is in `limits`.
  */
 #ifndef POSTHASTE_ENGINE_SITE_SOURCE_H
 #define POSTHASTE_ENGINE_SITE_SOURCE_H
@@ -19,7 +19,10 @@ struct source {
     const char *name;              /* "" = the system's choice */
     const char *ehlo_name;
     uint32_t weight;
-    uint32_t conn_count, conn_max; /* conn_max 0 = no limit */
+    uint32_t conn_count, conn_max; /* of this loop; of all (0 = no limit), which `limits` keeps */
+    struct shared *limits;         /* of the source on all loops; NULL = none */
+    const struct config_warmup *warmup; /* NULL = warm */
+    int64_t warm_begun_us;              /* monotonic; may lie before the machine's start */
     int64_t suspended_until_ms;    /* 0 = not */
 };
 
@@ -39,9 +42,16 @@ enum source_result {
     SOURCE_NONE,      /* no source has an address of the peer's family */
 };
 
-/* `random` is any number. SOURCE_FOUND: *out; count it with conn_count. */
-enum source_result source_pick(struct source_pool *pool, int family, int64_t now_ms, uint32_t random,
-                               struct source **out);
+/* `random` is any number. `fits` (may be NULL): of use for what it is wanted for. SOURCE_FOUND: *out; count it with conn_count. */
+typedef bool source_fits(void *context, struct source *source);
+enum source_result source_pick(struct source_pool *pool, int family, int64_t now_ms, uint32_t random, source_fits *fits,
+                               void *context, struct source **out);
+/* Its day of warm-up (from 1; 0 = it is warm) and how many messages it may send on it to each provider (via.c). */
+uint32_t source_warm_quota(const struct source *source, int64_t now_us, uint32_t *day);
+int64_t source_warm_day_ends_us(const struct source *source, uint32_t day);
+/* Looks up limits and the beginning of the warm-up. */
+struct shaping;
+void source_pool_shape(struct source_pool *pool, const struct config *config, struct shaping *shaping);
 void source_suspend(struct source *source, int64_t now_ms, int code); /* `code` is the -errno of bind() */
 
 #endif

@@ -1,0 +1,182 @@
+/*
+ * bounds.c - the limits of one scope, asked together.
+ *
+ * A rate whose burst lasts for more than a minute cannot be kept over a restart by waiting a little: it has a quota,
+ * which is written down (quota.h). Any other begins, at a start, as if it had just been used up (limit_follow()).
+ */
+#include "engine/site/bounds.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/site/shaping.h"
+
+#define QUOTA_FROM_US ((int64_t)60 * 1000000)
+#define CONNECTIONS_AGAIN_US ((int64_t)50000) /* when a shared count is full: looked at again */
+
+static const char *const scope_names[SCOPE_COUNT] = {
+    [SCOPE_NONE] = "",
+    [SCOPE_MACHINE] = "machine",
+    [SCOPE_SOURCE] = "source",
+    [SCOPE_SENDER] = "sending domain",
+    [SCOPE_CAMPAIGN] = "campaign",
+    [SCOPE_PROVIDER] = "provider",
+    [SCOPE_SITE] = "site",
+    [SCOPE_SITE_SOURCE] = "source at site",
+    [SCOPE_DOMAIN] = "domain",
+};
+
+static const char *const what_names[WHAT_COUNT] = {
+    [WHAT_NONE] = "",
+    [WHAT_RATE] = "rate",
+    [WHAT_QUOTA] = "quota",
+    [WHAT_BYTE_RATE] = "byte rate",
+    [WHAT_CONNECTIONS] = "connections",
+    [WHAT_CONNECTION_RATE] = "connection rate",
+    [WHAT_PER_CONNECTION] = "messages per connection",
+    [WHAT_ADAPTIVE] = "adaptive rate",
+    [WHAT_WARMUP] = "warm-up",
+    [WHAT_SUSPENDED] = "suspended",
+};
+
+const char *limit_scope_name(enum limit_scope scope)
+{
+    return scope_names[scope];
+}
+
+const char *limit_what_name(enum limit_what what)
+{
+    return what_names[what];
+}
+
+bool bounds_spec_is_empty(const struct bounds_spec *spec)
+{
+    return rate_is_unlimited(spec->rate) && rate_is_unlimited(spec->byte_rate) &&
+           rate_is_unlimited(spec->connection_rate) && spec->connections == 0;
+}
+
+static struct limit *make_limit(struct rate rate, uint32_t burst, int64_t begun_us)
+{
+    struct limit *limit = calloc(1, sizeof *limit);
+    if (limit != NULL) {
+        limit_init_burst(limit, rate, burst);
+        limit_follow(limit, begun_us);
+    }
+    return limit;
+}
+
+int bounds_init(struct bounds *bounds, const struct bounds_spec *spec, struct shaping *shaping, const char *key,
+                  int64_t begun_us)
+{
+    *bounds = (struct bounds){.conn_max = spec->connections, .burst = spec->burst};
+    limit_init_burst(&bounds->messages, spec->rate, spec->burst);
+    bool failed = false;
+    int64_t burst_us = (int64_t)MAX_OF(spec->burst, 1u) * bounds->messages.interval_us;
+    if (shaping != NULL && !rate_is_unlimited(spec->rate) && burst_us > QUOTA_FROM_US) {
+        bounds->quota = shaping_quota(shaping, key, spec->rate.count, spec->rate.period_us);
+        failed = bounds->quota == NULL;
+        if (!failed)
+            bounds->messages.next_us = shaping_quota_next_us(shaping, bounds->quota, bounds->messages.interval_us);
+    } else {
+        limit_follow(&bounds->messages, begun_us);
+    }
+    if (!rate_is_unlimited(spec->byte_rate)) {
+        bounds->bytes = make_limit(spec->byte_rate, 0, begun_us);
+        failed = failed || bounds->bytes == NULL;
+        if (bounds->bytes != NULL) {
+            bounds->bytes->windowed = false;
+            bounds->bytes->tolerance_us = 0;
+        }
+    }
+    if (!rate_is_unlimited(spec->connection_rate)) {
+        bounds->connects = make_limit(spec->connection_rate, spec->burst > 0 ? 1 : 0, begun_us);
+        failed = failed || bounds->connects == NULL;
+    }
+    if (!failed)
+        return 0;
+    bounds_finish(bounds);
+    return -ENOMEM;
+}
+
+static void free_limit(struct limit *limit)
+{
+    if (limit != NULL)
+        limit_finish(limit);
+    free(limit);
+}
+
+void bounds_finish(struct bounds *bounds)
+{
+    limit_finish(&bounds->messages);
+    free_limit(bounds->bytes);
+    free_limit(bounds->connects);
+    bounds->bytes = bounds->connects = NULL;
+}
+
+static void consider(int64_t until, enum limit_what kind, int64_t *latest, enum limit_what *what)
+{
+    if (until > *latest) {
+        *latest = until;
+        *what = kind;
+    }
+}
+
+int64_t bounds_wait_until_us(struct bounds *bounds, int64_t now_us, enum limit_what *what)
+{
+    int64_t latest = 0;
+    consider(limit_wait_until_us(&bounds->messages, now_us), WHAT_RATE, &latest, what);
+    if (bounds->bytes != NULL)
+        consider(limit_wait_until_us(bounds->bytes, now_us), WHAT_BYTE_RATE, &latest, what);
+    if (bounds->quota != NULL)
+        consider(shaping_quota_wait_us(bounds->quota, now_us), WHAT_QUOTA, &latest, what);
+    return latest;
+}
+
+int bounds_take(struct bounds *bounds, int64_t now_us, size_t bytes, uint64_t *ticket)
+{
+    int r = limit_take(&bounds->messages, now_us, ticket);
+    if (r < 0)
+        return r;
+    if (bounds->bytes != NULL)
+        limit_spend(bounds->bytes, now_us, bytes);
+    if (bounds->quota != NULL)
+        shaping_quota_take(bounds->quota, now_us);
+    return 0;
+}
+
+void bounds_done(struct bounds *bounds, uint64_t ticket, int64_t now_us)
+{
+    limit_done(&bounds->messages, ticket, now_us);
+}
+
+int64_t bounds_connect_wait_us(struct bounds *bounds, int64_t now_us, enum limit_what *what)
+{
+    int64_t latest = 0;
+    if (bounds->conn_max > 0 && bounds->conn_count >= bounds->conn_max)
+        consider(now_us + CONNECTIONS_AGAIN_US, WHAT_CONNECTIONS, &latest, what);
+    if (bounds->connects != NULL)
+        consider(limit_wait_until_us(bounds->connects, now_us), WHAT_CONNECTION_RATE, &latest, what);
+    return latest;
+}
+
+void bounds_connected(struct bounds *bounds, int64_t now_us)
+{
+    uint64_t ticket;
+    bounds->conn_count++;
+    if (bounds->connects == NULL || limit_take(bounds->connects, now_us, &ticket) < 0)
+        return;
+    limit_done(bounds->connects, ticket, now_us);
+}
+
+void bounds_disconnected(struct bounds *bounds)
+{
+    assure(bounds->conn_count > 0);
+    bounds->conn_count--;
+}
+
+bool bounds_is_idle(struct bounds *bounds, int64_t now_us)
+{
+    return bounds->conn_count == 0 && limit_is_idle(&bounds->messages, now_us) &&
+           (bounds->bytes == NULL || limit_is_idle(bounds->bytes, now_us)) &&
+           (bounds->connects == NULL || limit_is_idle(bounds->connects, now_us));
+}

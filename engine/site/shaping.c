@@ -1,0 +1,465 @@
+/*
+ * shaping.c - records, quotas and shared bounds. Measures are in measures.c.
+ *
+ * A record's value is "BOOT MONOTONIC_US WALL_MS REST". The first two tell how long ago it was written as long as the
+ * machine runs on; after a start of the machine only the wall clock can, and a wall clock that went back counts as no
+ * time at all.
+ */
+#include "engine/site/shaping.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "engine/site/rules.h"
+
+#define SAVE_AGAIN_US ((int64_t)10000) /* while a slice is being written down */
+#define CONNECT_AGAIN_US ((int64_t)50000)
+#define BACKLOG_RESET_US ((int64_t)1000000)
+
+struct state {
+    char *value;
+    char key[];
+};
+
+static void lock(struct shaping *shaping)
+{
+    (void)pthread_mutex_lock(&shaping->lock);
+}
+
+static void unlock(struct shaping *shaping)
+{
+    (void)pthread_mutex_unlock(&shaping->lock);
+}
+
+static bool put(struct hashmap *map, const char *key, void *value)
+{
+    return hashmap_put(map, key, strlen(key), value) == 0;
+}
+
+/* Records. */
+
+static void keep_state(struct shaping *shaping, const char *key, const char *value)
+{
+    size_t len = strlen(key);
+    struct state *state = hashmap_get(&shaping->states, key, len);
+    char *copy = str_dup(value);
+    if (copy == NULL)
+        return;
+    if (state == NULL) {
+        state = calloc(1, sizeof *state + len + 1);
+        if (state == NULL) {
+            free(copy);
+            return;
+        }
+        memcpy(state->key, key, len);
+        if (!put(&shaping->states, state->key, state)) {
+            free(state);
+            free(copy);
+            return;
+        }
+    }
+    free(state->value);
+    state->value = copy;
+}
+
+static char *stamped(const struct shaping *shaping, const char *value)
+{
+    return str_printf("%s %" PRId64 " %" PRId64 " %s", shaping->boot, clock_monotonic_us(), clock_wall_ms(), value);
+}
+
+static int64_t elapsed_us(const struct shaping *shaping, const char *stamp, const char **rest)
+{
+    char boot[40];
+    int64_t mono_us, wall_ms;
+    int used = 0;
+    *rest = "";
+    if (sscanf(stamp, "%39s %" SCNd64 " %" SCNd64 "%n", boot, &mono_us, &wall_ms, &used) != 3)
+        return -1;
+    *rest = stamp + used + (stamp[used] == ' ' ? 1 : 0);
+    if (shaping->boot[0] != '-' && strcmp(boot, shaping->boot) == 0)
+        return MAX_OF(clock_monotonic_us() - mono_us, 0);
+    int64_t passed_ms = clock_wall_ms() - wall_ms;
+    return passed_ms <= 0 ? 0 : MIN_OF(passed_ms, (int64_t)366 * 86400000) * 1000;
+}
+
+struct plain_record {
+    struct engine_record record;
+    char *value;
+    char key[];
+};
+
+void shaping_save(struct shaping *shaping, const char *key, const char *value)
+{
+    size_t len = strlen(key);
+    struct plain_record *plain = calloc(1, sizeof *plain + len + 1);
+    char *text = value[0] != '\0' ? stamped(shaping, value) : str_dup("");
+    if (plain == NULL || text == NULL) {
+        free(plain);
+        free(text);
+        return; /* it is told again at the next change */
+    }
+    memcpy(plain->key, key, len);
+    plain->value = text;
+    plain->record = (struct engine_record){.key = plain->key, .value = text};
+    list_init(&plain->record.node);
+    lock(shaping);
+    keep_state(shaping, key, text);
+    unlock(shaping);
+    if (shaping->callbacks->save == NULL)
+        shaping_saved(shaping, &plain->record);
+    else
+        shaping->callbacks->save(shaping->callbacks->context, &plain->record);
+}
+
+char *shaping_restored(struct shaping *shaping, const char *key, int64_t *elapsed)
+{
+    const char *rest;
+    char *copy = NULL;
+    lock(shaping);
+    const struct state *state = hashmap_get(&shaping->states, key, strlen(key));
+    if (state != NULL && state->value[0] != '\0') {
+        *elapsed = elapsed_us(shaping, state->value, &rest);
+        copy = str_dup(rest);
+    }
+    unlock(shaping);
+    return copy;
+}
+
+void shaping_saved(struct shaping *shaping, struct engine_record *record)
+{
+    if (record->owner == NULL) {
+        struct plain_record *plain = container_of(record, struct plain_record, record);
+        free(plain->value);
+        free(plain);
+        return;
+    }
+    struct quota_entry *entry = record->owner;
+    lock(shaping);
+    keep_state(shaping, entry->key, entry->text);
+    quota_saved(&entry->quota);
+    free(entry->text);
+    entry->text = NULL;
+    unlock(shaping);
+}
+
+/* Quotas. */
+
+static void write_quota(struct quota_entry *entry, int64_t now_us, bool final)
+{
+    struct shaping *shaping = entry->shaping;
+    char text[QUOTA_TEXT_BYTES];
+    quota_write(&entry->quota, now_us, final, text);
+    char *value = stamped(shaping, text);
+    if (value == NULL) {
+        entry->quota.asked = 0;
+        return;
+    }
+    free(entry->text);
+    entry->text = value;
+    entry->record = (struct engine_record){.owner = entry, .key = entry->key, .value = value};
+    list_init(&entry->record.node);
+    if (shaping->callbacks->save != NULL)
+        shaping->callbacks->save(shaping->callbacks->context, &entry->record);
+    else
+        quota_saved(&entry->quota);
+}
+
+static void restore_quota(struct quota_entry *entry, int64_t now_us)
+{
+    const char *rest;
+    const struct state *state = hashmap_get(&entry->shaping->states, entry->key, strlen(entry->key));
+    if (state == NULL || state->value[0] == '\0')
+        return;
+    int64_t elapsed = elapsed_us(entry->shaping, state->value, &rest);
+    if (quota_read(&entry->quota, rest, elapsed, now_us) < 0)
+        log_error("engine", "state-not-understood key=%s", LOG_QUOTE(entry->key));
+}
+
+struct quota_entry *shaping_quota(struct shaping *shaping, const char *key, uint32_t count, int64_t period_us)
+{
+    char name[512];
+    (void)snprintf(name, sizeof name, "quota %.400s %" PRId64, key, period_us / 1000000);
+    size_t len = strlen(name);
+    int64_t now_us = clock_monotonic_us();
+    lock(shaping);
+    struct quota_entry *entry = hashmap_get(&shaping->quotas, name, len);
+    if (entry == NULL) {
+        entry = calloc(1, sizeof *entry + len + 1);
+        if (entry != NULL) {
+            memcpy(entry->key, name, len);
+            entry->shaping = shaping;
+            quota_init(&entry->quota, count, period_us, now_us);
+            if (put(&shaping->quotas, entry->key, entry)) {
+                restore_quota(entry, now_us);
+            } else {
+                free(entry);
+                entry = NULL;
+            }
+        }
+    }
+    unlock(shaping);
+    return entry;
+}
+
+int64_t shaping_quota_next_us(struct shaping *shaping, struct quota_entry *entry, int64_t interval_us)
+{
+    lock(shaping);
+    struct quota *quota = &entry->quota;
+    int64_t next_us = 0, now_us = clock_monotonic_us();
+    for (int64_t back = QUOTA_STEPS; back >= 0 && quota->period_us > 0; back--) {
+        uint32_t used = quota->used[(uint64_t)(quota->step - back) % (QUOTA_STEPS + 1)];
+        int64_t end_us = MIN_OF((now_us / quota->step_us + 1 - back) * quota->step_us, now_us);
+        if (used > 0)
+            next_us = MAX_OF(next_us, end_us) + (int64_t)used * interval_us;
+    }
+    unlock(shaping);
+    return MAX_OF(next_us, 0);
+}
+
+/* With the lock held. */
+static int64_t quota_wait_us(struct quota_entry *entry, int64_t now_us)
+{
+    int64_t until_us;
+    enum quota_answer answer = quota_ask(&entry->quota, now_us, &until_us);
+    if (answer != QUOTA_FULL && quota_wants_slice(&entry->quota, now_us))
+        write_quota(entry, now_us, false);
+    if (answer == QUOTA_UNSAVED && entry->quota.reserved > 0)
+        return 0;
+    return answer == QUOTA_OPEN ? 0 : answer == QUOTA_FULL ? until_us : now_us + SAVE_AGAIN_US;
+}
+
+int64_t shaping_quota_wait_us(struct quota_entry *entry, int64_t now_us)
+{
+    lock(entry->shaping);
+    int64_t until_us = quota_wait_us(entry, now_us);
+    unlock(entry->shaping);
+    return until_us;
+}
+
+void shaping_quota_take(struct quota_entry *entry, int64_t now_us)
+{
+    lock(entry->shaping);
+    quota_take(&entry->quota, now_us);
+    unlock(entry->shaping);
+}
+
+uint32_t shaping_quota_used(struct quota_entry *entry, int64_t now_us)
+{
+    lock(entry->shaping);
+    uint32_t used = entry->quota.count - quota_left(&entry->quota, now_us);
+    unlock(entry->shaping);
+    return used;
+}
+
+/* Shared bounds. */
+
+struct shared *shaping_shared(struct shaping *shaping, enum limit_scope scope, const char *name,
+                              const struct bounds_spec *spec)
+{
+    char key[400];
+    if (bounds_spec_is_empty(spec))
+        return NULL;
+    (void)snprintf(key, sizeof key, "%s %.350s", limit_scope_name(scope), name);
+    size_t len = strlen(key);
+    lock(shaping);
+    struct shared *shared = hashmap_get(&shaping->shareds, key, len);
+    if (shared == NULL) {
+        shared = calloc(1, sizeof *shared + len + 1);
+        if (shared != NULL) {
+            memcpy(shared->key, key, len);
+            shared->scope = scope;
+            if (bounds_init(&shared->bounds, spec, shaping, key, shaping->begun_us) < 0 ||
+                !put(&shaping->shareds, shared->key, shared)) {
+                free(shared);
+                shared = NULL;
+            }
+        }
+    }
+    unlock(shaping);
+    return shared;
+}
+
+/* A place of its own in the queue for a closed limit. */
+static int64_t slot_us(struct shared *shared, int64_t until_us, int64_t now_us)
+{
+    int64_t interval_us = shared->bounds.messages.interval_us;
+    int64_t idle_us = now_us - shared->bounds.messages.next_us;
+    if (interval_us > BACKLOG_RESET_US)
+        return until_us;
+    if (idle_us > MAX_OF(interval_us * 4, (int64_t)50000) || shared->next_slot_us - now_us > (int64_t)60000000)
+        shared->next_slot_us = until_us; /* those who were given a time did not come */
+    int64_t slot = MAX_OF(shared->next_slot_us, until_us);
+    shared->next_slot_us = slot + interval_us;
+    return slot;
+}
+
+int64_t shaping_take(struct shaping *shaping, const struct shared_set *set, int64_t now_us, size_t bytes,
+                     uint64_t tickets[SHARED_MAX], struct shared **by, enum limit_what *what)
+{
+    int64_t latest = 0;
+    *by = NULL;
+    lock(shaping);
+    for (size_t i = 0; i < SHARED_MAX; i++) {
+        enum limit_what why = WHAT_NONE;
+        int64_t until = set->each[i] != NULL ? bounds_wait_until_us(&set->each[i]->bounds, now_us, &why) : 0;
+        if (until > latest) {
+            latest = until;
+            *by = set->each[i];
+            *what = why;
+        }
+    }
+    if (latest > 0) {
+        latest = *what == WHAT_RATE ? slot_us(*by, latest, now_us) : latest;
+    } else {
+        for (size_t i = 0; i < SHARED_MAX && latest == 0; i++) {
+            if (set->each[i] != NULL && bounds_take(&set->each[i]->bounds, now_us, bytes, &tickets[i]) < 0)
+                latest = -ENOMEM;
+        }
+    }
+    unlock(shaping);
+    return latest;
+}
+
+void shaping_done(struct shaping *shaping, const struct shared_set *set, const uint64_t tickets[SHARED_MAX],
+                  int64_t now_us)
+{
+    lock(shaping);
+    for (size_t i = 0; i < SHARED_MAX; i++) {
+        if (set->each[i] != NULL)
+            bounds_done(&set->each[i]->bounds, tickets[i], now_us);
+    }
+    unlock(shaping);
+}
+
+int64_t shaping_connect(struct shaping *shaping, const struct shared_set *set, int64_t now_us, struct shared **by,
+                        enum limit_what *what)
+{
+    int64_t latest = 0;
+    *by = NULL;
+    lock(shaping);
+    for (size_t i = 0; i < SHARED_MAX; i++) {
+        enum limit_what why = WHAT_NONE;
+        int64_t until = set->each[i] != NULL ? bounds_connect_wait_us(&set->each[i]->bounds, now_us, &why) : 0;
+        if (until > latest) {
+            latest = until;
+            *by = set->each[i];
+            *what = why;
+        }
+    }
+    for (size_t i = 0; i < SHARED_MAX && latest == 0; i++) {
+        if (set->each[i] != NULL)
+            bounds_connected(&set->each[i]->bounds, now_us);
+    }
+    unlock(shaping);
+    return latest;
+}
+
+void shaping_disconnect(struct shaping *shaping, const struct shared_set *set)
+{
+    lock(shaping);
+    for (size_t i = 0; i < SHARED_MAX; i++) {
+        if (set->each[i] != NULL)
+            bounds_disconnected(&set->each[i]->bounds);
+    }
+    unlock(shaping);
+}
+
+/* Birth and end. */
+
+static void read_boot_id(struct shaping *shaping)
+{
+    (void)str_copy(shaping->boot, sizeof shaping->boot, "-");
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    char text[40] = "";
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    size_t len = n > 0 ? strcspn(text, " \n") : 0;
+    text[len] = '\0';
+    if (len > 0)
+        (void)str_copy(shaping->boot, sizeof shaping->boot, text);
+}
+
+int shaping_init(struct shaping *shaping, const struct config *config, const struct engine_callbacks *callbacks,
+                 struct error *err)
+{
+    pthread_mutexattr_t recursive; /* shared bounds make their quota while they are made themselves */
+    *shaping = (struct shaping){.config = config, .callbacks = callbacks, .next_measure_id = 1};
+    list_init(&shaping->measures);
+    atomic_init(&shaping->generation, 1);
+    if (pthread_mutexattr_init(&recursive) != 0)
+        return error_memory(err);
+    (void)pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    int r = pthread_mutex_init(&shaping->lock, &recursive);
+    (void)pthread_mutexattr_destroy(&recursive);
+    if (r != 0)
+        return error_memory(err);
+    shaping->begun_us = clock_monotonic_us();
+    shaping->begun_wall_ms = clock_wall_ms();
+    read_boot_id(shaping);
+    for (size_t i = 0; i < callbacks->restored_count; i++)
+        keep_state(shaping, callbacks->restored[i].key, callbacks->restored[i].value);
+    measures_restore(shaping);
+    struct bounds_spec spec = {.rate = config->limits.rate,
+                                 .byte_rate = config->limits.byte_rate,
+                                 .connection_rate = config->limits.connection_rate,
+                                 .connections = config->limits.connections,
+                                 .burst = config->limits.burst};
+    shaping->machine = shaping_shared(shaping, SCOPE_MACHINE, "this server", &spec);
+    r = rules_load(NULL, &shaping->rules, err);
+    if (r < 0)
+        shaping_finish(shaping);
+    return r;
+}
+
+void shaping_close(struct shaping *shaping)
+{
+    size_t cursor = 0;
+    struct quota_entry *entry;
+    int64_t now_us = clock_monotonic_us();
+    lock(shaping);
+    while ((entry = hashmap_next(&shaping->quotas, &cursor)) != NULL) {
+        char text[QUOTA_TEXT_BYTES];
+        entry->quota.asked = 0; /* an answer that is still under way adds nothing */
+        quota_write(&entry->quota, now_us, true, text);
+        shaping_save(shaping, entry->key, text);
+    }
+    unlock(shaping);
+}
+
+void shaping_finish(struct shaping *shaping)
+{
+    size_t cursor = 0;
+    struct state *state;
+    struct quota_entry *entry;
+    struct shared *shared;
+    struct list *node;
+    while ((state = hashmap_next(&shaping->states, &cursor)) != NULL) {
+        free(state->value);
+        free(state);
+    }
+    for (cursor = 0; (entry = hashmap_next(&shaping->quotas, &cursor)) != NULL;) {
+        free(entry->text);
+        free(entry);
+    }
+    for (cursor = 0; (shared = hashmap_next(&shaping->shareds, &cursor)) != NULL;) {
+        bounds_finish(&shared->bounds);
+        free(shared);
+    }
+    while ((node = list_take_first(&shaping->measures)) != NULL)
+        free(list_entry(node, struct engine_measure, node));
+    hashmap_finish(&shaping->states);
+    hashmap_finish(&shaping->quotas);
+    hashmap_finish(&shaping->shareds);
+    rules_free(shaping->rules);
+    (void)pthread_mutex_destroy(&shaping->lock);
+}

@@ -1,0 +1,115 @@
+/*
+ * shaping.h - what the loops share about limits: the bounds of scopes that span sites, quotas, measures in force,
+ * and the state that outlives the process.
+ *
+ * One of it for the engine, behind one lock that is held for a moment. A message takes it only when a limit of such a
+ * scope is set for it: the pointers to shared bounds are looked up once (for a flow, a source, a site) and are NULL
+ * else.
+ */
+#ifndef POSTHASTE_ENGINE_SITE_SHAPING_H
+#define POSTHASTE_ENGINE_SITE_SHAPING_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/config.h"
+#include "base/hashmap.h"
+#include "engine/engine.h"
+#include "engine/site/quota.h"
+#include "engine/site/bounds.h"
+
+struct rules;
+
+struct quota_entry {
+    struct shaping *shaping;
+    struct quota quota;
+    struct engine_record record; /* in use while quota.asked, and at the end */
+    char *text;                  /* of the record */
+    char key[];
+};
+
+/* Bounds that many sites share. Whoever finds it closed is given a time of its own to ask again, one interval after
+ * the one before, so that ten thousand sites that wait for one limit do not all wake for each message. */
+struct shared {
+    struct bounds bounds;
+    enum limit_scope scope;
+    int64_t next_slot_us;
+    char key[];
+};
+
+struct shaping {
+    pthread_mutex_t lock;
+    const struct config *config;
+    const struct engine_callbacks *callbacks;
+    struct hashmap states;  /* struct state, by key: what was restored, and what was saved since */
+    struct hashmap quotas;  /* struct quota_entry */
+    struct hashmap shareds; /* struct shared */
+    struct list measures;   /* struct engine_measure.node */
+    size_t measure_count;
+    uint64_t next_measure_id;
+    _Atomic uint64_t generation; /* of the measures; raised by each change */
+    struct rules *rules;
+    int64_t begun_us, begun_wall_ms;
+    char boot[40]; /* identifies the run of the machine, so that its monotonic clock can be compared */
+    struct shared *machine; /* NULL = no limits */
+};
+
+int shaping_init(struct shaping *shaping, const struct config *config, const struct engine_callbacks *callbacks,
+                 struct error *err) ATTR_MUSTCHECK;
+/* The loops have ended: what quotas hold reserved is given back, durably. */
+void shaping_close(struct shaping *shaping);
+void shaping_finish(struct shaping *shaping);
+
+/* Records. Values are stamped with the clocks, so that `elapsed_us` is right whatever the wall clock did in between,
+ * unless the machine was started anew. */
+void shaping_save(struct shaping *shaping, const char *key, const char *value); /* locks */
+/* The value of a key, copied; NULL = there is none. The caller frees it. Locks. */
+char *shaping_restored(struct shaping *shaping, const char *key, int64_t *elapsed_us);
+void shaping_saved(struct shaping *shaping, struct engine_record *record);
+
+/* Quotas. The entry lives as long as the shaping; NULL = no memory. period_us 0: see quota.h. All lock. */
+struct quota_entry *shaping_quota(struct shaping *shaping, const char *key, uint32_t count, int64_t period_us);
+int64_t shaping_quota_wait_us(struct quota_entry *entry, int64_t now_us); /* 0 = open */
+void shaping_quota_take(struct quota_entry *entry, int64_t now_us);
+uint32_t shaping_quota_used(struct quota_entry *entry, int64_t now_us);
+/* Where the spacing of starts stands after what the quota knows of (GCRA's theoretical arrival time). */
+int64_t shaping_quota_next_us(struct shaping *shaping, struct quota_entry *entry, int64_t interval_us);
+
+/* Shared bounds; NULL = nothing of this scope is limited, or no memory. The key is made of scope and name. */
+struct shared *shaping_shared(struct shaping *shaping, enum limit_scope scope, const char *name,
+                              const struct bounds_spec *spec);
+
+/* The shared bounds that one message has to pass; NULLs are allowed. */
+#define SHARED_MAX 5
+struct shared_set {
+    struct shared *each[SHARED_MAX]; /* campaign, sender, source, provider, machine */
+};
+/* 0 = all are open and were taken; > 0 = when to ask again, and who says so. -ENOMEM. */
+int64_t shaping_take(struct shaping *shaping, const struct shared_set *set, int64_t now_us, size_t bytes,
+                     uint64_t tickets[SHARED_MAX], struct shared **by, enum limit_what *what);
+void shaping_done(struct shaping *shaping, const struct shared_set *set, const uint64_t tickets[SHARED_MAX],
+                  int64_t now_us);
+int64_t shaping_connect(struct shaping *shaping, const struct shared_set *set, int64_t now_us, struct shared **by,
+                        enum limit_what *what); /* 0 = counted */
+void shaping_disconnect(struct shaping *shaping, const struct shared_set *set);
+
+/* What the measures in force say about one thing. Fields 0 = nothing. */
+struct ruling {
+    uint64_t generation;
+    int64_t until_us; /* when the first of them ends; INT64_MAX = not by itself */
+    int64_t suspended_until_us;
+    struct rate rate;
+    uint32_t connections, per_connection;
+};
+/* Brings the ruling up to date; cheap when nothing changed. */
+void shaping_rule(struct shaping *shaping, struct ruling *ruling, enum limit_scope scope, const char *target,
+                  const char *source, int64_t now_us);
+int shaping_measure_set(struct shaping *shaping, struct engine_measure *measure);
+int shaping_measure_cancel(struct shaping *shaping, uint64_t id);
+/* The measure that decides `what` there, copied; false = none. */
+bool shaping_measure_find(struct shaping *shaping, enum limit_scope scope, const char *target, const char *source,
+                          enum limit_what what, struct engine_measure *out);
+void measures_restore(struct shaping *shaping); /* at the start */
+void shaping_measures(struct shaping *shaping, engine_measure_cb *each, void *context);
+
+#endif

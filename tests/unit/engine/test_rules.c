@@ -1,0 +1,128 @@
+/*
+ * test_rules.c - the shipped automation rules: every sample is decided by its own rule, and no rule is without one.
+ */
+#include <errno.h>
+
+#include "campaign/bounce/classify.h"
+#include "engine/site/rules.h"
+#include "tests/unit/engine/unit.h"
+
+struct shipped {
+    const struct rules *rules;
+    size_t samples, failures;
+};
+
+static void check_sample(void *context, const struct rule *rule, const char *mx, const char *sample)
+{
+    struct shipped *shipped = context;
+    struct bounce_line line;
+    if (sample == NULL) {
+        print_error("line %d: the rule \"%s\" has no sample\n", rule_line(rule), rule_name(rule));
+        shipped->failures++;
+        return;
+    }
+    bounce_line_split(sample, &line);
+    const struct rule *found = rules_match(shipped->rules, mx, line.code, line.enhanced, line.text);
+    shipped->samples++;
+    if (found == rule)
+        return;
+    print_error("line %d: the sample \"%s\" of \"%s\" is decided by %s%s\n", rule_line(rule), sample, rule_name(rule),
+                found != NULL ? "the rule " : "no rule", found != NULL ? rule_name(found) : "");
+    shipped->failures++;
+}
+
+static void every_sample_is_decided_by_its_own_rule(void **state)
+{
+    (void)state;
+    struct rules *rules;
+    struct error err = {""};
+    assert_int_equal(rules_load(SHAPING_RULES, &rules, &err), 0);
+    struct shipped shipped = {.rules = rules};
+    rules_samples(rules, check_sample, &shipped);
+    assert_int_equal(shipped.failures, 0);
+    assert_true(shipped.samples >= 40);
+    rules_free(rules);
+}
+
+static void a_full_mailbox_slows_nothing_down(void **state)
+{
+    (void)state;
+    static const char *const replies[] = {
+        "452 4.2.2 The recipient's inbox is out of storage space", "450 4.2.1 greylisted, try again later",
+        "550 5.1.1 no such user", "451 4.3.0 internal error", "421 4.4.2 idle timeout", "452 4.1.1 mailbox exceeded its limit"};
+    struct rules *rules;
+    struct error err = {""};
+    assert_int_equal(rules_load(SHAPING_RULES, &rules, &err), 0);
+    for (size_t i = 0; i < countof(replies); i++) {
+        struct bounce_line line;
+        bounce_line_split(replies[i], &line);
+        const struct rule *rule = rules_match(rules, "mx.example.net", line.code, line.enhanced, line.text);
+        if (rule != NULL)
+            fail_msg("%s is decided by %s", replies[i], rule_name(rule));
+    }
+    rules_free(rules);
+}
+
+static void what_is_not_understood_names_its_line(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"    text x\n", "f:1: a condition before the first rule: \"text\""},
+        {"a\n    text x\n", "f:1: no action in the rule \"a\""},
+        {"a\n    do slow\n", "f:1: no condition in the rule \"a\""},
+        {"a\n    text (\n    do slow\n", "f:2: the pattern \"(\": "},
+        {"a\n    code 421\n    do sleep\n", "f:3: not an action: \"sleep\""},
+        {"a\n    code 421\n    do suspend\n", "f:3: not a scope for this action: \"\""},
+        {"a\n    code 421\n    do suspend site\n", "f:3: expected \"for TIME\", found \"\""},
+        {"a\n    code 421\n    do suspend site for ever\n", "f:3: expected \"for TIME\", found \"ever\""},
+        {"a\n    code 421\n    do rate fast site for 1h\n", "f:3: not a rate: \"fast\""},
+        {"a\n    code 421\n    do connections 0 site for 1h\n", "f:3: not a number: \"0\""},
+        {"a\n    code 421\n    do connections 1 campaign for 1h\n", "f:3: not a scope for this action: \"campaign\""},
+        {"a\n    code 421\n    do 0 in 1h: slow\n", "f:3: not a number from 1 to 100: \"0\""},
+        {"a\n    code 421\n    do 3 per 1h: slow\n", "f:3: expected \"N in TIME:\""},
+        {"a\n    code 421\n    do slow down\n", "f:3: more than was expected: \"down\""},
+        {"a\n    reply 421\n", "f:2: not a condition: \"reply\""},
+    };
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct rules *rules;
+        struct error err = {""};
+        assert_int_equal(rules_parse("f", cases[i].text, &rules, &err), -EINVAL);
+        if (strncmp(err.text, cases[i].message, strlen(cases[i].message)) != 0)
+            fail_msg("%s: %s", cases[i].message, err.text);
+        assert_null(rules);
+    }
+}
+
+static void the_nth_within_the_time_counts(void **state)
+{
+    (void)state;
+    struct tally tally;
+    tally_init(&tally);
+    assert_true(tally_count(&tally, "once", 1, 0, 5));
+    assert_false(tally_count(&tally, "a", 3, 1000, 0));
+    assert_false(tally_count(&tally, "a", 3, 1000, 500));
+    assert_false(tally_count(&tally, "a", 3, 1000, 1100)); /* the first is out */
+    assert_false(tally_count(&tally, "b", 3, 1000, 1100));
+    assert_true(tally_count(&tally, "a", 3, 1000, 1200));
+    assert_false(tally_count(&tally, "a", 3, 1000, 1200)); /* anew */
+    for (int i = 0; i < 10000; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "%d", i);
+        assert_false(tally_count(&tally, key, 2, 1000, 1300));
+    }
+    assert_true(tally.count <= 4096);
+    tally_finish(&tally);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_sample_is_decided_by_its_own_rule),
+        cmocka_unit_test(a_full_mailbox_slows_nothing_down),
+        cmocka_unit_test(what_is_not_understood_names_its_line),
+        cmocka_unit_test(the_nth_within_the_time_counts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
