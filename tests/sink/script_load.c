@@ -228,6 +228,14 @@ static bool read_match_key(const struct place *place, const json_t *value, struc
         return read_number(place, value, INT64_MAX, &rule->nth);
     if (strcmp(key, "every") == 0)
         return read_number(place, value, INT64_MAX, &rule->every);
+    if (strcmp(key, "until_s") == 0)
+        return read_number(place, value, 1000000, &rule->until_s);
+    if (strcmp(key, "above") == 0) {
+        if (!read_number(place, value, 100000, &rule->above))
+            return false;
+        rule->passed_us = calloc(rule->above, sizeof(*rule->passed_us));
+        return rule->passed_us != NULL;
+    }
     if (strcmp(key, "conn_nth") == 0)
         return read_number(place, value, INT64_MAX, &rule->connection);
     if (strcmp(key, "message_nth") == 0)

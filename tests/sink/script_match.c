@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sink/clock.h"
 #include "tests/sink/fate.h"
 #include "tests/sink/script_private.h"
 
@@ -94,8 +95,29 @@ static bool matches(const struct script *script, const struct rule *rule, const 
     return false;
 }
 
+/* Lets `above` a second pass, and matches what comes beyond. */
+static bool is_above(struct rule *rule)
+{
+    uint64_t now_us = clock_monotonic_us();
+
+    if (rule->begun_us == 0)
+        rule->begun_us = now_us;
+    if (rule->until_s != 0 && now_us - rule->begun_us >= rule->until_s * 1000000U)
+        return false;
+    if (rule->above == 0)
+        return true;
+    uint64_t *oldest = &rule->passed_us[rule->passed % rule->above];
+    if (rule->passed >= rule->above && now_us - *oldest < 1000000U)
+        return true;
+    *oldest = now_us;
+    rule->passed++;
+    return false;
+}
+
 static bool counters_match(struct script *script, struct rule *rule, const char *recipient)
 {
+    if (!is_above(rule))
+        return false;
     rule->matches++;
     if (rule->nth != 0 && rule->matches != rule->nth)
         return false;
@@ -135,6 +157,7 @@ void script_free(struct script *script)
         free(rule->from);
         free(rule->domain);
         free(rule->listen);
+        free(rule->passed_us);
         free(rule->action.bytes);
     }
     free(script->rules);

@@ -22,7 +22,12 @@ struct rule {
     uint64_t chunk;      /* 0: any */
     int secure;          /* 1 or 0: inside TLS or not; -1: any */
     int authenticated;   /* 1 or 0; -1: any */
-    uint64_t matches;    /* how often all keys but first, nth and every have matched */
+    uint64_t above;      /* only what exceeds so many a second; 0: all */
+    uint64_t until_s;    /* only so long after the first question to the rule; 0: for ever */
+    uint64_t begun_us;   /* of that question */
+    uint64_t *passed_us; /* a ring of `above`: what the rule has let pass */
+    uint64_t passed;
+    uint64_t matches;    /* how often all keys but first, nth, every and above have matched */
     struct action action;
 };
 
