@@ -116,6 +116,7 @@ static void keep_busier(void *context, const struct engine_site_stats *site)
     json_decref(explained->view);
     explained->waiting = waiting;
     explained->view = view_site(site);
+    (void)json_object_set_new(explained->view, "limits", view_limits(site));
     (void)json_object_set_new(explained->view, "explanation", lines_of(site->explanation));
 }
 

@@ -177,7 +177,7 @@ static json_t *rate_json(double per_second)
 json_t *view_site(const struct engine_site_stats *site)
 {
     char rate[RATE_TEXT_BYTES];
-    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "site",
+    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "site",
                      json_line(site->site), "next_hop", json_line(site->next_hop), "profile", json_line(site->profile),
                      "queued", (json_int_t)site->queued, "in_flight", (json_int_t)site->in_flight, "connections",
                      (json_int_t)site->connections, "connections_max", (json_int_t)site->connections_max, "rate",
@@ -185,7 +185,23 @@ json_t *view_site(const struct engine_site_stats *site)
                      (json_int_t)site->delivered, "temporary", (json_int_t)site->temporary, "permanent",
                      (json_int_t)site->permanent, "transport", (json_int_t)site->transport, "limited_by",
                      json_line(site->limited_by), "backoff_until", json_time(site->backoff_until_wall_ms), "last_reply",
-                     json_line(site->last_reply));
+                     json_line(site->last_reply), "adaptive_rate",
+                     site->adaptive_rate > 0 ? rate_json(site->adaptive_rate) : json_null());
+}
+
+json_t *view_limits(const struct engine_site_stats *site)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < site->limit_count; i++) {
+        const struct engine_limit *limit = &site->limits[i];
+        json_t *row = json_pack("{s:s, s:o, s:s, s:o, s:o, s:o, s:b, s:o}", "scope", limit_scope_name(limit->scope), "name",
+                                json_line(limit->name), "what", limit_what_name(limit->what), "value",
+                                json_line(limit->value), "now", json_line(limit->now), "origin",
+                                json_line(limit->origin), "binding", limit->binding ? 1 : 0, "next_s",
+                                limit->next_ms >= 0 ? json_real((double)limit->next_ms / 1000) : json_null());
+        (void)json_array_append_new(array, row);
+    }
+    return array;
 }
 
 json_t *view_import_counts(const struct import_counts *counts)

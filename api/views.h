@@ -25,6 +25,7 @@ json_t *view_domain(const struct storage_domain *domain); /* with "dns":[{name,t
 json_t *view_delivery(const struct storage_delivery *delivery);
 json_t *view_attempt(const struct storage_delivery *attempt);
 json_t *view_minute(const struct storage_minute *minute);
+json_t *view_limits(const struct engine_site_stats *site); /* of an explained site */
 json_t *view_site(const struct engine_site_stats *site);
 json_t *view_import_counts(const struct import_counts *counts);
 json_t *view_states(const int64_t states[DELIVERY_STATE_COUNT]);

@@ -358,6 +358,13 @@ void engine_measures(struct engine *engine, engine_measure_cb *each, void *conte
     shaping_measures(&engine->shaping, each, context);
 }
 
+/* A source is each loop's own, but for what the shaping keeps; counts are read without a lock, for people only. */
+void engine_sources(struct engine *engine, engine_source_cb *each, void *context)
+{
+    for (unsigned i = 0; i < MIN_OF(engine->loop_count, 1u); i++)
+        sources_show(&engine->loops[i]->sources, &engine->shaping, each, context);
+}
+
 void engine_saved(struct engine *engine, struct engine_record *record)
 {
     shaping_saved(&engine->shaping, record);

@@ -101,6 +101,7 @@ int cli_suppress_import(struct cli *cli), cli_suppress_export(struct cli *cli);
 int cli_db_check(struct cli *cli), cli_db_vacuum(struct cli *cli), cli_db_backup(struct cli *cli);
 int cli_bounce_classify(struct cli *cli), cli_bounce_ingest(struct cli *cli);
 int cli_token_create(struct cli *cli), cli_token_list(struct cli *cli), cli_token_revoke(struct cli *cli);
+int cli_site_suspend(struct cli *cli), cli_site_resume(struct cli *cli), cli_site_suspensions(struct cli *cli), cli_source_show(struct cli *cli);
 int cli_status(struct cli *cli), cli_top(struct cli *cli), cli_site_show(struct cli *cli), cli_site_explain(struct cli *cli);
 int cli_config_check(struct cli *cli), cli_config_show(struct cli *cli), cli_version(struct cli *cli),
     cli_help(struct cli *cli);

@@ -75,6 +75,12 @@ static const struct cli_option TOP_OPTIONS[] = {
     {"lines", 'n', "N", false, "how many sites to show (default: what fits)"},
     END,
 };
+static const struct cli_option SUSPEND_OPTIONS[] = {
+    {"scope", 's', "SCOPE", false, "site (default), source, domain, campaign or sending_domain"},
+    {"reason", 'r', "TEXT", false, "why, for whoever asks"},
+    {"for", 'f', "TIME", false, "30min, 2h, 3d (default: until it is resumed)"},
+    END,
+};
 static const struct cli_option HELP_OPTIONS[] = {{"mdoc", 0, NULL, false, "print the manual page's source"}, END};
 
 static const struct cli_command COMMANDS[] = {
@@ -157,6 +163,17 @@ static const struct cli_command COMMANDS[] = {
      NULL, cli_db_backup},
     {"db vacuum", "", 0, 0, "give free pages of the database back to the disk",
      "Not while a server runs. Needs the size of the database once more on the disk.", NULL, cli_db_vacuum},
+    {"site suspend", "NAME", 1, 1, "send nothing to a destination for now",
+     "NAME is a site or a recipient domain that it serves; with --scope a source, a recipient domain, the number of a campaign or a "
+     "sending domain.\n"
+     "What waits goes on waiting; it holds over restarts until its time is over or `site resume`.",
+     SUSPEND_OPTIONS, cli_site_suspend},
+    {"site resume", "NAME|ID", 1, 1, "take back what was suspended under a name, or one suspension by its number", NULL, NULL,
+     cli_site_resume},
+    {"site suspensions", "", 0, 0, "show what is suspended or limited for a time: by hand and by automation rules", NULL, NULL,
+     cli_site_suspensions},
+    {"source show", "[NAME]", 0, 1, "show the local addresses: connections, suspensions, and the day of their warm-up", NULL, NULL,
+     cli_source_show},
     {"config check", "", 0, 0, "read the configuration and tell what is wrong with it", NULL, NULL, cli_config_check},
     {"config show", "", 0, 0, "print the configuration in effect, defaults included", NULL, NULL, cli_config_show},
     {"version", "", 0, 0, "print the version", NULL, NULL, cli_version},

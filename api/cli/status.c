@@ -213,6 +213,8 @@ static void print_site(const json_t *site)
     out_line("rate         %.1f/s now, limit %s", json_number_value(json_object_get(site, "rate_now")),
              text_of(site, "rate"));
     out_line("limited by   %s", text_of(site, "limited_by"));
+    if (json_is_number(json_object_get(site, "adaptive_rate")))
+        out_line("adaptive     %.2f/s", json_number_value(json_object_get(site, "adaptive_rate")));
     if (text_of(site, "backoff_until")[0] != '\0')
         out_line("back-off     until %s", text_of(site, "backoff_until"));
     for (size_t i = 0; i < countof(counts); i++)
@@ -234,6 +236,30 @@ static void add_encoded(char *path, size_t path_bytes, const char *text)
     }
 }
 
+static void print_limits(const json_t *limits)
+{
+    struct table table;
+    size_t i;
+    json_t *row;
+    table_begin(&table, "lllllrl", "", "LIMIT OF", "WHAT", "VALUE", "NOW", "NEXT", "SET BY", NULL);
+    json_array_foreach(limits, i, row)
+    {
+        const json_t *next = json_object_get(row, "next_s");
+        table_cell(&table, json_is_true(json_object_get(row, "binding")) ? "*" : "");
+        table_format(&table, "%s %.48s", text_of(row, "scope"), text_of(row, "name"));
+        table_cell(&table, text_of(row, "what"));
+        table_cell(&table, text_of(row, "value"));
+        table_cell(&table, text_of(row, "now"));
+        if (json_is_null(next))
+            table_cell(&table, "?");
+        else
+            table_format(&table, "%.3f s", json_number_value(next));
+        table_cell(&table, text_of(row, "origin"));
+    }
+    table_print(&table, stdout, "no limits", 0);
+    out_line("%s", "");
+}
+
 int cli_site_explain(struct cli *cli)
 {
     char path[1024] = "/v1/stats/sites/";
@@ -252,6 +278,7 @@ int cli_site_explain(struct cli *cli)
         return out_json(site);
     print_site(site);
     out_line("%s", "");
+    print_limits(json_object_get(site, "limits"));
     json_array_foreach(json_object_get(site, "explanation"), i, line) out_line("%s", json_string_value(line));
     json_decref(site);
     return rc;

@@ -41,6 +41,11 @@ static const struct route ROUTES[] = {
     {METHOD_GET, "/v1/stats/sites/{text}", ACCESS_READ, BODY_NONE, NULL, stats_site, true},
     {METHOD_GET, "/v1/stats/timeseries", ACCESS_READ, BODY_NONE, "from to", stats_timeseries, false},
 
+    {METHOD_GET, "/v1/sources", ACCESS_READ, BODY_NONE, NULL, sources_page, true},
+    {METHOD_GET, "/v1/suspensions", ACCESS_READ, BODY_NONE, NULL, suspensions_page, true},
+    {METHOD_POST, "/v1/suspensions", ACCESS_SEND, BODY_JSON, NULL, suspensions_add, true},
+    {METHOD_DELETE, "/v1/suspensions/{id}", ACCESS_SEND, BODY_NONE, NULL, suspensions_cancel, true},
+
     {METHOD_GET, "/v1/suppressions", ACCESS_READ, BODY_NONE, PAGE, suppressions_page, false},
     {METHOD_POST, "/v1/suppressions", ACCESS_SEND, BODY_JSON, NULL, suppressions_add, false},
     {METHOD_GET, "/v1/suppressions/{text}", ACCESS_READ, BODY_NONE, NULL, suppressions_get, false},

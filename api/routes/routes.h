@@ -18,6 +18,7 @@ route_handler campaigns_page, campaigns_create, campaigns_get, campaigns_update,
 route_handler campaigns_launch, campaigns_pause, campaigns_resume, campaigns_cancel, campaigns_clone, campaigns_preview;
 route_handler campaigns_stats, campaigns_deliveries, campaigns_timeseries, campaigns_sites;
 route_handler stats_get, stats_sites, stats_site, stats_timeseries;
+route_handler suspensions_page, suspensions_add, suspensions_cancel, sources_page;
 route_handler suppressions_page, suppressions_add, suppressions_get, suppressions_remove;
 route_handler domains_page, domains_add, domains_get, domains_check;
 route_handler tokens_page, tokens_create, tokens_revoke;

@@ -29,6 +29,19 @@ static bool serves(const struct site *site, const char *domain)
     return false;
 }
 
+/* Of the sources that the site has slowed down; 0 = none. */
+static double slowest_rate(const struct site *site)
+{
+    double slowest = 0;
+    for (size_t i = 0; site->vias != NULL && i < site->dispatch->sources.count; i++) {
+        const struct via *via = site->vias[i];
+        double rate = via != NULL && via->adapt != NULL ? via->adapt->rate : 0;
+        if (rate > 0 && (slowest <= 0 || rate < slowest))
+            slowest = rate;
+    }
+    return slowest;
+}
+
 static void copy_site(struct explain *out, struct site *site, const char *only, int64_t now_ms, int64_t wall_ms)
 {
     if (only[0] != '\0' && strcmp(site->name, only) != 0 && !serves(site, only))
@@ -38,9 +51,13 @@ static void copy_site(struct explain *out, struct site *site, const char *only, 
     copy->site_at = keep(&out->text, site->name);
     copy->next_hop_at = keep(&out->text, site->next_hop != NULL ? site->next_hop : "");
     copy->last_reply_at = keep(&out->text, site->last_reply);
+    copy->first_limit = out->limit_count;
+    if (only[0] != '\0')
+        explain_site_limits(site, out);
+    copy->limit_count = out->limit_count - copy->first_limit;
     copy->explanation_at = out->text.len;
     if (only[0] != '\0')
-        explain_site_words(site, &out->text);
+        explain_site_words(site, out, copy->first_limit, &out->text);
     buffer_append(&out->text, "", 1);
     copy->stats = (struct engine_site_stats){
         .profile = site->profile->name,
@@ -55,6 +72,7 @@ static void copy_site(struct explain *out, struct site *site, const char *only, 
         .permanent = site->counts.permanent,
         .transport = site->counts.transport,
         .limited_by = site->limited_by,
+        .adaptive_rate = slowest_rate(site),
         .backoff_until_wall_ms = backing_off ? wall_ms + (site->backoff_until_ms - now_ms) : 0,
     };
     out->totals.queued += copy->stats.queued;
@@ -110,12 +128,24 @@ int explain_take(struct dispatch *dispatch, const char *only, struct explain *ou
 void explain_each(struct explain *explain, engine_site_cb *each, void *context)
 {
     const char *text = buffer_text(&explain->text);
+    if (explain->limit_count > 0 && explain->shown == NULL)
+        explain->shown = calloc(explain->limit_count, sizeof *explain->shown);
+    for (size_t i = 0; explain->shown != NULL && i < explain->limit_count; i++) {
+        const struct explain_limit *limit = &explain->limits[i];
+        explain->shown[i] = limit->limit;
+        explain->shown[i].name = text + limit->name_at;
+        explain->shown[i].value = text + limit->value_at;
+        explain->shown[i].now = text + limit->now_at;
+        explain->shown[i].origin = text + limit->origin_at;
+    }
     for (size_t i = 0; i < explain->count; i++) {
         struct explain_site *copy = &explain->sites[i];
         copy->stats.site = text + copy->site_at;
         copy->stats.next_hop = text + copy->next_hop_at;
         copy->stats.last_reply = text + copy->last_reply_at;
         copy->stats.explanation = text + copy->explanation_at;
+        copy->stats.limits = explain->shown != NULL ? explain->shown + copy->first_limit : NULL;
+        copy->stats.limit_count = explain->shown != NULL ? copy->limit_count : 0;
         each(context, &copy->stats);
     }
 }
@@ -124,6 +154,11 @@ void explain_finish(struct explain *explain)
 {
     buffer_finish(&explain->text);
     free(explain->sites);
+    free(explain->limits);
+    free(explain->shown);
+    explain->limits = NULL;
+    explain->shown = NULL;
+    explain->limit_count = 0;
     explain->sites = NULL;
     explain->count = 0;
 }

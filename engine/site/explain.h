@@ -11,12 +11,20 @@
 struct explain_site {
     struct engine_site_stats stats;
     size_t site_at, next_hop_at, last_reply_at, explanation_at;
+    size_t first_limit, limit_count;
+};
+struct explain_limit {
+    struct engine_limit limit;
+    size_t name_at, value_at, now_at, origin_at;
 };
 
 struct explain {
     struct buffer text;
     struct explain_site *sites;
     size_t count;
+    struct explain_limit *limits;
+    size_t limit_count;
+    struct engine_limit *shown; /* made by explain_each() */
     struct engine_totals totals;
 };
 
@@ -28,7 +36,8 @@ void explain_finish(struct explain *explain);
 /* explain_words.c: sentences about it, one a line, appended. */
 struct site;
 struct domain;
-void explain_site_words(struct site *site, struct buffer *out);
+void explain_site_words(struct site *site, const struct explain *limits, size_t first_limit, struct buffer *out);
+void explain_site_limits(struct site *site, struct explain *out); /* explain_limits.c */
 void explain_domain_words(const struct domain *domain, struct buffer *out);
 
 #endif

@@ -4,9 +4,11 @@
  * The first sentence answers the question "what limits it right now"; then its servers, what was learnt about them, the
  * sources and the domains that wait for their own limits.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "engine/site/domain.h"
 #include "engine/site/explain.h"
 
@@ -73,6 +75,12 @@ static void say_limit(struct site *site, struct buffer *out)
         buffer_append_str(out, "Its connections wait for messages to be composed and signed.\n");
     } else if (strcmp(by, "nothing") == 0) {
         buffer_append_str(out, "Nothing: all its messages are on their way.\n");
+    } else if (strcmp(by, "idle") == 0) {
+        buffer_append_str(out, "It has nothing to send.\n");
+    } else if (site->gate.what == WHAT_SUSPENDED) {
+        buffer_append_str(out, "It is suspended, or what waits for it is.\n");
+    } else if (site->gate.what != WHAT_NONE) {
+        buffer_printf(out, "It waits for the %s.\n", by);
     } else {
         buffer_append_str(out, "It has nothing to send.\n");
     }
@@ -131,9 +139,31 @@ static void say_lanes(const struct site *site, struct buffer *out)
         buffer_printf(out, "%zu more domains with limits of their own.\n", shown - LANES_SHOWN);
 }
 
-void explain_site_words(struct site *site, struct buffer *out)
+/* What holds the site up, from the list of its limits: the text of the buffer moves while it grows. */
+static void say_binding(const struct explain *limits, size_t first, struct buffer *out)
+{
+    for (size_t i = first; i < limits->limit_count; i++) {
+        const struct explain_limit *limit = &limits->limits[i];
+        if (!limit->limit.binding)
+            continue;
+        char name[128], value[128], now[128], origin[400], next[64] = "";
+        const char *text = limits->text.data;
+        (void)str_copy(name, sizeof name, text + limit->name_at);
+        (void)str_copy(value, sizeof value, text + limit->value_at);
+        (void)str_copy(now, sizeof now, text + limit->now_at);
+        (void)str_copy(origin, sizeof origin, text + limit->origin_at);
+        if (limit->limit.next_ms > 0)
+            (void)snprintf(next, sizeof next, "; the next message may start in %.3f s", (double)limit->limit.next_ms / 1000);
+        buffer_printf(out, "Held by the %s of the %s \"%s\": %s%s%s%s, set by %s%s.\n", limit_what_name(limit->limit.what),
+                      limit_scope_name(limit->limit.scope), name, value, now[0] != '\0' ? " (" : "", now,
+                      now[0] != '\0' ? ")" : "", origin, next);
+    }
+}
+
+void explain_site_words(struct site *site, const struct explain *limits, size_t first_limit, struct buffer *out)
 {
     say_limit(site, out);
+    say_binding(limits, first_limit, out);
     say_trouble(site, out);
     say_hosts(site, out);
     say_sources(site, out);

@@ -18,6 +18,7 @@
 #define CONNECT_AHEAD_US ((int64_t)500000)
 #define SITES_EASY 4096 /* of a loop; beyond it a site is forgotten as soon as it has nothing to do */
 #define SITE_IDLE_SHORT_MS ((int64_t)1000)
+#define LANES_LOOKED_AT 256
 #define SOURCE_WAIT_MS ((int64_t)100) /* when all sources have as many connections as they may */
 
 static struct conn *conn_at(struct list *node)
@@ -252,10 +253,13 @@ static bool is_suspended(struct site *site)
 /* What the lanes are held up by first, when none of them can do anything now. */
 static void note_lanes(struct site *site)
 {
-    struct heap_node *first = heap_first(&site->waiting);
-    const struct lane *lane = first != NULL ? container_of(first, struct lane, wait) : NULL;
-    if (lane != NULL && lane->held.what != WHAT_NONE)
-        gate_note(&site->gate, SCOPE_DOMAIN, lane->held.what, lane->held.until_us);
+    size_t looked = 0;
+    for (const struct list *node = site->lanes_all.next; node != &site->lanes_all && looked++ < LANES_LOOKED_AT;
+         node = node->next) {
+        const struct lane *lane = list_entry(node, struct lane, node);
+        if (lane_jobs(lane) > 0 && lane->held.what != WHAT_NONE)
+            gate_note(&site->gate, SCOPE_DOMAIN, lane->held.what, lane->held.until_us);
+    }
 }
 
 /* Another source may be free when the gate is one source's. */

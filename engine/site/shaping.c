@@ -259,6 +259,27 @@ uint32_t shaping_quota_used(struct quota_entry *entry, int64_t now_us)
     return used;
 }
 
+void shaping_quotas(struct shaping *shaping, void (*each)(void *context, const char *key, uint32_t used), void *context)
+{
+    size_t cursor = 0;
+    struct quota_entry *entry;
+    int64_t now_us = clock_monotonic_us();
+    lock(shaping);
+    while ((entry = hashmap_next(&shaping->quotas, &cursor)) != NULL)
+        each(context, entry->key, entry->quota.count - quota_left(&entry->quota, now_us));
+    unlock(shaping);
+}
+
+uint32_t shaping_connections(struct shaping *shaping, const struct shared *shared)
+{
+    if (shared == NULL)
+        return 0;
+    lock(shaping);
+    uint32_t count = shared->bounds.conn_count;
+    unlock(shaping);
+    return count;
+}
+
 /* Shared bounds. */
 
 struct shared *shaping_shared(struct shaping *shaping, enum limit_scope scope, const char *name,

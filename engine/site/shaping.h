@@ -72,6 +72,9 @@ struct quota_entry *shaping_quota(struct shaping *shaping, const char *key, uint
 int64_t shaping_quota_wait_us(struct quota_entry *entry, int64_t now_us); /* 0 = open */
 void shaping_quota_take(struct quota_entry *entry, int64_t now_us);
 uint32_t shaping_quota_used(struct quota_entry *entry, int64_t now_us);
+/* Each of them: its key and how much of it is used. */
+void shaping_quotas(struct shaping *shaping, void (*each)(void *context, const char *key, uint32_t used), void *context);
+uint32_t shaping_connections(struct shaping *shaping, const struct shared *shared); /* open now */
 /* Where the spacing of starts stands after what the quota knows of (GCRA's theoretical arrival time). */
 int64_t shaping_quota_next_us(struct shaping *shaping, struct quota_entry *entry, int64_t interval_us);
 

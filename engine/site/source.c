@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "engine/site/shaping.h"
 
@@ -146,4 +147,50 @@ void source_suspend(struct source *source, int64_t now_ms, int code)
     source->suspended_until_ms = now_ms + SUSPENDED_MS;
     log_warn("engine", "source-suspended source=%s for_s=%d reason=%s", source->name, (int)(SUSPENDED_MS / 1000),
              LOG_QUOTE(strerror(-code)));
+}
+
+struct warm_show {
+    const struct source *source;
+    struct engine_source_stats stats;
+    engine_source_cb *each;
+    void *context;
+};
+
+static void show_provider(void *context, const char *key, uint32_t used)
+{
+    struct warm_show *show = context;
+    char prefix[80], profile[200];
+    uint32_t day;
+    (void)snprintf(prefix, sizeof prefix, "quota warmup %s\t", show->source->name);
+    size_t len = strlen(prefix);
+    if (strncmp(key, prefix, len) != 0 || sscanf(key + len, "%199[^\t]\t%u", profile, &day) != 2 ||
+        day != show->stats.warm_day)
+        return;
+    show->stats.provider = profile;
+    show->stats.warm_left = show->stats.warm_quota > used ? show->stats.warm_quota - used : 0;
+    show->each(show->context, &show->stats);
+}
+
+void sources_show(const struct source_pool *pool, struct shaping *shaping, engine_source_cb *each, void *context)
+{
+    for (size_t i = 0; i < pool->count; i++) {
+        const struct source *source = &pool->sources[i];
+        const struct config_source *config = config_of(shaping->config, source->name);
+        struct engine_measure measure = {0};
+        bool suspended =
+            shaping_measure_find(shaping, SCOPE_SOURCE, source->name, "", WHAT_SUSPENDED, &measure);
+        struct warm_show show = {.source = source, .each = each, .context = context};
+        show.stats = (struct engine_source_stats){.name = source->name,
+                                                  .address = config != NULL ? config->address : "",
+                                                  .hostname = source->ehlo_name,
+                                                  .connections = shaping_connections(shaping, source->limits),
+                                                  .connections_max = source->conn_max,
+                                                  .suspended = suspended ? measure.reason : "",
+                                                  .provider = ""};
+        show.stats.warm_quota = source_warm_quota(source, clock_monotonic_us(), &show.stats.warm_day);
+        show.stats.warm_days = source->warmup != NULL ? source->warmup->days : 0;
+        each(context, &show.stats);
+        if (show.stats.warm_day > 0)
+            shaping_quotas(shaping, show_provider, &show);
+    }
 }

@@ -12,7 +12,10 @@
 #define POSTHASTE_ENGINE_SITE_SOURCE_H
 
 #include "base/config.h"
+#include "engine/limit.h"
 #include "engine/net/stream.h"
+
+struct shaping;
 
 struct source {
     struct stream_address address; /* len 0 = the system's choice */
@@ -49,8 +52,9 @@ enum source_result source_pick(struct source_pool *pool, int family, int64_t now
 /* Its day of warm-up (from 1; 0 = it is warm) and how many messages it may send on it to each provider (via.c). */
 uint32_t source_warm_quota(const struct source *source, int64_t now_us, uint32_t *day);
 int64_t source_warm_day_ends_us(const struct source *source, uint32_t day);
+/* What engine_sources() says; any thread. */
+void sources_show(const struct source_pool *pool, struct shaping *shaping, engine_source_cb *each, void *context);
 /* Looks up limits and the beginning of the warm-up. */
-struct shaping;
 void source_pool_shape(struct source_pool *pool, const struct config *config, struct shaping *shaping);
 void source_suspend(struct source *source, int64_t now_ms, int code); /* `code` is the -errno of bind() */
 

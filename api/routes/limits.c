@@ -1,0 +1,195 @@
+/*
+ * limits.c - /v1/suspensions: limits for a time, set by hand or by automation rules; and /v1/sources: how the local
+ * addresses stand.
+ *
+ * What is set here is durable when the answer goes out.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/routes/routes.h"
+#include "base/clock.h"
+#include "base/str.h"
+
+#define REASON_MAX_BYTES 190
+#define LONGEST_MS (INT64_C(366) * 86400000)
+
+static const struct {
+    const char *field;
+    enum limit_scope scope;
+} scopes[] = {{"site", SCOPE_SITE},
+              {"source", SCOPE_SOURCE},
+              {"domain", SCOPE_DOMAIN},
+              {"campaign", SCOPE_CAMPAIGN},
+              {"sending_domain", SCOPE_SENDER}};
+
+static json_t *measure_json(const struct engine_measure *measure)
+{
+    char value[RATE_TEXT_BYTES] = "";
+    if (measure->what == WHAT_RATE)
+        (void)rate_format(measure->rate, value);
+    json_t *number = measure->what == WHAT_RATE      ? json_string(value)
+                     : measure->what == WHAT_SUSPENDED ? json_null()
+                                                       : json_integer((json_int_t)measure->number);
+    return json_pack("{s:I, s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "id", (json_int_t)measure->id, "scope",
+                     limit_scope_name(measure->scope), "target", json_line(measure->target), "source",
+                     json_line(measure->source), "what", limit_what_name(measure->what), "value", number, "reason",
+                     json_line(measure->reason), "origin", json_line(measure->origin), "since",
+                     json_time(measure->since_wall_ms), "until", json_time(measure->until_wall_ms));
+}
+
+static void append_measure(void *context, const struct engine_measure *measure)
+{
+    (void)json_array_append_new(context, measure_json(measure));
+}
+
+void suspensions_page(struct request *request, struct response *response)
+{
+    json_t *array = json_array();
+    engine_measures(mailer_engine(request->app->mailer), append_measure, array);
+    json_int_t total = (json_int_t)json_array_size(array);
+    response_json(response, 200, json_pack("{s:o, s:n, s:I}", "data", array, "next", "total", total));
+}
+
+/* Somebody may name the domain and mean its provider. */
+static void take_site_name(void *context, const struct engine_site_stats *site)
+{
+    char *target = context;
+    if (site->profile[0] != '\0')
+        (void)str_copy(target, MEASURE_TARGET_BYTES, site->site);
+}
+
+static bool read_target(const json_t *json, struct engine_measure *measure, struct problem *problem)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < countof(scopes); i++) {
+        const json_t *value = json_object_get(json, scopes[i].field);
+        if (value == NULL)
+            continue;
+        count++;
+        measure->scope = scopes[i].scope;
+        if (json_is_integer(value) && measure->scope == SCOPE_CAMPAIGN)
+            (void)snprintf(measure->target, sizeof(measure->target), "%lld", (long long)json_integer_value(value));
+        else if (json_is_string(value) && measure->scope != SCOPE_CAMPAIGN && json_string_length(value) > 0 &&
+                 json_string_length(value) < sizeof(measure->target))
+            (void)str_copy(measure->target, sizeof(measure->target), json_string_value(value));
+        else
+            problem_add(problem, scopes[i].field,
+                        measure->scope == SCOPE_CAMPAIGN ? "must be the number of a campaign" : "must be a name");
+    }
+    if (count != 1)
+        problem_add(problem, "site", "give one of site, source, domain, campaign, sending_domain");
+    return count == 1;
+}
+
+static void check_fields(const json_t *json, struct problem *problem)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)json, key, value)
+    {
+        bool known = strcmp(key, "reason") == 0 || strcmp(key, "until") == 0;
+        for (size_t i = 0; i < countof(scopes) && !known; i++)
+            known = strcmp(key, scopes[i].field) == 0;
+        if (!known)
+            problem_add(problem, key, "is not known here");
+    }
+}
+
+void suspensions_add(struct request *request, struct response *response)
+{
+    struct problem problem = {.count = 0};
+    struct engine *engine = mailer_engine(request->app->mailer);
+    struct engine_measure measure = {.what = WHAT_SUSPENDED, .since_wall_ms = clock_wall_ms(), .origin = "by hand"};
+    const json_t *reason = json_object_get(request->json, "reason");
+    const json_t *until = json_object_get(request->json, "until");
+    if (!json_is_object(request->json)) {
+        response_problem(response, 422, "send an object");
+        return;
+    }
+    check_fields(request->json, &problem);
+    (void)read_target(request->json, &measure, &problem);
+    if (!json_is_string(reason) || json_string_length(reason) == 0 || json_string_length(reason) > REASON_MAX_BYTES)
+        problem_add(&problem, "reason", "must be a text of at most %d bytes", REASON_MAX_BYTES);
+    else
+        (void)str_copy(measure.reason, sizeof(measure.reason), json_string_value(reason));
+    if (until != NULL && !json_is_null(until) &&
+        (!json_is_string(until) || time_parse_rfc3339(json_string_value(until), &measure.until_wall_ms) != 0 ||
+         measure.until_wall_ms <= measure.since_wall_ms || measure.until_wall_ms - measure.since_wall_ms > LONGEST_MS))
+        problem_add(&problem, "until", "must be a time ahead, like 2026-11-23T17:00:00Z, within a year");
+    if (problem.count > 0) {
+        response_invalid(response, &problem);
+        return;
+    }
+    if (measure.scope == SCOPE_SITE)
+        (void)engine_explain(engine, measure.target, take_site_name, measure.target);
+    int rc = engine_measure_set(engine, &measure);
+    if (rc == -E2BIG) {
+        response_problem(response, 409, "there are %d of them already", MEASURES_MAX);
+    } else if (rc != 0 || mailer_keep_limits(request->app->mailer) != 0) {
+        response_problem(response, 503, "it holds, but could not be written down in time");
+    } else {
+        response_json(response, 201, measure_json(&measure));
+    }
+}
+
+void suspensions_cancel(struct request *request, struct response *response)
+{
+    struct error err = {""};
+    int rc = engine_measure_cancel(mailer_engine(request->app->mailer), (uint64_t)request->id[0]);
+    if (rc != 0) {
+        response_condition(response, STORAGE_NOT_FOUND, "suspension", &err);
+        return;
+    }
+    if (mailer_keep_limits(request->app->mailer) != 0)
+        response_problem(response, 503, "it is gone, but that could not be written down in time");
+    else
+        response_empty(response, 204);
+}
+
+/* Sources. */
+
+static json_t *source_of(json_t *array, const char *name)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(array, i, row)
+    {
+        if (strcmp(json_string_value(json_object_get(row, "source")), name) == 0)
+            return row;
+    }
+    return NULL;
+}
+
+static void append_source(void *context, const struct engine_source_stats *source)
+{
+    json_t *array = context;
+    json_t *row = source_of(array, source->name);
+    if (row == NULL) {
+        bool cold = source->warm_day > 0;
+        row = json_pack("{s:s, s:s, s:s, s:I, s:o, s:o, s:o}", "source", source->name, "address", source->address,
+                        "hostname", source->hostname, "connections", (json_int_t)source->connections,
+                        "connections_max",
+                        source->connections_max > 0 ? json_integer((json_int_t)source->connections_max) : json_null(),
+                        "suspended", json_line(source->suspended), "warmup",
+                        cold ? json_pack("{s:I, s:I, s:I, s:[]}", "day", (json_int_t)source->warm_day, "days",
+                                         (json_int_t)source->warm_days, "per_provider", (json_int_t)source->warm_quota,
+                                         "providers")
+                             : json_null());
+        (void)json_array_append_new(array, row);
+    }
+    json_t *providers = json_object_get(json_object_get(row, "warmup"), "providers");
+    if (source->provider[0] != '\0' && providers != NULL)
+        (void)json_array_append_new(providers, json_pack("{s:o, s:I, s:I}", "profile", json_line(source->provider), "sent",
+                                                         (json_int_t)source->warm_quota - source->warm_left, "left",
+                                                         (json_int_t)source->warm_left));
+}
+
+void sources_page(struct request *request, struct response *response)
+{
+    json_t *array = json_array();
+    engine_sources(mailer_engine(request->app->mailer), append_source, array);
+    json_int_t total = (json_int_t)json_array_size(array);
+    response_json(response, 200, json_pack("{s:o, s:n, s:I}", "data", array, "next", "total", total));
+}
