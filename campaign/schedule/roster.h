@@ -22,6 +22,7 @@ struct feeder {
     pthread_mutex_t lock; /* guards `runs`, their existence, and held_by, against feeder_*view() */
     struct list runs;
     struct zones zones;   /* of the windows */
+    struct list short_of_memory; /* orders whose deliveries are not all made */
     int64_t tick_ms;      /* monotonic: next second */
     int64_t retain_ms;    /* monotonic: when old deliveries are looked for again */
     int64_t blocked_until_ms;

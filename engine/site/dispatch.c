@@ -157,6 +157,8 @@ static void on_wake(void *context)
     /* Jobs before orders: a release must find everything that was submitted before it. */
     take_submitted(dispatch);
     take_orders(dispatch);
+    if (atomic_exchange(&dispatch->release_all, false))
+        dispatch_release(dispatch, 0, 0);
     take_composed(dispatch);
 }
 
@@ -346,6 +348,12 @@ void dispatch_hold(struct dispatch *dispatch, bool held)
     wake(dispatch);
 }
 
+void dispatch_release_all(struct dispatch *dispatch)
+{
+    atomic_store(&dispatch->release_all, true);
+    wake(dispatch);
+}
+
 int dispatch_init(struct dispatch *dispatch, struct error *err)
 {
     struct loop_events events = {.on_wake = on_wake, .on_turn = on_turn, .context = dispatch};
@@ -353,6 +361,7 @@ int dispatch_init(struct dispatch *dispatch, struct error *err)
     list_init(&dispatch->dirty_sites);
     list_init(&dispatch->dirty_conns);
     list_init(&dispatch->starved);
+    list_init(&dispatch->idle);
     list_init(&dispatch->domains_all);
     dispatch->domains = HASHMAP_INIT;
     memory_init(&dispatch->memory);

@@ -89,6 +89,7 @@ struct dispatch {
     bool has_moved;           /* jobs went to another loop: orders to take jobs back have to follow them */
     struct list dirty_sites, dirty_conns;
     struct list starved; /* sites that wait for a connection of the quota */
+    struct list idle;    /* connections without a message */
     uint32_t conn_count, conn_max;
     uint32_t jobs;  /* held, in whatever state */
     int64_t begun_us; /* when the loop was made: limits keep their distance to an earlier process */
@@ -96,6 +97,7 @@ struct dispatch {
     bool flush_due, stopping, forced;
     bool held;                /* nothing new begins */
     _Atomic bool held_wanted; /* what `held` is to become */
+    _Atomic bool release_all; /* an order for which there was no memory */
     struct loop_timer stop_timer;
     struct inbox submitted;    /* engine_job.node */
     struct inbox composed;     /* engine_job.answer */
@@ -116,6 +118,7 @@ void dispatch_join(struct dispatch *dispatch);   /* waits for the thread's end *
 void dispatch_finish(struct dispatch *dispatch); /* when its thread has ended or was never started */
 
 void dispatch_hold(struct dispatch *dispatch, bool held); /* see engine_hold(); any thread */
+void dispatch_release_all(struct dispatch *dispatch);     /* gives back all that has not begun; any thread */
 
 /* Orders, on the loop thread. */
 void dispatch_release(struct dispatch *dispatch, uint64_t group,

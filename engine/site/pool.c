@@ -17,6 +17,7 @@
 #include "engine/site/hosts.h"
 
 #define WRITE_PIECES_MAX 64
+#define IDLE_TRIED_MAX 32
 #define PORT_SUBMISSIONS 465 /* RFC 8314 section 3.3 */
 #define DOUBT_MS ((int64_t)3600 * 1000)
 #define CONTENT_LOSSES_MAX 2 /* in a row */
@@ -77,6 +78,7 @@ static void conn_close(struct conn *conn)
     loop_timer_set(&conn->dispatch->loop, &conn->timer, LOOP_TIMER_OFF);
     list_remove(&conn->node);
     list_remove(&conn->dirty);
+    list_remove(&conn->idle);
     site->conn_count--;
     forget_source(site, conn);
     site_mark_dirty(site);
@@ -516,6 +518,7 @@ int conn_open(struct site *site, const struct nexthop_host *host)
     conn->phase = CONN_CONNECTING;
     conn->since_ms = dispatch->loop.now_ms;
     list_init(&conn->dirty);
+    list_init(&conn->idle);
     (void)str_copy(conn->host, sizeof conn->host, host->name);
     (void)stream_address_text(&host->address, conn->where);
     conn->tls = site->route != NULL ? site->route->tls : site->profile->tls;
@@ -577,6 +580,7 @@ void conn_give(struct conn *conn, struct engine_job *job)
         .tag = job,
     };
     conn->given++;
+    list_remove(&conn->idle);
     session_give(conn->session, &message, now_ms(conn));
     if (conn->given >= messages_max(conn))
         session_quit(conn->session, now_ms(conn));
@@ -592,6 +596,13 @@ static void tell_content_out(struct conn *conn, const struct iovec *pieces, size
         bytes += pieces[i].iov_len;
     while (session_next_content_out(conn->session, bytes, &tag))
         dispatch_content_out(conn->dispatch, tag);
+}
+
+/* Kept only for what may come: nothing of its site waits, not even for a limit. */
+static bool is_spare(const struct conn *conn)
+{
+    const struct site *site = conn->site;
+    return is_idle(conn) && site->queued + site->composing_count + site->ready_count == 0;
 }
 
 void conn_flush(struct conn *conn)
@@ -614,7 +625,26 @@ void conn_flush(struct conn *conn)
         if (wrote > 0)
             session_wrote(conn->session, (size_t)wrote, now_ms(conn));
     }
+    if (is_idle(conn) && list_empty(&conn->idle))
+        list_append(&conn->dispatch->idle, &conn->idle);
+    if (!list_empty(&conn->dispatch->starved) && is_spare(conn)) /* its place is wanted more elsewhere */
+        conn_quit(conn);
     set_timer(conn);
+}
+
+void conn_quit_idle(struct dispatch *dispatch)
+{
+    struct list *node;
+    for (int tried = 0; tried < IDLE_TRIED_MAX && (node = list_take_first(&dispatch->idle)) != NULL; tried++) {
+        struct conn *conn = list_entry(node, struct conn, idle);
+        if (conn->phase != CONN_OPEN)
+            continue;
+        if (is_spare(conn)) {
+            conn_quit(conn);
+            return;
+        }
+        list_append(&dispatch->idle, node);
+    }
 }
 
 void conn_quit(struct conn *conn)

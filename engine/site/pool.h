@@ -15,6 +15,7 @@ enum conn_phase { CONN_CONNECTING, CONN_OPEN, CONN_LINGERING, CONN_CLOSED };
 struct conn {
     struct list node;  /* of site->conns */
     struct list dirty; /* of dispatch->dirty_conns */
+    struct list idle;  /* of dispatch->idle */
     struct site *site;
     struct dispatch *dispatch;
     struct source *source;
@@ -51,6 +52,7 @@ void conn_give(struct conn *conn, struct engine_job *job);
 void conn_mark_dirty(struct conn *conn);
 void conn_flush(struct conn *conn);    /* writes what is to be written, sets the timer */
 void conn_quit(struct conn *conn);     /* orderly, after what is outstanding */
+void conn_quit_idle(struct dispatch *dispatch); /* one that is idle without a reason, if any: its place is wanted */
 void conn_abort(struct conn *conn);    /* at once; its messages end or go back */
 void conn_withdraw(struct conn *conn); /* messages of which nothing is queued for the wire go back to the site */
 

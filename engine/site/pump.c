@@ -132,6 +132,7 @@ static void starve(struct site *site)
 {
     if (list_empty(&site->starved))
         list_append(&site->dispatch->starved, &site->starved);
+    conn_quit_idle(site->dispatch);
 }
 
 static void not_opened(struct site *site, const struct nexthop_host *host, int code)
