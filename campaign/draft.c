@@ -247,6 +247,13 @@ static void read_attachments(struct draft_reader *reader, const json_t *value)
         problem_add(reader->problem, "attachments", "must be an array of files");
 }
 
+/* Its members are looked at by the message compiler. */
+static void read_track(struct draft_reader *reader, const json_t *value)
+{
+    if (!json_is_object(value))
+        problem_add(reader->problem, "track", "must be an object {\"opens\", \"clicks\"} of true or false");
+}
+
 static void read_schedule_at(struct draft_reader *reader, const json_t *value)
 {
     if (!json_is_string(value) || time_parse_rfc3339(json_string_value(value), &reader->draft->campaign.scheduled_ms) != 0)
@@ -299,6 +306,7 @@ static const struct field {
     {"text", read_text, false},
     {"headers", read_headers, false},
     {"attachments", read_attachments, false},
+    {"track", read_track, false},
     {"tags", read_tags, false},
     {"metadata", read_metadata, false},
     {"schedule_at", read_schedule_at, false},

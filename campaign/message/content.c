@@ -142,6 +142,8 @@ static int compile_template(struct compile *compile, const char *text, size_t le
     if (rc < 0)
         return error_memory(compile->err);
     compile->content->uses_attributes = compile->content->uses_attributes || (*out)->uses_attributes;
+    for (size_t i = 0; i < (*out)->count; i++)
+        compile->content->uses |= 1u << (*out)->nodes[i].builtin | 1u << (*out)->nodes[i].fallback;
     return 0;
 }
 
@@ -174,6 +176,56 @@ static int make_text(struct compile *compile, const struct template *html, struc
     return 0;
 }
 
+static bool wants(const struct compile *compile, const char *what)
+{
+    return json_is_true(json_object_get(json_object_get(compile->options->spec, "track"), what));
+}
+
+/* Whatever the author's text does not show is not in the text that was made from the HTML either, so the HTML is first. */
+static int track(struct compile *compile, struct template *html, struct template *text)
+{
+    struct content *content = compile->content;
+    int rc = 0;
+    if (wants(compile, "clicks")) {
+        if (compile->options->links != NULL)
+            rc = links_load(&content->links, compile->options->links);
+        if (rc == 0 && html != NULL)
+            rc = links_track_html(&content->links, html);
+        if (rc == 0 && text != NULL)
+            rc = links_track_text(&content->links, text);
+        if (content->links.overfull)
+            FAULT(compile, "html", "has more than %d links to track", LINKS_MAX);
+        content->uses |= 1u << BUILTIN_LINK;
+    }
+    if (rc == 0 && html != NULL && wants(compile, "opens")) {
+        rc = links_add_pixel(html);
+        content->uses |= 1u << BUILTIN_OPEN_URL;
+    }
+    return rc < 0 ? error_memory(compile->err) : 0;
+}
+
+static void check_track(struct compile *compile)
+{
+    const json_t *track = json_object_get(compile->options->spec, "track");
+    const char *key;
+    json_t *value;
+    if (is_absent(track))
+        return;
+    if (!json_is_object(track)) {
+        FAULT(compile, "track", "must be an object {\"opens\", \"clicks\"} of true or false");
+        return;
+    }
+    json_object_foreach((json_t *)(uintptr_t)track, key, value)
+    {
+        char field[64];
+        (void)snprintf(field, sizeof(field), "track.%.50s", key);
+        if (strcmp(key, "opens") != 0 && strcmp(key, "clicks") != 0)
+            FAULT(compile, field, "is not a known field");
+        else if (!json_is_boolean(value))
+            FAULT(compile, field, "must be true or false");
+    }
+}
+
 static int compile_parts(struct compile *compile)
 {
     struct content *content = compile->content;
@@ -198,6 +250,8 @@ static int compile_parts(struct compile *compile)
         rc = compile_template(compile, text, text_len, "text", &text_template);
     if (rc == 0 && html_template != NULL && text_len == 0)
         rc = make_text(compile, html_template, &text_template);
+    if (rc == 0)
+        rc = track(compile, html_template, text_template);
     if (rc < 0) {
         template_free(html_template);
         template_free(text_template);
@@ -420,9 +474,8 @@ static int copy_options(struct compile *compile)
     content->mac = options->mac;
     content->campaign_name = str_dup(options->campaign_name != NULL ? options->campaign_name : "");
     content->return_domain = str_dup(own_domain ? domain : from_domain);
-    content->unsubscribe_prefix = str_printf("%.*s/u/", (int)url_len, options->public_url);
-    bool copied =
-        content->campaign_name != NULL && content->return_domain != NULL && content->unsubscribe_prefix != NULL;
+    content->url_prefix = str_printf("%.*s/", (int)url_len, options->public_url);
+    bool copied = content->campaign_name != NULL && content->return_domain != NULL && content->url_prefix != NULL;
     for (size_t i = 0; i < CONTENT_SIGNERS_MAX && options->signers[i].key != NULL; i++) {
         const struct content_signer *signer = &options->signers[i];
         struct content_key *made = &content->signers[content->signer_count++];
@@ -454,6 +507,7 @@ int content_compile(const struct content_options *options, struct content **out,
         rc = compile_attachments(&compile);
     check_reply_to(&compile);
     check_tags(&compile);
+    check_track(&compile);
     if (rc == 0 && compile.faulty)
         rc = error_set(err, -EINVAL, "the campaign's content is not usable");
     if (rc == 0)
@@ -495,11 +549,18 @@ void content_unref(struct content *content)
     free(content->campaign_name);
     free(content->from_name);
     free(content->return_domain);
-    free(content->unsubscribe_prefix);
+    free(content->url_prefix);
+    links_finish(&content->links);
     free(content);
 }
 
 const char *content_from_domain(const struct content *content)
 {
     return address_domain(&content->from);
+}
+
+size_t content_links(const struct content *content, const char *const **urls)
+{
+    *urls = (const char *const *)content->links.urls;
+    return content->links.count;
 }

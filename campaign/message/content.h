@@ -9,6 +9,7 @@
 #include "base/address.h"
 
 #include "campaign/message/attachment.h"
+#include "campaign/message/links.h"
 #include "campaign/message/message.h"
 #include "campaign/message/mime.h"
 
@@ -33,7 +34,7 @@ struct content {
     struct address from;
     char *from_name;
     char *return_domain;      /* of the return path */
-    char *unsubscribe_prefix; /* "https://…/u/" */
+    char *url_prefix;         /* public_url with a slash at its end */
     struct buffer head;       /* the fields that are the same for all recipients, written */
     struct template *subject;
     struct content_field fields[CONTENT_HEADERS_MAX];
@@ -41,7 +42,9 @@ struct content {
     struct part *html, *text; /* text is never NULL; html NULL = text only */
     char boundary[BOUNDARY_BYTES], related_boundary[BOUNDARY_BYTES], mixed_boundary[BOUNDARY_BYTES];
     struct attachments attachments;
+    struct links links; /* tracked; empty without track.clicks */
     bool uses_attributes;
+    uint32_t uses; /* bit set of 1 << enum template_builtin */
     bool utf8; /* an address of the head has UTF-8 */
     const struct mac_key *mac;
     struct content_key signers[CONTENT_SIGNERS_MAX];

@@ -11,6 +11,7 @@
 #include "campaign/message/message.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,11 +47,13 @@ struct rendering {
     const struct message_recipient *recipient;
     struct template_values values;
     json_t *attributes;
-    char unsubscribe_url[URL_MAX_BYTES];
+    char unsubscribe_url[URL_MAX_BYTES], preferences_url[URL_MAX_BYTES], view_url[URL_MAX_BYTES];
+    char open_url[URL_MAX_BYTES], link_url[URL_MAX_BYTES];
+    char recipient_id[24];
     char today[DATE_BYTES];
     char return_path[TOKEN_MAX_BYTES + 1];
     char message_id[TOKEN_MAX_BYTES + 1];
-    bool utf8;
+    bool utf8, failed; /* failed: a link's token could not be made */
     unsigned missing;
 };
 
@@ -136,35 +139,102 @@ static int parse_attributes(struct rendering *rendering, struct error *err)
     return 0;
 }
 
+/* PREFIX kind/TOKEN. */
+static void make_url(const struct content *content, char kind, const char *token, char out[URL_MAX_BYTES])
+{
+    size_t prefix = strlen(content->url_prefix);
+    size_t token_bytes = strlen(token) + 1;
+    assure(prefix + 2 + token_bytes <= URL_MAX_BYTES);
+    memcpy(out, content->url_prefix, prefix);
+    out[prefix] = kind;
+    out[prefix + 1] = '/';
+    memcpy(out + prefix + 2, token, token_bytes);
+}
+
+/* Those that only some contents use cost a MAC each. */
+static int make_urls(struct rendering *rendering)
+{
+    static const struct {
+        enum template_builtin builtin;
+        enum token_purpose purpose;
+        char kind;
+    } pages[] = {
+        {BUILTIN_UNSUBSCRIBE_URL, TOKEN_UNSUBSCRIBE, 'u'},
+        {BUILTIN_PREFERENCES_URL, TOKEN_PREFERENCES, 'p'},
+        {BUILTIN_VIEW_URL, TOKEN_VIEW, 'v'},
+        {BUILTIN_OPEN_URL, TOKEN_OPEN, 'o'},
+    };
+    const struct content *content = rendering->content;
+    char *const texts[] = {rendering->unsubscribe_url, rendering->preferences_url, rendering->view_url,
+                           rendering->open_url};
+    char token[TOKEN_MAX_BYTES + 1];
+    for (size_t i = 0; i < countof(pages); i++) {
+        if (i > 0 && (content->uses >> pages[i].builtin & 1u) == 0)
+            continue;
+        /* The pixel of a test is nobody's. */
+        bool nobody = rendering->recipient->untracked && pages[i].builtin == BUILTIN_OPEN_URL;
+        int rc = token_make(content->mac, pages[i].purpose, content->campaign_id,
+                            nobody ? 0 : rendering->recipient->id, token);
+        if (rc < 0)
+            return rc;
+        make_url(content, pages[i].kind, token, texts[i]);
+        rendering->values.builtins[pages[i].builtin] = texts[i];
+    }
+    return 0;
+}
+
+/* A template that shows a link asks here. */
+static const char *link_url(void *context, uint32_t number)
+{
+    struct rendering *rendering = context;
+    char token[TOKEN_LINK_MAX_BYTES + 1];
+    int64_t recipient = rendering->recipient->untracked ? 0 : rendering->recipient->id;
+    if (token_make_link(rendering->content->mac, rendering->content->campaign_id, recipient, (uint16_t)number, token) <
+        0) {
+        rendering->failed = true;
+        return NULL;
+    }
+    make_url(rendering->content, 'c', token, rendering->link_url);
+    return rendering->link_url;
+}
+
+static void fill_builtins(struct rendering *rendering, int64_t now_ms)
+{
+    const struct content *content = rendering->content;
+    const struct message_recipient *recipient = rendering->recipient;
+    char date[RFC3339_BYTES];
+    memcpy(rendering->today, time_format_rfc3339(now_ms, date), DATE_BYTES - 1);
+    (void)snprintf(rendering->recipient_id, sizeof(rendering->recipient_id), "%lld", (long long)recipient->id);
+    const char *at = strrchr(recipient->email, '@');
+    struct template_values *values = &rendering->values;
+    values->builtins[BUILTIN_CAMPAIGN_NAME] = content->campaign_name;
+    values->builtins[BUILTIN_CAMPAIGN_ID] = content->campaign_id_text;
+    values->builtins[BUILTIN_RECIPIENT_EMAIL] = recipient->email;
+    values->builtins[BUILTIN_RECIPIENT_ID] = rendering->recipient_id;
+    values->builtins[BUILTIN_RECIPIENT_DOMAIN] = at != NULL ? at + 1 : "";
+    values->builtins[BUILTIN_TODAY] = rendering->today;
+    values->link = link_url;
+    values->link_context = rendering;
+}
+
 /* Checks the recipient and makes everything that does not depend on a template. */
 static int rendering_begin(struct rendering *rendering, const struct content *content,
                            const struct message_recipient *recipient, int64_t now_ms, struct error *err)
 {
-    char token[TOKEN_MAX_BYTES + 1];
-    char date[RFC3339_BYTES];
     int64_t campaign = content->campaign_id;
     assure(content->mac != NULL);
     *rendering = (struct rendering){.content = content, .recipient = recipient};
     if (!header_address_valid(recipient->email, &rendering->utf8) || recipient->id < 0)
         return error_set(err, -EINVAL, "the recipient's address is not in normal form");
     rendering->utf8 = rendering->utf8 || content->utf8;
-    int rc = token_make(content->mac, TOKEN_UNSUBSCRIBE, campaign, recipient->id, token);
-    if (rc == 0)
-        rc = token_make(content->mac, TOKEN_RETURN_PATH, campaign, recipient->id, rendering->return_path);
+    int rc = token_make(content->mac, TOKEN_RETURN_PATH, campaign, recipient->id, rendering->return_path);
     if (rc == 0)
         rc = token_make(content->mac, TOKEN_MESSAGE_ID, campaign, recipient->id, rendering->message_id);
+    if (rc == 0)
+        rc = make_urls(rendering);
     if (rc < 0)
         return error_set(err, rc, "cannot make the recipient's tokens");
-    size_t prefix = strlen(content->unsubscribe_prefix);
-    assure(prefix + sizeof(token) <= sizeof(rendering->unsubscribe_url));
-    memcpy(rendering->unsubscribe_url, content->unsubscribe_prefix, prefix);
-    memcpy(rendering->unsubscribe_url + prefix, token, strlen(token) + 1);
-    memcpy(rendering->today, time_format_rfc3339(now_ms, date), DATE_BYTES - 1);
-    rendering->values.builtins[BUILTIN_CAMPAIGN_NAME] = content->campaign_name;
-    rendering->values.builtins[BUILTIN_CAMPAIGN_ID] = content->campaign_id_text;
-    rendering->values.builtins[BUILTIN_RECIPIENT_EMAIL] = recipient->email;
-    rendering->values.builtins[BUILTIN_UNSUBSCRIBE_URL] = rendering->unsubscribe_url;
-    rendering->values.builtins[BUILTIN_TODAY] = rendering->today;
+    fill_builtins(rendering, now_ms);
     rc = parse_attributes(rendering, err);
     rendering->values.attributes = rendering->attributes;
     return rc;
@@ -376,6 +446,8 @@ static int compose(struct composer *composer, struct rendering *rendering, int64
     int rc = write_head(composer, rendering, now_ms, err);
     if (rc == 0)
         rc = write_body(composer, rendering, err);
+    if (rc == 0 && rendering->failed)
+        rc = error_set(err, -EIO, "cannot make the recipient's tokens");
     if (rc == 0)
         rc = sign(composer, rendering->content, now_ms, err);
     return rc == 0 ? build_block(composer, rendering, out, err) : rc;

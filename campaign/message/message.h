@@ -34,8 +34,10 @@ struct content_signer {
 struct content_options {
     const json_t *spec; /* the campaign as posted: from{email,name}, reply_to, subject, html, text, headers{}, tags[],
                             attachments[{filename, content_type, content, inline, cid}];
-                           other members are not looked at */
+                           track{opens,clicks}; other members are not looked at */
     const json_t *partials; /* object of names and templates for {{>name}}; NULL = none */
+    const json_t *links;    /* URLs of a launched campaign, in the order of their numbers: nothing else is tracked. NULL =
+                               the content makes the table */
     int64_t campaign_id;    /* 0 while a campaign is only checked */
     const char *campaign_name;
     const char *const *list_names; /* of the audience; the first names the List-Id */
@@ -53,11 +55,14 @@ int content_compile(const struct content_options *options, struct content **out,
 struct content *content_ref(struct content *content);
 void content_unref(struct content *content);
 const char *content_from_domain(const struct content *content); /* normal form; the domain that needs a DKIM key */
+/* The table of tracked links: URLs with plain tags, in the order of their numbers from 1. */
+size_t content_links(const struct content *content, const char *const **urls);
 
 struct message_recipient {
     int64_t id;
     const char *email;           /* normal form of base/address.h */
     const char *attributes_json; /* text of one JSON object; NULL or "" = none */
+    bool untracked;              /* links and pixel lead nowhere that counts: previews, tests */
 };
 
 struct composed {

@@ -29,7 +29,11 @@ static const struct {
     {"campaign.name", BUILTIN_CAMPAIGN_NAME},
     {"campaign.id", BUILTIN_CAMPAIGN_ID},
     {"recipient.email", BUILTIN_RECIPIENT_EMAIL},
+    {"recipient.id", BUILTIN_RECIPIENT_ID},
+    {"recipient.domain", BUILTIN_RECIPIENT_DOMAIN},
     {"unsubscribe_url", BUILTIN_UNSUBSCRIBE_URL},
+    {"preferences_url", BUILTIN_PREFERENCES_URL},
+    {"view_url", BUILTIN_VIEW_URL},
     {"today", BUILTIN_TODAY},
 };
 

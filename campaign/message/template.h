@@ -6,7 +6,7 @@
  * {{name|text}}, which shows the text when there is no value or an empty one. Dots in a name walk nested objects, as
  * the specification has it: they are never part of a member's name. False are: absent, null, false, 0, "" and [].
  * Blocks and lambdas are no part of the core and are refused. Values come from the recipient's attributes and from a
- * few built-in names, which no attribute can shadow.
+ * few built-in names, which no attribute can shadow; "recipient.x" is the attribute x where it is not built in.
  */
 #ifndef POSTHASTE_CAMPAIGN_MESSAGE_TEMPLATE_H
 #define POSTHASTE_CAMPAIGN_MESSAGE_TEMPLATE_H
@@ -42,8 +42,14 @@ enum template_builtin {
     BUILTIN_CAMPAIGN_NAME,
     BUILTIN_CAMPAIGN_ID,
     BUILTIN_RECIPIENT_EMAIL,
+    BUILTIN_RECIPIENT_ID,
+    BUILTIN_RECIPIENT_DOMAIN,
     BUILTIN_UNSUBSCRIBE_URL,
+    BUILTIN_PREFERENCES_URL,
+    BUILTIN_VIEW_URL,
     BUILTIN_TODAY,
+    BUILTIN_OPEN_URL, /* no tag has its name: links.c puts it in */
+    BUILTIN_LINK,     /* nor this: a tracked link, `target` is its number */
     BUILTIN_COUNT
 };
 
@@ -52,7 +58,8 @@ enum template_builtin {
 struct template_node {
     enum template_node_kind kind;
     uint32_t line, column; /* of the tag's first character, 1-based, in its own text; column in characters */
-    uint32_t target;       /* SECTION, INVERTED: its END; END: its beginning; PARTIAL: the first node, or NOWHERE */
+    uint32_t target;       /* SECTION, INVERTED: its END; END: its beginning; PARTIAL: the first node, or NOWHERE;
+                              VALUE that is a tracked link: its number */
     const char *text;      /* TEXT: the bytes; else the name, terminated */
     size_t len;
     const char *otherwise; /* VALUE: what to show for want of a value; NULL = nothing, and count it */
@@ -81,6 +88,9 @@ struct template_partials {
 struct template_values {
     const json_t *attributes;            /* an object as a rule, or NULL */
     const char *builtins[BUILTIN_COUNT]; /* NULL = empty */
+    /* The address to show for a tracked link; NULL = none, the link is empty. The text lives until the next call. */
+    const char *(*link)(void *context, uint32_t number);
+    void *link_context;
 };
 
 /* 0; -EINVAL: "line 3, column 7: …" (in a partial: "partial \"x\", line …"); -ENOMEM. The text is copied; it must be

@@ -18,6 +18,8 @@
 #include "campaign/message/html.h"
 #include "campaign/message/template.h"
 
+#define OF_RECIPIENT "recipient."
+
 /* What a name stands for: a built-in, or a value of the attributes (NULL = absent). */
 struct found {
     enum template_builtin builtin;
@@ -58,6 +60,9 @@ static struct found find(const struct template_walk *walk, const struct template
     if (node->builtin != BUILTIN_NONE)
         return found;
     bool self = node->len == 1 && node->text[0] == '.';
+    if (strncmp(node->text, OF_RECIPIENT, sizeof(OF_RECIPIENT) - 1) == 0 &&
+        look_up(walk->values->attributes, node->text + sizeof(OF_RECIPIENT) - 1, &found.value))
+        return found;
     for (unsigned i = walk->depth; i > 0; i--) {
         const struct template_frame *frame = &walk->frames[i - 1];
         if (frame->call)
@@ -96,6 +101,14 @@ static void show_builtin(const struct template_walk *walk, enum template_builtin
     step->len = strlen(step->text);
 }
 
+static void show_link(const struct template_walk *walk, const struct template_node *node, struct template_step *step)
+{
+    const struct template_values *values = walk->values;
+    const char *text = values->link != NULL ? values->link(values->link_context, node->target) : NULL;
+    step->text = text != NULL ? text : "";
+    step->len = strlen(step->text);
+}
+
 static void show_json(struct template_walk *walk, const json_t *value, struct template_step *step)
 {
     step->text = walk->scratch;
@@ -130,7 +143,9 @@ static void show_value(struct template_walk *walk, const struct template_node *n
 {
     struct found found = find(walk, node);
     step->missing = false;
-    if (found.builtin != BUILTIN_NONE)
+    if (found.builtin == BUILTIN_LINK)
+        show_link(walk, node, step);
+    else if (found.builtin != BUILTIN_NONE)
         show_builtin(walk, found.builtin, step);
     else
         show_json(walk, found.value, step);

@@ -40,6 +40,16 @@ static void add_message(json_t *answer, const struct composed *message)
     json_object_set_new(answer, "missing", json_boolean(message->missing));
 }
 
+static void add_links(json_t *answer, const struct content *content)
+{
+    const char *const *urls;
+    size_t count = content_links(content, &urls);
+    json_t *links = json_array();
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(links, json_string(urls[i]));
+    json_object_set_new(answer, "links", links);
+}
+
 static int compose(struct composer *composer, const struct content *content, const json_t *request, json_t *answer,
                    struct error *err)
 {
@@ -90,6 +100,7 @@ static json_t *serve(struct composer *composer, const struct mac_key *mac, const
     struct content_options options = {
         .spec = json_object_get(request, "spec"),
         .partials = json_object_get(request, "partials"),
+        .links = json_object_get(request, "links"),
         .campaign_id = json_integer_value(json_object_get(request, "campaign_id")),
         .campaign_name = text_of(request, "campaign_name", "A campaign"),
         .list_names = names,
@@ -109,6 +120,8 @@ static json_t *serve(struct composer *composer, const struct mac_key *mac, const
     json_t *answer = json_object();
     if (rc == 0)
         rc = compose(composer, content, request, answer, &err);
+    if (rc == 0)
+        add_links(answer, content);
     if (rc < 0) {
         json_decref(answer);
         answer = answer_problem(&problem, &err);
