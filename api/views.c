@@ -142,12 +142,13 @@ static void add_attempt_fields(json_t *object, const struct storage_delivery *de
 json_t *view_delivery(const struct storage_delivery *delivery)
 {
     json_t *object = json_pack(
-        "{s:I, s:I, s:o, s:I, s:o, s:o, s:s, s:b, s:i, s:o, s:o, s:o}", "id", (json_int_t)delivery->id, "campaign_id",
+        "{s:I, s:I, s:o, s:I, s:o, s:o, s:s, s:b, s:i, s:o, s:o, s:o, s:o, s:o}", "id", (json_int_t)delivery->id, "campaign_id",
         (json_int_t)delivery->campaign_id, "campaign", json_line(delivery->campaign_name), "recipient_id",
         (json_int_t)delivery->recipient_id, "email", json_line(delivery->email), "domain", json_line(delivery->domain),
         "state", delivery_state_name(delivery->state), "uncertain", delivery->uncertain ? 1 : 0, "attempts",
         delivery->attempts, "next_attempt_at", json_time(delivery->next_attempt_ms), "updated_at",
-        json_time(delivery->updated_ms), "unsubscribed_at", json_time(delivery->unsubscribed_ms));
+        json_time(delivery->updated_ms), "unsubscribed_at", json_time(delivery->unsubscribed_ms), "opened_at",
+        json_time(delivery->opened_ms), "clicked_at", json_time(delivery->clicked_ms));
     add_attempt_fields(object, delivery);
     return object;
 }
@@ -158,6 +159,23 @@ json_t *view_attempt(const struct storage_delivery *attempt)
         json_pack("{s:i, s:s, s:b, s:o}", "attempt", attempt->attempts, "state", delivery_state_name(attempt->state),
                   "uncertain", attempt->uncertain ? 1 : 0, "at", json_time(attempt->updated_ms));
     add_attempt_fields(object, attempt);
+    return object;
+}
+
+json_t *view_link(const struct storage_link *link)
+{
+    return json_pack("{s:i, s:o, s:I, s:I, s:I}", "id", link->number, "url", json_line(link->url), "people",
+                     (json_int_t)link->people, "clicks", (json_int_t)link->hits, "machines", (json_int_t)link->machines);
+}
+
+/* The text is the author's, line ends and all. */
+json_t *view_snippet(const struct storage_snippet *snippet, bool with_text)
+{
+    json_t *object = json_pack("{s:o, s:I, s:o, s:o}", "name", json_line(snippet->name), "size_bytes",
+                               (json_int_t)strlen(snippet->text), "created_at", json_time(snippet->created_ms),
+                               "updated_at", json_time(snippet->updated_ms));
+    if (with_text)
+        (void)json_object_set_new(object, "text", json_string(snippet->text));
     return object;
 }
 

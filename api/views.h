@@ -24,6 +24,8 @@ json_t *view_token(const struct storage_token *token);
 json_t *view_domain(const struct storage_domain *domain); /* with "dns":[{name,type,value}] */
 json_t *view_delivery(const struct storage_delivery *delivery);
 json_t *view_attempt(const struct storage_delivery *attempt);
+json_t *view_link(const struct storage_link *link);
+json_t *view_snippet(const struct storage_snippet *snippet, bool with_text);
 json_t *view_minute(const struct storage_minute *minute);
 json_t *view_limits(const struct engine_site_stats *site); /* of an explained site */
 json_t *view_site(const struct engine_site_stats *site);

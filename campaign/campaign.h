@@ -73,6 +73,9 @@ int sending_domain_check(const struct config *config, struct storage_reader *rea
 /* Appends the records besides the keys that a sending domain wants, as {"name","type","value"}: SPF, DMARC, MX of the bounce domain, host of the links. */
 int sending_domain_records(const struct config *config, const char *domain, json_t *dns, struct error *err) ATTR_MUSTCHECK;
 
+/* Stored partials, {{>name}}. -EINVAL with a problem: the name, or the text with line and column; a partial that it calls must be there, or be itself. */
+int snippet_set(struct storage *storage, struct storage_reader *reader, const char *name, const char *text, bool *created, struct problem *problem, struct error *err);
+
 /* Unsubscribe token from a URL or return path: 0 and the pair, or STORAGE_NOT_FOUND for anything not made by us. Constant time. */
 int unsubscribe_token_parse(struct mailer *mailer, const char *token, int64_t *campaign_id, int64_t *recipient_id);
 
@@ -80,5 +83,6 @@ int unsubscribe_token_parse(struct mailer *mailer, const char *token, int64_t *c
 #include "campaign/bounce/classify.h"
 #include "campaign/bounce/ingest.h"
 #include "campaign/bounce/intake.h"
+#include "campaign/tracking/tracking.h"
 
 #endif

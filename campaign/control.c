@@ -111,6 +111,8 @@ int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_
     }
     struct content *content = NULL;
     result = mailer_compile(mailer, reader, &copy.campaign, SIGNATURE_REQUIRED, &content, problem, err);
+    if (result == 0)
+        result = mailer_freeze(mailer, id, content, err);
     content_unref(content);
     if (result == 0)
         result = check_domain(mailer, reader, &copy.campaign, force, problem, err);
@@ -215,6 +217,7 @@ static int keep_recipient(void *context, const struct storage_recipient *recipie
 {
     struct message_recipient *copy = context;
     copy->id = recipient->id;
+    copy->untracked = true; /* whoever looks at a preview is not the recipient */
     copy->email = str_dup(recipient->email);
     copy->attributes_json = str_dup(recipient->attributes);
     return 0;

@@ -24,6 +24,7 @@
 #include "campaign/schedule/run.h"
 #include "campaign/sending_domain.h"
 #include "campaign/shaping.h"
+#include "campaign/tracking/tracker.h"
 
 /* ---- the engine's message source and outcome sink (loop threads) ---- */
 
@@ -155,6 +156,8 @@ static int start_parts(struct mailer *mailer, struct error *err)
     if (result == 0)
         storage_on_health(mailer->storage, health_changed, mailer);
     if (result == 0)
+        result = tracker_start(mailer->storage, &mailer->tracker, err);
+    if (result == 0)
         result = feeder_start(mailer, &mailer->feeder, err);
     return result;
 }
@@ -201,6 +204,7 @@ void mailer_stop(struct mailer *mailer)
     storage_on_health(mailer->storage, NULL, NULL);
     pool_stop(mailer->pool);
     shaping_keeper_stop(mailer->shaping);
+    tracker_stop(mailer->tracker);
     if (mailer->engine != NULL)
         engine_free(mailer->engine);
     preflight_stop(mailer->preflight);

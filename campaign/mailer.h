@@ -19,6 +19,7 @@
 struct pool;
 struct preflight;
 struct shaping_keeper;
+struct tracker;
 
 struct mailer {
     const struct config *config;
@@ -28,6 +29,7 @@ struct mailer {
     struct pool *pool;
     struct feeder *feeder;
     struct shaping_keeper *shaping; /* state of the limits, to the database and back */
+    struct tracker *tracker;
     struct bounce_rules *rules;
     struct resolver *resolver;
     struct preflight *preflight;
@@ -40,6 +42,11 @@ struct mailer {
 
 /* A draft may be looked at before its key is made; nothing is ever sent so. */
 enum signature { SIGNATURE_REQUIRED, SIGNATURE_NONE };
+
+/* The texts of all snippets by name; to be released. */
+int snippets_load(struct storage_reader *reader, json_t **out, struct error *err) ATTR_MUSTCHECK;
+/* Keeps what the content shows and tracks with the campaign, a draft, before any of it leaves. As storage_campaign_freeze(). */
+int mailer_freeze(struct mailer *mailer, int64_t id, const struct content *content, struct error *err) ATTR_MUSTCHECK;
 
 /*
  * Compiles the campaign's content, with SIGNATURE_REQUIRED for the DKIM key of its From domain, which is then proven to fit its record. What a person can mend

@@ -107,11 +107,72 @@ static int find_signing(struct mailer *mailer, struct storage_reader *reader, co
     return signing->result;
 }
 
+/* The partials and the tracked links: of a draft as they are now, of what was launched as they were then. */
+struct frozen {
+    json_t *partials, *links; /* links NULL: the content makes them */
+    bool failed;
+};
+
+static int take_frozen(void *context, const struct storage_frozen *row)
+{
+    struct frozen *frozen = context;
+    frozen->partials = json_loads(row->partials, 0, NULL);
+    frozen->failed |= !json_is_object(frozen->partials);
+    return 0;
+}
+
+static int take_link(void *context, const struct storage_link *link)
+{
+    struct frozen *frozen = context;
+    frozen->failed |= json_array_append_new(frozen->links, json_string(link->url)) != 0;
+    return 0;
+}
+
+static int load_frozen(struct storage_reader *reader, const struct storage_campaign *campaign, struct frozen *frozen,
+                       struct error *err)
+{
+    if (campaign == NULL || campaign->status == CAMPAIGN_DRAFT)
+        return snippets_load(reader, &frozen->partials, err);
+    frozen->links = json_array();
+    if (frozen->links == NULL)
+        return error_memory(err);
+    int result = storage_frozen_get(reader, campaign->id, take_frozen, frozen, err);
+    if (result == STORAGE_NOT_FOUND) /* launched by a program that knew neither */
+        return 0;
+    if (result == 0)
+        result = storage_link_page(reader, campaign->id, 0, TRACKING_LINKS_MAX, take_link, frozen, NULL, err);
+    if (result == 0 && frozen->failed)
+        result = error_set(err, -EIO, "what was frozen of campaign %lld cannot be read", (long long)campaign->id);
+    return result;
+}
+
+static void frozen_finish(struct frozen *frozen)
+{
+    json_decref(frozen->partials);
+    json_decref(frozen->links);
+}
+
+int mailer_freeze(struct mailer *mailer, int64_t id, const struct content *content, struct error *err)
+{
+    struct storage_frozen frozen = {.token_key = 0};
+    frozen.url_count = content_links(content, &frozen.urls);
+    char *partials = json_dumps(content_partials(content), JSON_COMPACT);
+    if (partials == NULL)
+        return error_memory(err);
+    frozen.partials = partials;
+    int result = storage_campaign_freeze(mailer->storage, id, &frozen, err);
+    free(partials);
+    return result;
+}
+
 static int compile(struct mailer *mailer, const json_t *spec, int64_t id, const char *name, const struct list_names *lists,
-                   const struct signing *signing, struct content **out, struct problem *problem, struct error *err)
+                   const struct frozen *frozen, const struct signing *signing, struct content **out,
+                   struct problem *problem, struct error *err)
 {
     const struct content_options options = {
         .spec = spec,
+        .partials = frozen->partials,
+        .links = frozen->links,
         .campaign_id = id,
         .campaign_name = name,
         .list_names = lists->names,
@@ -152,6 +213,7 @@ int mailer_compile(struct mailer *mailer, struct storage_reader *reader, const s
     struct error own_err = {""};
     struct list_names lists = {.count = 0};
     struct signing signing = {0};
+    struct frozen frozen = {0};
     struct content *content = NULL;
     if (problem == NULL)
         problem = &own;
@@ -164,7 +226,9 @@ int mailer_compile(struct mailer *mailer, struct storage_reader *reader, const s
     if (result == 0 && signature == SIGNATURE_REQUIRED)
         result = find_signing(mailer, reader, spec, &signing, problem, err);
     if (result == 0)
-        result = compile(mailer, spec, campaign->id, campaign->name, &lists, &signing, &content, problem, err);
+        result = load_frozen(reader, campaign, &frozen, err);
+    if (result == 0)
+        result = compile(mailer, spec, campaign->id, campaign->name, &lists, &frozen, &signing, &content, problem, err);
     if (result == 0 && signature == SIGNATURE_REQUIRED)
         result = verify_signature(content, signing.record, problem, err);
     if (result == 0)
@@ -174,6 +238,7 @@ int mailer_compile(struct mailer *mailer, struct storage_reader *reader, const s
     if (result == -EINVAL && problem == &own && own.count > 0)
         (void)error_set(err, result, "%s: %s", own.fields[0].field, own.fields[0].message);
     signing_finish(&signing);
+    frozen_finish(&frozen);
     list_names_finish(&lists);
     json_decref(spec);
     return result;
@@ -184,11 +249,15 @@ int mailer_check_content(struct mailer *mailer, struct storage_reader *reader, c
 {
     const struct list_names no_lists = {.count = 0};
     struct signing signing = {0};
+    struct frozen frozen = {0};
     struct content *content = NULL;
     int result = signature == SIGNATURE_REQUIRED ? find_signing(mailer, reader, spec, &signing, problem, err) : 0;
     if (result == 0)
-        result = compile(mailer, spec, 0, name, &no_lists, &signing, &content, problem, err);
+        result = load_frozen(reader, NULL, &frozen, err);
+    if (result == 0)
+        result = compile(mailer, spec, 0, name, &no_lists, &frozen, &signing, &content, problem, err);
     content_unref(content);
+    frozen_finish(&frozen);
     signing_finish(&signing);
     return result;
 }

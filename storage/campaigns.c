@@ -372,6 +372,10 @@ static int delete_run(struct storage *storage, void *arg, struct error *err)
         failed = db_run(db, err, "DELETE FROM campaign_spec WHERE campaign_id = ?", DB_I(id));
     if (!failed)
         failed = db_run(db, err, "DELETE FROM campaign_segment WHERE campaign_id = ?", DB_I(id));
+    if (!failed)
+        failed = db_run(db, err, "DELETE FROM campaign_frozen WHERE campaign_id = ?", DB_I(id));
+    if (!failed)
+        failed = db_run(db, err, "DELETE FROM campaign_link WHERE campaign_id = ?", DB_I(id));
     return failed ? failed : db_run(db, err, "DELETE FROM campaign WHERE id = ?", DB_I(id));
 }
 

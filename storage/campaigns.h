@@ -73,6 +73,7 @@ struct storage_delivery {
     bool uncertain; /* at some time its end-of-data was out without a reply */
     int attempts;
     int64_t next_attempt_ms, updated_ms, unsubscribed_ms;
+    int64_t opened_ms, clicked_ms; /* when a person did first; 0 = never */
     int code;
     const char *enhanced, *stage, *reply, *mx_host, *source; /* of the last attempt; "" when none */
     const char *address, *tls_version, *tls_cipher; /* "" when not known */

@@ -15,11 +15,14 @@
 #define PAGE_MAX 10000
 
 /* `d` is the row of the delivery or of the attempt, `k` the delivery itself. In the order of fill(). */
+#define HIT(k, link)                                                                                                   \
+    "(SELECT min(h.first) FROM hit h WHERE h.recipient_id = " k ".recipient_id AND h.campaign_id = " k                 \
+    ".campaign_id AND h.link " link " AND h.first > 0)"
 #define COLUMNS(d, k)                                                                                                  \
     "SELECT " k ".id, " k ".campaign_id, " k ".recipient_id, c.name, r.email, " d ".state, " d ".uncertain, " d        \
     ".attempts, " d ".next_attempt, " d ".updated, " d ".code, " d ".stage, " d ".tls, " d ".duration, " d             \
     ".enhanced, " d ".reply, " d ".mx_host, " d ".source, (SELECT u.at FROM unsubscribe u WHERE u.recipient_id = " k   \
-    ".recipient_id AND u.campaign_id = " k ".campaign_id), p.address, p.tls_version, p.tls_cipher, " d ".times "
+    ".recipient_id AND u.campaign_id = " k ".campaign_id), p.address, p.tls_version, p.tls_cipher, " d ".times, " HIT(k, "= 0") ", " HIT(k, "> 0") " "
 #define BY_PATH(d) " LEFT JOIN path p ON p.id = " d ".path_id "
 #define JOINED " LEFT JOIN recipient r ON r.id = d.recipient_id LEFT JOIN campaign c ON c.id = d.campaign_id "
 #define OF_DOMAIN " CROSS JOIN recipient r ON r.id = d.recipient_id LEFT JOIN campaign c ON c.id = d.campaign_id "
@@ -65,6 +68,8 @@ static void fill(sqlite3_stmt *row, struct storage_delivery *out)
         .tls_version = db_text(row, 20),
         .tls_cipher = db_text(row, 21),
         .times = db_text(row, 22),
+        .opened_ms = db_count(row, 23),
+        .clicked_ms = db_count(row, 24),
     };
     const char *at = strrchr(out->email, '@');
     out->domain = at != NULL ? at + 1 : "";

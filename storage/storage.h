@@ -75,7 +75,9 @@ int storage_sizes(struct storage *storage, int64_t *database_bytes, int64_t *wal
 #include "storage/outcomes.h"
 #include "storage/segment.h"
 #include "storage/shaping.h"
+#include "storage/snippets.h"
 #include "storage/suppressions.h"
+#include "storage/tracking.h"
 #include "storage/upkeep.h"
 #include "storage/webhooks.h"
 

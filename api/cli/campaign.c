@@ -249,6 +249,36 @@ int cli_campaign_list(struct cli *cli)
     return CLI_DONE;
 }
 
+static void print_links(const json_t *rows)
+{
+    struct table table;
+    size_t i;
+    json_t *row;
+    table_begin(&table, "rrrrl", "LINK", "PEOPLE", "CLICKS", "MACHINES", "URL", NULL);
+    json_array_foreach(rows, i, row)
+    {
+        table_number(&table, number_of(row, "id"));
+        table_number(&table, number_of(row, "people"));
+        table_number(&table, number_of(row, "clicks"));
+        table_number(&table, number_of(row, "machines"));
+        table_cell(&table, text_of(row, "url"));
+    }
+    table_print(&table, stdout, "no links are tracked in this campaign", 0);
+}
+
+int cli_campaign_links(struct cli *cli)
+{
+    json_t *page;
+    int rc = call(cli, "GET", "/links?limit=1000", &page);
+    if (rc != CLI_DONE)
+        return rc;
+    if (cli->json)
+        return out_json(page);
+    print_links(json_object_get(page, "data"));
+    json_decref(page);
+    return CLI_DONE;
+}
+
 /* ---- preview ---- */
 
 static void append_query_value(struct buffer *out, const char *text)

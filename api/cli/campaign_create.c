@@ -143,6 +143,10 @@ static int add_options(const struct cli *cli, json_t *spec)
     if (rc == CLI_DONE && cli_value(cli, "from") != NULL &&
         json_object_set_new(spec, "from", campaign_parse_sender(cli_value(cli, "from"))) != 0)
         rc = out_fail("--from is not UTF-8 text");
+    if (rc == CLI_DONE && (cli_flag(cli, "track-opens") || cli_flag(cli, "track-clicks")))
+        (void)json_object_set_new(spec, "track",
+                                  json_pack("{s:b, s:b}", "opens", cli_flag(cli, "track-opens") ? 1 : 0, "clicks",
+                                            cli_flag(cli, "track-clicks") ? 1 : 0));
     if (rc == CLI_DONE && cli_flag(cli, "launch"))
         (void)json_object_set_new(spec, "launch", json_true());
     if (rc == CLI_DONE && cli_flag(cli, "force"))

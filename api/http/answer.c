@@ -72,6 +72,8 @@ static void add_headers(const struct response *response, bool close, struct MHD_
     (void)MHD_add_response_header(answer, "Referrer-Policy", "no-referrer");
     (void)MHD_add_response_header(answer, "Content-Security-Policy", policy);
     (void)MHD_add_response_header(answer, "Cache-Control", response->cacheable ? "no-cache" : "no-store");
+    if (response->location != NULL)
+        (void)MHD_add_response_header(answer, "Location", response->location);
     for (size_t i = 0; i < response->header_count; i++)
         (void)MHD_add_response_header(answer, response->headers[i].name, response->headers[i].value);
     if (response->close || close)

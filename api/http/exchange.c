@@ -334,6 +334,17 @@ static void check_rate(struct exchange *exchange)
     response_header(&exchange->response, "Retry-After", "%lld", (long long)((wait_ms + 999) / 1000));
 }
 
+static bool says_prefetch(struct MHD_Connection *connection)
+{
+    static const char *const names[] = {"Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"};
+    for (size_t i = 0; i < countof(names); i++) {
+        const char *value = header(connection, names[i]);
+        if (value != NULL && (strcasestr(value, "prefetch") != NULL || strcasestr(value, "preview") != NULL))
+            return true;
+    }
+    return false;
+}
+
 static void begin(struct exchange *exchange, struct MHD_Connection *connection, const char *method)
 {
     struct request *request = &exchange->request;
@@ -345,6 +356,10 @@ static void begin(struct exchange *exchange, struct MHD_Connection *connection, 
     request->content_type = value != NULL ? value : "";
     value = header(connection, "If-None-Match");
     request->if_none_match = value != NULL ? value : "";
+
+    value = header(connection, "User-Agent");
+    request->user_agent = value != NULL ? value : "";
+    request->prefetch = says_prefetch(connection);
 
     request->if_match = header(connection, "If-Match");
     request->idempotency_key = header(connection, "Idempotency-Key");

@@ -55,7 +55,9 @@ struct request {
     const char *if_match;        /* NULL when there is none */
     const char *idempotency_key; /* NULL when there is none */
     struct caller caller;
-    bool wants_html; /* Accept names text/html: a person looks at it */
+    const char *user_agent; /* "" when there is none */
+    bool prefetch;          /* it says that nobody looks at it yet */
+    bool wants_html;        /* Accept names text/html: a person looks at it */
 
     struct buffer body;
     int spool_fd; /* BODY_UPLOAD: the body in a file without a name, at its end; -1 = none. A handler that keeps it sets

@@ -59,6 +59,8 @@ static void reset_body(struct response *response)
     if (response->has_file)
         (void)close(response->file);
     response->has_file = false;
+    free(response->location);
+    response->location = NULL;
 }
 
 void response_finish(struct response *response)
@@ -120,6 +122,15 @@ void response_empty(struct response *response, int status)
     reset_body(response);
     response->status = status;
     response->content_type = NULL;
+}
+
+void response_location(struct response *response, struct buffer *address)
+{
+    response->location = buffer_steal(address, NULL);
+    if (response->location == NULL)
+        out_of_memory(response);
+    else
+        str_make_line(response->location);
 }
 
 void response_text(struct response *response, int status, const char *content_type, const char *text)

@@ -23,6 +23,7 @@ struct response {
     int file;
     size_t file_bytes;
     const char *security_policy; /* static text of Content-Security-Policy; NULL = nothing may be loaded */
+    char *location;              /* heap: a redirect's, which may be long; NULL = none */
     bool cacheable;              /* else Cache-Control: no-store */
     bool secret;                 /* shown once: must not be kept anywhere */
     bool close;                  /* end the connection behind it */
@@ -43,6 +44,8 @@ void response_header(struct response *response, const char *name, const char *fo
 /* Takes over the reference; NULL (no memory while it was built) becomes a 500. */
 void response_json(struct response *response, int status, json_t *value);
 void response_empty(struct response *response, int status);
+/* Takes the text over: the address of a redirect, with nothing in it that a header may not hold. */
+void response_location(struct response *response, struct buffer *address);
 void response_text(struct response *response, int status, const char *content_type, const char *text);
 void response_fixed(struct response *response, const char *content_type, const void *bytes, size_t len);
 

@@ -36,6 +36,14 @@ static const struct route ROUTES[] = {
     {METHOD_GET, "/v1/campaigns/{id}/timeseries", ACCESS_READ, BODY_NONE, "from to", campaigns_timeseries, false},
     {METHOD_GET, "/v1/campaigns/{id}/sites", ACCESS_READ, BODY_NONE, "limit", campaigns_sites, false},
 
+    {METHOD_GET, "/v1/campaigns/{id}/links", ACCESS_READ, BODY_NONE, PAGE, campaigns_links, false},
+
+    {METHOD_GET, "/v1/snippets", ACCESS_READ, BODY_NONE, PAGE, snippets_page, false},
+    {METHOD_POST, "/v1/snippets", ACCESS_SEND, BODY_JSON, NULL, snippets_create, false},
+    {METHOD_GET, "/v1/snippets/{text}", ACCESS_READ, BODY_NONE, NULL, snippets_get, false},
+    {METHOD_PATCH, "/v1/snippets/{text}", ACCESS_SEND, BODY_JSON, NULL, snippets_put, false},
+    {METHOD_DELETE, "/v1/snippets/{text}", ACCESS_SEND, BODY_NONE, NULL, snippets_remove, true},
+
     {METHOD_GET, "/v1/stats", ACCESS_READ, BODY_NONE, NULL, stats_get, false},
     {METHOD_GET, "/v1/stats/sites", ACCESS_READ, BODY_NONE, "limit site", stats_sites, true},
     {METHOD_GET, "/v1/stats/sites/{text}", ACCESS_READ, BODY_NONE, NULL, stats_site, true},
@@ -68,6 +76,8 @@ static const struct route ROUTES[] = {
     {METHOD_GET, "/dashboard/dashboard.js", ACCESS_OPEN, BODY_NONE, NULL, dashboard_script, true},
     {METHOD_GET, "/dashboard/dashboard.css", ACCESS_OPEN, BODY_NONE, NULL, dashboard_style, true},
     {METHOD_GET, "/dashboard/chart.js", ACCESS_OPEN, BODY_NONE, NULL, dashboard_charts, true},
+    {METHOD_GET, "/c/{text}", ACCESS_OPEN, BODY_NONE, NULL, tracking_follow, false},
+    {METHOD_GET, "/o/{text}", ACCESS_OPEN, BODY_NONE, NULL, tracking_pixel, true},
     {METHOD_GET, "/u/{text}", ACCESS_OPEN, BODY_NONE, NULL, unsubscribe_page, false},
     {METHOD_POST, "/u/{text}", ACCESS_OPEN, BODY_FORM, NULL, unsubscribe_act, true},
 };

@@ -128,6 +128,20 @@ static void check_reply_to(struct compile *compile)
         take_address(compile, text, len, "reply_to", &compile->reply_to);
 }
 
+/* Which built-ins and which partials the template shows. */
+static int note_uses(struct compile *compile, const struct template *template)
+{
+    struct content *content = compile->content;
+    for (size_t i = 0; i < template->count; i++) {
+        const struct template_node *node = &template->nodes[i];
+        content->uses |= 1u << node->builtin | 1u << node->fallback;
+        json_t *text = node->kind == NODE_PARTIAL ? json_object_get(compile->options->partials, node->text) : NULL;
+        if (text != NULL && json_object_set(content->partials, node->text, text) != 0)
+            return error_memory(compile->err);
+    }
+    return 0;
+}
+
 /* A template from a member that is there; its fault goes to `field`. */
 static int compile_template(struct compile *compile, const char *text, size_t len, const char *field,
                             struct template **out)
@@ -142,9 +156,7 @@ static int compile_template(struct compile *compile, const char *text, size_t le
     if (rc < 0)
         return error_memory(compile->err);
     compile->content->uses_attributes = compile->content->uses_attributes || (*out)->uses_attributes;
-    for (size_t i = 0; i < (*out)->count; i++)
-        compile->content->uses |= 1u << (*out)->nodes[i].builtin | 1u << (*out)->nodes[i].fallback;
-    return 0;
+    return note_uses(compile, *out);
 }
 
 static int compile_subject(struct compile *compile)
@@ -495,6 +507,11 @@ int content_compile(const struct content_options *options, struct content **out,
     if (content == NULL)
         return error_memory(err);
     atomic_init(&content->references, 1);
+    content->partials = json_object();
+    if (content->partials == NULL) {
+        content_unref(content);
+        return error_memory(err);
+    }
     struct compile compile = {.options = options, .content = content, .problem = problem, .err = err};
     int rc = compile_from(&compile);
     if (rc == 0)
@@ -551,6 +568,7 @@ void content_unref(struct content *content)
     free(content->return_domain);
     free(content->url_prefix);
     links_finish(&content->links);
+    json_decref(content->partials);
     free(content);
 }
 
@@ -563,4 +581,9 @@ size_t content_links(const struct content *content, const char *const **urls)
 {
     *urls = (const char *const *)content->links.urls;
     return content->links.count;
+}
+
+const json_t *content_partials(const struct content *content)
+{
+    return content->partials;
 }

@@ -43,6 +43,7 @@ struct content {
     char boundary[BOUNDARY_BYTES], related_boundary[BOUNDARY_BYTES], mixed_boundary[BOUNDARY_BYTES];
     struct attachments attachments;
     struct links links; /* tracked; empty without track.clicks */
+    json_t *partials;   /* those that are shown, by name */
     bool uses_attributes;
     uint32_t uses; /* bit set of 1 << enum template_builtin */
     bool utf8; /* an address of the head has UTF-8 */

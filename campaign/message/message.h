@@ -56,6 +56,8 @@ struct content *content_ref(struct content *content);
 void content_unref(struct content *content);
 const char *content_from_domain(const struct content *content); /* normal form; the domain that needs a DKIM key */
 /* The table of tracked links: URLs with plain tags, in the order of their numbers from 1. */
+/* The partials that the content shows, as they were. */
+const json_t *content_partials(const struct content *content);
 size_t content_links(const struct content *content, const char *const **urls);
 
 struct message_recipient {

@@ -177,13 +177,35 @@ def campaigns(contract):
     for query in ("", "?status=finished,cancelled&limit=1"):
         call(200, "get", "/v1/campaigns", query=query)
     call(200, "get", path, number)
-    for end in ("/stats", "/deliveries", "/timeseries", "/sites"):
+    for end in ("/stats", "/deliveries", "/timeseries", "/sites", "/links"):
         call(200, "get", path + end, number)
     call(200, "get", path + "/deliveries", number, query="?state=bounced&domain=bad.test&limit=3")
     for person in ("person0@one.test", "person2@bad.test"):
         call(200, "get", "/v1/recipients/{email}", person)
     foreign = call(201, "post", "/v1/campaigns", data={**GOOD, "from": {"email": "x@nokey.test"}}).json["id"]
     call(422, "post", path + "/launch", foreign)
+
+
+def snippets(contract):
+    call, path = contract.call, "/v1/snippets/{name}"
+    call(201, "post", "/v1/snippets", data={"name": "foot", "text": "{{name}}"})
+    call(409, "post", "/v1/snippets", data={"name": "foot", "text": "x"})
+    call(200, "get", "/v1/snippets")
+    call(200, "get", path, "foot")
+    call(200, "patch", path, "foot", data={"text": "new"})
+    call(204, "delete", path, "foot")
+
+
+def tracking(contract):
+    spec = {**GOOD, "html": '<a href="https://one.test/">x</a>', "track": {"opens": True, "clicks": True}}
+    number = contract.call(201, "post", "/v1/campaigns", data={**spec, "launch": True}).json["id"]
+    run_to_end(contract.server, number)
+    contract.call(200, "get", "/v1/campaigns/{id}/links", number)
+    html = contract.server.api.get("/v1/campaigns/%d/preview" % number).json["html"]
+    for kind, status in (("c", 302), ("o", 200)):
+        token = re.search(r"/%s/([a-z2-7]+)" % kind, html).group(1)
+        contract.call(status, "get", "/%s/{token}" % kind, token)
+        contract.call(404, "get", "/%s/{token}" % kind, "nonsense")
 
 
 def others(contract):
@@ -278,6 +300,8 @@ def test_the_document_is_the_truth(contract):
     lists(contract)
     campaigns(contract)
     others(contract)
+    snippets(contract)
+    tracking(contract)
     unsubscribing(contract)
     missing = sorted("%s %s %s" % (method.upper(), path, status) for method, path, operation in contract.operations() for status in operation["responses"]
                      if (method, path, status) not in contract.seen and status not in NOT_PROVOKED and
