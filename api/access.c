@@ -30,11 +30,16 @@ int access_token_create(struct storage *storage, const char *name, enum token_sc
     return *out != NULL ? 0 : error_memory(err);
 }
 
+struct found_domain {
+    struct storage_reader *reader;
+    json_t *object;
+};
+
 static int keep_domain(void *context, const struct storage_domain *domain)
 {
-    json_t **out = context;
-    json_decref(*out);
-    *out = view_domain(domain);
+    struct found_domain *found = context;
+    json_decref(found->object);
+    found->object = view_domain(domain, found->reader);
     return 0;
 }
 
@@ -45,7 +50,9 @@ int access_domain_get(struct storage_reader *reader, const struct config *config
     *out = NULL;
     if (domain_normalise(name, strlen(name), normal, NULL) != 0)
         return STORAGE_NOT_FOUND;
-    int rc = storage_domain_get(reader, normal, keep_domain, out, err);
+    struct found_domain found = {.reader = reader};
+    int rc = storage_domain_get(reader, normal, keep_domain, &found, err);
+    *out = found.object;
     if (rc == 0 && *out == NULL)
         return error_memory(err);
     if (rc == 0)
@@ -70,4 +77,20 @@ int access_domain_add(struct storage *storage, const struct config *config, cons
     rc = access_domain_get(reader, config, domain, out, err);
     storage_reader_close(reader);
     return rc == STORAGE_NOT_FOUND ? error_set(err, -EIO, "the domain was added but cannot be read back") : rc;
+}
+
+int access_domain_rotate(struct storage *storage, struct storage_reader *reader, const struct config *config,
+                         const char *domain, json_t **out, struct error *err)
+{
+    static const char *const steps[] = {
+        [ROTATION_MADE] = "made", [ROTATION_WAITS] = "waits", [ROTATION_SWITCHED] = "switched", [ROTATION_RETIRED] = "retired"};
+    struct domain_rotation rotation;
+    int rc = sending_domain_rotate(storage, reader, config, domain, &rotation, err);
+    if (rc == 0)
+        rc = access_domain_get(reader, config, domain, out, err);
+    if (rc == 0)
+        (void)json_object_set_new(*out, "rotation",
+                                  json_pack("{s:s, s:o, s:o}", "step", steps[rotation.step], "why",
+                                            json_line(rotation.why), "wait_until", json_time(rotation.wait_until_ms)));
+    return rc;
 }

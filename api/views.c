@@ -95,13 +95,37 @@ json_t *view_token(const struct storage_token *token)
                      "last_used_at", json_time(token->last_used_ms), "revoked_at", json_time(token->revoked_ms));
 }
 
-json_t *view_domain(const struct storage_domain *domain)
+struct domain_keys {
+    json_t *dns, *keys;
+};
+
+static int add_key(void *context, const struct storage_dkim_key *key)
 {
-    json_t *name = json_sprintf("%s._domainkey.%s", domain->selector, domain->name);
-    json_t *record = json_pack("{s:o, s:s, s:o}", "name", name, "type", "TXT", "value", json_line(domain->dkim_record));
-    return json_pack("{s:o, s:o, s:o, s:o, s:[o]}", "domain", json_line(domain->name), "selector",
+    struct domain_keys *lists = context;
+    if (key->state != DKIM_KEY_RETIRED) {
+        json_t *name = json_sprintf("%s._domainkey.%s", key->selector, key->domain);
+        (void)json_array_append_new(lists->dns, json_pack("{s:o, s:s, s:o}", "name", name, "type", "TXT", "value",
+                                                          json_line(key->record)));
+    }
+    (void)json_array_append_new(
+        lists->keys, json_pack("{s:o, s:o, s:s, s:o}", "selector", json_line(key->selector), "algorithm",
+                               json_line(key->algorithm), "state", dkim_key_state_name(key->state), "since",
+                               json_time(key->changed_ms)));
+    return 0;
+}
+
+json_t *view_domain(const struct storage_domain *domain, struct storage_reader *reader)
+{
+    struct domain_keys lists = {json_array(), json_array()};
+    struct error err = {""};
+    if (storage_dkim_keys_list(reader, domain->name, add_key, &lists, &err) < 0) {
+        json_decref(lists.dns);
+        json_decref(lists.keys);
+        return NULL;
+    }
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "domain", json_line(domain->name), "selector",
                      json_line(domain->selector), "key_file", json_line(domain->key_file), "created_at",
-                     json_time(domain->created_ms), "dns", record);
+                     json_time(domain->created_ms), "dns", lists.dns, "keys", lists.keys);
 }
 
 static json_t *reply_code(int code)

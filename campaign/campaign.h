@@ -64,7 +64,7 @@ int campaign_clone(struct mailer *mailer, struct storage_reader *reader, int64_t
 /* The whole message as it would go to `recipient` (an address; NULL = a sample member): {"recipient","subject","html","text","message"} . */
 int campaign_preview(struct mailer *mailer, struct storage_reader *reader, int64_t id, const char *recipient, json_t **out, struct problem *problem, struct error *err);
 
-/* Sending domains: makes an RSA-2048 key (mode 0600 in data_dir/dkim) and registers it. STORAGE_EXISTS when there. `selector` NULL = "ph1". */
+/* Sending domains: makes an RSA-2048 and an Ed25519 key (mode 0600 in data_dir/dkim) and registers them. STORAGE_EXISTS when there. `selector` NULL = "ph1". */
 int sending_domain_add(struct storage *storage, const struct config *config, const char *domain, const char *selector, struct problem *problem, struct error *err);
 
 /* Everything that receivers will look up about mail from the domain: {"domain","status","checked_at","took_ms","findings":[…]} (docs/preflight.md). Asks the
@@ -75,6 +75,15 @@ int sending_domain_records(const struct config *config, const char *domain, json
 
 /* Stored partials, {{>name}}. -EINVAL with a problem: the name, or the text with line and column; a partial that it calls must be there, or be itself. */
 int snippet_set(struct storage *storage, struct storage_reader *reader, const char *name, const char *text, bool *created, struct problem *problem, struct error *err);
+
+/* The next step of a rotation of the domain's keys; the step before it is durable. STORAGE_NOT_FOUND: no such domain. */
+#define SENDING_DOMAIN_KEEP_MS (INT64_C(15) * 86400000) /* a signature is good for 14 days */
+struct domain_rotation {
+    enum { ROTATION_MADE, ROTATION_WAITS, ROTATION_SWITCHED, ROTATION_RETIRED } step;
+    char why[320];         /* WAITS: the record that is not in DNS yet, and what is there; "" = the old keys' time is not over */
+    int64_t wait_until_ms; /* then it is */
+};
+int sending_domain_rotate(struct storage *storage, struct storage_reader *reader, const struct config *config, const char *domain, struct domain_rotation *out, struct error *err);
 
 /* Unsubscribe token from a URL or return path: 0 and the pair, or STORAGE_NOT_FOUND for anything not made by us. Constant time. */
 int unsubscribe_token_parse(struct mailer *mailer, const char *token, int64_t *campaign_id, int64_t *recipient_id);

@@ -54,32 +54,38 @@ static void list_names_finish(struct list_names *names)
         free((char *)(uintptr_t)names->names[i]);
 }
 
-/* The DKIM key of a sending domain, and what stands in the database about it. */
+/* The DKIM keys of a sending domain that sign, and their records. */
 struct signing {
     const char *data_dir;
     struct error *err;
-    struct dkim_key *key;
-    char *selector, *record;
+    size_t count;
+    struct dkim_key *keys[CONTENT_SIGNERS_MAX];
+    char *selectors[CONTENT_SIGNERS_MAX], *records[CONTENT_SIGNERS_MAX];
     int result;
 };
 
-static int load_signing(void *context, const struct storage_domain *domain)
+static int load_signing(void *context, const struct storage_dkim_key *key)
 {
     struct signing *signing = context;
-    signing->selector = str_dup(domain->selector);
-    signing->record = str_dup(domain->dkim_record);
-    if (signing->selector == NULL || signing->record == NULL)
+    if (key->state != DKIM_KEY_USED || signing->count == CONTENT_SIGNERS_MAX)
+        return 0;
+    size_t n = signing->count++;
+    signing->selectors[n] = str_dup(key->selector);
+    signing->records[n] = str_dup(key->record);
+    if (signing->selectors[n] == NULL || signing->records[n] == NULL)
         signing->result = error_memory(signing->err);
     else
-        signing->result = sending_domain_load_key(signing->data_dir, domain->key_file, &signing->key, signing->err);
-    return 0;
+        signing->result = sending_domain_load_key(signing->data_dir, key->key_file, &signing->keys[n], signing->err);
+    return signing->result;
 }
 
 static void signing_finish(struct signing *signing)
 {
-    dkim_key_unref(signing->key);
-    free(signing->selector);
-    free(signing->record);
+    for (size_t i = 0; i < signing->count; i++) {
+        dkim_key_unref(signing->keys[i]);
+        free(signing->selectors[i]);
+        free(signing->records[i]);
+    }
 }
 
 /* 0, or -EINVAL with a problem: no key, or a key file that cannot be used. Other negatives are failures. signing_finish() in any case. */
@@ -94,10 +100,10 @@ static int find_signing(struct mailer *mailer, struct storage_reader *reader, co
         return error_set(err, -EINVAL, "from.email is not an address");
     }
     const char *domain = address_domain(&address);
-    int result = storage_domain_get(reader, domain, load_signing, signing, err);
+    int result = storage_dkim_keys_list(reader, domain, load_signing, signing, err);
     if (result < 0)
         return result;
-    if (result == STORAGE_NOT_FOUND)
+    if (signing->count == 0)
         signing->result = error_set(err, -EINVAL, "there is no DKIM key for %s; make one with: posthaste domain add %s",
                                     domain, domain);
     if (signing->result < 0 && signing->result != -ENOMEM) {
@@ -180,14 +186,18 @@ static int compile(struct mailer *mailer, const json_t *spec, int64_t id, const 
         .public_url = mailer->config->public_url,
         .bounce_domain = mailer->config->bounce_domain,
         .mac = mailer->mac,
-        .signers = {{.key = signing->key, .selector = signing->selector}},
+        .signers = {{.key = signing->keys[0], .selector = signing->selectors[0]},
+                    {.key = signing->keys[1], .selector = signing->selectors[1]}},
     };
     return content_compile(&options, out, problem, err);
 }
 
 /* Composes one message and lets libopendkim judge it. */
-static int verify_signature(const struct content *content, const char *record, struct problem *problem, struct error *err)
+static int verify_signature(const struct content *content, const struct signing *signing, struct problem *problem, struct error *err)
 {
+    struct dkim_published published[CONTENT_SIGNERS_MAX];
+    for (size_t i = 0; i < signing->count; i++)
+        published[i] = (struct dkim_published){.selector = signing->selectors[i], .record = signing->records[i]};
     struct composer *composer = NULL;
     struct composed composed = {0};
     const struct message_recipient nobody = {.id = 1, .email = "launch-check@example.invalid", .attributes_json = "{}"};
@@ -195,7 +205,7 @@ static int verify_signature(const struct content *content, const char *record, s
     if (result == 0)
         result = message_compose(composer, content, &nobody, clock_wall_ms(), &composed, err);
     if (result == 0) {
-        result = dkim_check(composed.data, composed.size_bytes, record, err);
+        result = dkim_check_all(composed.data, composed.size_bytes, published, signing->count, err);
         if (result > 0) {
             problem_add(problem, "from.email", "the DKIM key does not fit its record: %s", err->text);
             result = -EINVAL;
@@ -230,7 +240,7 @@ int mailer_compile(struct mailer *mailer, struct storage_reader *reader, const s
     if (result == 0)
         result = compile(mailer, spec, campaign->id, campaign->name, &lists, &frozen, &signing, &content, problem, err);
     if (result == 0 && signature == SIGNATURE_REQUIRED)
-        result = verify_signature(content, signing.record, problem, err);
+        result = verify_signature(content, &signing, problem, err);
     if (result == 0)
         *out = content;
     else

@@ -10,4 +10,7 @@
 /* `key_file` as stored, relative to data_dir. 0 or negative with a sentence that names the file. */
 int sending_domain_load_key(const char *data_dir, const char *key_file, struct dkim_key **out, struct error *err) ATTR_MUSTCHECK;
 
+/* 1 when the TXT value that DNS has is that of our key (same p=, in any spelling of the rest), 0 when not. */
+int sending_domain_same_key(const char *published, const char *record);
+
 #endif

@@ -67,6 +67,7 @@ int storage_sizes(struct storage *storage, int64_t *database_bytes, int64_t *wal
 #include "storage/campaigns.h"
 #include "storage/claims.h"
 #include "storage/contacts.h"
+#include "storage/dkim_keys.h"
 #include "storage/feedback.h"
 #include "storage/edit.h"
 #include "storage/events.h"

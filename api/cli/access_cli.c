@@ -39,6 +39,7 @@ static void print_zone_line(const json_t *record, const char *indent)
 static void print_domain(const json_t *domain)
 {
     const json_t *dns = json_object_get(domain, "dns"), *record;
+    const json_t *row;
     size_t i;
     out_line("Publish these records, then receivers can check %s's mail (posthaste domain check %s looks whether they do):",
              text_of(domain, "domain"), text_of(domain, "domain"));
@@ -53,6 +54,10 @@ static void print_domain(const json_t *domain)
     out_line("As lines of a zone file:");
     out_line("%s", "");
     json_array_foreach(dns, i, record) print_zone_line(record, "  ");
+    out_line("%s", "");
+    json_array_foreach(json_object_get(domain, "keys"), i, row)
+        out_line("  %-12s %-8s %s since %s", text_of(row, "selector"), text_of(row, "algorithm"), text_of(row, "state"),
+                 text_of(row, "since"));
 }
 
 static int answer_domain(struct cli *cli, json_t *domain)
@@ -137,9 +142,58 @@ int cli_domain_check(struct cli *cli)
     return status;
 }
 
+static int print_rotation(const json_t *domain)
+{
+    const json_t *rotation = json_object_get(domain, "rotation");
+    const char *step = text_of(rotation, "step");
+    if (strcmp(step, "made") == 0) {
+        print_domain(domain);
+        out_line("%s", "The keys that are \"next\" are new. When their records are in DNS, run this again: then they sign.");
+    } else if (strcmp(step, "switched") == 0) {
+        out_line("%s signs with its new keys now. Leave the old records in DNS, and run this again in 15 days.",
+                 text_of(domain, "domain"));
+    } else if (strcmp(step, "retired") == 0) {
+        out_line("the old keys of %s are retired: their records may be taken out of DNS", text_of(domain, "domain"));
+    } else if (strcmp(text_of(rotation, "why"), "-") != 0) {
+        return out_fail("the new keys do not sign yet: %s", text_of(rotation, "why"));
+    } else {
+        out_line("the old keys of %s stay in DNS until %s: mail that they signed may be looked at still",
+                 text_of(domain, "domain"), text_of(rotation, "wait_until"));
+    }
+    return CLI_DONE;
+}
+
+int cli_domain_rotate(struct cli *cli)
+{
+    struct error err = {""};
+    json_t *domain = NULL;
+    if (cli_open_storage(cli) != CLI_DONE)
+        return CLI_FAILED;
+    int rc = access_domain_rotate(cli->storage, cli->reader, cli->config, cli->arguments[0], &domain, &err);
+    if (rc == STORAGE_NOT_FOUND)
+        return out_fail("there is no sending domain \"%s\"", cli->arguments[0]);
+    if (rc != 0)
+        return out_condition(rc, "domain", &err);
+    const char *step = text_of(json_object_get(domain, "rotation"), "step");
+    bool waits = strcmp(step, "waits") == 0 && strcmp(text_of(json_object_get(domain, "rotation"), "why"), "-") != 0;
+    if (cli->json) {
+        rc = out_json(domain);
+        return waits ? CLI_FAILED : rc;
+    }
+    rc = print_rotation(domain);
+    json_decref(domain);
+    return rc;
+}
+
+struct domain_rows {
+    json_t *rows;
+    struct storage_reader *reader;
+};
+
 static int append_domain(void *context, const struct storage_domain *domain)
 {
-    (void)json_array_append_new(context, view_domain(domain));
+    struct domain_rows *out = context;
+    (void)json_array_append_new(out->rows, view_domain(domain, out->reader));
     return 0;
 }
 
@@ -152,7 +206,8 @@ int cli_domain_list(struct cli *cli)
     if (cli_open_storage(cli) != CLI_DONE)
         return CLI_FAILED;
     json_t *rows = json_array();
-    int rc = storage_domain_list(cli->reader, append_domain, rows, &err);
+    struct domain_rows context = {rows, cli->reader};
+    int rc = storage_domain_list(cli->reader, append_domain, &context, &err);
     if (rc < 0) {
         json_decref(rows);
         return out_condition(rc, "domains", &err);

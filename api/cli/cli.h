@@ -96,6 +96,7 @@ int cli_campaign_stats(struct cli *cli), cli_campaign_watch(struct cli *cli), cl
 int cli_campaign_list(struct cli *cli), cli_campaign_links(struct cli *cli);
 int cli_snippet_set(struct cli *cli), cli_snippet_show(struct cli *cli), cli_snippet_list(struct cli *cli),
     cli_snippet_delete(struct cli *cli);
+int cli_domain_rotate(struct cli *cli);
 int cli_domain_add(struct cli *cli), cli_domain_show(struct cli *cli), cli_domain_list(struct cli *cli);
 int cli_domain_check(struct cli *cli);
 int cli_suppress_add(struct cli *cli), cli_suppress_remove(struct cli *cli), cli_suppress_list(struct cli *cli);

@@ -126,13 +126,20 @@ static const struct cli_command COMMANDS[] = {
     {"snippet show", "NAME", 1, 1, "print a stored partial", NULL, NULL, cli_snippet_show},
     {"snippet list", "", 0, 0, "show all stored partials", NULL, NULL, cli_snippet_list},
     {"snippet delete", "NAME", 1, 1, "delete a stored partial", NULL, NULL, cli_snippet_delete},
-    {"domain add", "DOMAIN", 1, 1, "make a DKIM key for a sending domain and print the DNS records to publish", NULL,
-     DOMAIN_OPTIONS, cli_domain_add},
-    {"domain show", "DOMAIN", 1, 1, "print the DNS records of a sending domain", NULL, NULL, cli_domain_show},
+    {"domain add", "DOMAIN", 1, 1, "make DKIM keys (RSA and Ed25519) for a sending domain and print the DNS records to publish",
+     NULL, DOMAIN_OPTIONS, cli_domain_add},
+    {"domain show", "DOMAIN", 1, 1, "print the DNS records of a sending domain and the lives of its keys", NULL, NULL,
+     cli_domain_show},
     {"domain check", "DOMAIN", 1, 1, "look up what receivers will look up, and tell what is missing",
      "SPF for every source, the published DKIM key, DMARC, names and addresses, MX, and the host of the links. Ends with 1 "
      "when there are errors.",
      NULL, cli_domain_check},
+    {"domain rotate", "DOMAIN", 1, 1, "take the next step of replacing the DKIM keys of a sending domain",
+     "First it makes new keys and prints their records. Run again, it looks the records up; when they are in DNS, the new "
+     "keys sign\n"
+     "from then on (exit 1: they are not yet). The old records must stay for 15 days: run again after that, it retires the "
+     "old keys.",
+     NULL, cli_domain_rotate},
     {"domain list", "", 0, 0, "show all sending domains", NULL, NULL, cli_domain_list},
     {"suppress add", "EMAIL...", 1, CLI_ARGUMENTS_MAX, "never mail these addresses", NULL, SUPPRESS_ADD_OPTIONS,
      cli_suppress_add},

@@ -15,6 +15,7 @@ struct cut {
     struct page page;
     int64_t after_id;
     const char *after_name;
+    struct storage_reader *reader;
     int64_t total;
 };
 
@@ -33,14 +34,14 @@ static int take_domain(void *context, const struct storage_domain *domain)
     struct cut *cut = context;
     cut->total++;
     if (strcmp(domain->name, cut->after_name) > 0)
-        (void)page_take(&cut->page, view_domain(domain), domain->name);
+        (void)page_take(&cut->page, view_domain(domain, cut->reader), domain->name);
     return 0;
 }
 
 void domains_page(struct request *request, struct response *response)
 {
     const char *cursor = request_query(request, "cursor");
-    struct cut cut = {.after_name = cursor != NULL ? cursor : ""};
+    struct cut cut = {.after_name = cursor != NULL ? cursor : "", .reader = request->reader};
     struct problem problem = {.count = 0};
     struct error err = {""};
     int limit;

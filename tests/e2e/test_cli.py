@@ -65,8 +65,9 @@ def test_domains(place, running):
         done = server.cli("domain", "add", wrong, check=False)
         assert done.returncode in (1, 2) and done.stderr.strip(), wrong
     keys = list((server.data_dir / "dkim").iterdir())
-    assert len(keys) == 1 and stat.S_IMODE(os.stat(keys[0]).st_mode) == 0o600
-    assert b"PRIVATE KEY" in keys[0].read_bytes()
+    assert len(keys) == 2 and "k=ed25519" in made["dns"][1]["value"]
+    for key in keys:
+        assert stat.S_IMODE(os.stat(key).st_mode) == 0o600 and b"PRIVATE KEY" in key.read_bytes()
 
 
 def test_files_are_private(place):
