@@ -17,7 +17,7 @@
 #define PLATEAU_S 20.0
 #define DECREASE 0.9
 #define DECREASE_MOST 0.5
-#define SAFETY 0.95    /* of the share that was taken */
+#define SAFETY 0.95    /* of the rate that was taken */
 #define STEP_LEAST 0.1 /* of the knee: what a curve from a restored or tiny decrease is made of at least */
 #define ECHO_MS ((int64_t)1500)
 #define USED_SHARE 0.7 /* of the rate: below it a second says nothing about a higher one */
@@ -61,6 +61,7 @@ static bool turn_over(struct adapt *adapt, int64_t now_ms)
     if (adapt->refused == 0)
         climb(adapt, (double)passed_ms / 1000);
     adapt->taken_before = adapt->taken;
+    adapt->span_before_s = (double)passed_ms / 1000;
     adapt->refused_before = adapt->refused;
     adapt->taken = adapt->refused = 0;
     adapt->second_ms = now_ms;
@@ -79,10 +80,18 @@ static double present_rate(const struct adapt *adapt, int64_t now_ms)
 {
     double passed_s = MAX_OF((double)(now_ms - adapt->second_ms) / 1000, 0.05);
     double now = (adapt->taken + adapt->refused) / passed_s;
-    double before = adapt->taken_before + adapt->refused_before;
+    double before = (adapt->taken_before + adapt->refused_before) / MAX_OF(adapt->span_before_s, 1.0);
     double sent = passed_s > 0.5 ? MAX_OF(now, before) : before > 0 ? before : now;
     double most = adapt->rate > 0 ? adapt->rate : adapt->ceiling;
     return most > 0 ? MIN_OF(MAX_OF(sent, most * 0.5), most) : MAX_OF(sent, 1.0);
+}
+
+/* What it has taken of late, a second. */
+static double taken_rate(const struct adapt *adapt, int64_t now_ms)
+{
+    double passed_s = (double)(now_ms - adapt->second_ms) / 1000;
+    double now = passed_s > 0.5 ? adapt->taken / passed_s : 0;
+    return MAX_OF(now, adapt->taken_before / MAX_OF(adapt->span_before_s, 1.0));
 }
 
 bool adapt_refused(struct adapt *adapt, const char *why, int64_t now_ms, int64_t now_wall_ms)
@@ -91,10 +100,8 @@ bool adapt_refused(struct adapt *adapt, const char *why, int64_t now_ms, int64_t
     adapt->refused++;
     if (adapt->rate > 0 && now_ms - adapt->lowered_ms < ECHO_MS)
         return false;
-    double refused = adapt->refused + adapt->refused_before;
-    double share = refused / (refused + adapt->taken + adapt->taken_before);
     double rate = present_rate(adapt, now_ms);
-    double factor = MIN_OF(DECREASE, SAFETY * (1 - share) + 0.05);
+    double factor = MIN_OF(DECREASE, SAFETY * taken_rate(adapt, now_ms) / rate);
     if (adapt->rate <= 0)
         adapt->since_wall_ms = now_wall_ms;
     adapt->knee = rate;

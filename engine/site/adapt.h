@@ -2,9 +2,8 @@
  * adapt.h - the rate that a destination bears from one source, found out by itself. Pure: time is passed in, in
  * milliseconds of the monotonic clock.
  *
- * A throttling reply or a refused connection lowers the rate: to nine tenths of it, and further, down to half, by the
- * share that was refused in the last second, because that share says how far above the mark we were. What follows within
- * the next second is the echo of the same event. The rate at which it happened is remembered as the *knee*. While
+ * A throttling reply or a refused connection lowers the rate: to nine tenths of it, and further, down to half, to what
+ * was taken in the last second, because that says where the mark is. What follows within the next second is the echo of the same event. The rate at which it happened is remembered as the *knee*. While
  * deliveries succeed the rate grows again along a cubic curve through the knee: quickly at first, hardly at all near the
  * knee, where the limit was, and ever faster beyond it, when the destination has evidently become more generous. So a
  * steady limit is touched about every twenty seconds by a message or two, and a fivefold one is reached in a minute and
@@ -32,7 +31,8 @@ struct adapt {
     int64_t since_wall_ms;      /* the first decrease of this episode */
     int64_t second_ms;          /* when the present second began */
     uint32_t taken, refused;    /* in it */
-    double taken_before, refused_before; /* in the whole second before it */
+    double taken_before, refused_before; /* in the second before it ... */
+    double span_before_s;                /* ... which lasted so long */
     char why[ADAPT_WHY_BYTES];  /* what lowered it */
 };
 

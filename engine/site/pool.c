@@ -167,7 +167,9 @@ static void on_session_ended(struct conn *conn, enum session_end end, const stru
         note_reply(site, why);
     if ((end == SESSION_END_REFUSED || end == SESSION_END_CLOSING) && !conn->said_421 && why->code >= 400)
         via_refused(site, conn->source, NULL, why);
-    if (trouble)
+    /* Who takes mail and says "slower" is not unreachable: the adaptive rate is the answer, not a back-off. */
+    bool slower = (conn->said_421 || end == SESSION_END_CLOSING) && meter_per_second(&site->meter, now_ms(conn)) > 0;
+    if (trouble && !slower)
         hosts_failed(site, conn->where, why);
     bool orderly = end == SESSION_END_QUIT || end == SESSION_END_REFUSED || end == SESSION_END_CLOSING;
     if (orderly)

@@ -465,7 +465,11 @@ void via_refused(struct site *site, struct source *source, const struct engine_j
                                           outcome->enhanced, outcome->text);
     if (rule == NULL)
         return;
-    (void)snprintf(reply, sizeof reply, "%u %s%s%.170s", outcome->code, outcome->enhanced,
+    bool whole = strncmp(outcome->text, "421 ", 4) == 0; /* of a connection that was closed: the whole reply */
+    if (whole)
+        (void)str_copy(reply, sizeof reply, outcome->text);
+    else
+        (void)snprintf(reply, sizeof reply, "%u %s%s%.170s", outcome->code, outcome->enhanced,
                    outcome->enhanced[0] != '\0' ? " " : "", outcome->text);
     const struct rule_do *dos = rule_dos(rule, &count);
     for (size_t i = 0; i < count; i++) {

@@ -16,6 +16,8 @@ static void note_refusal(struct session *s, const struct reply *reply)
 {
     if (reply->code < 400)
         return;
+    if (s->peer_closing) /* behind a 421 come 503s: it is the 421 that tells */
+        return;
     (void)snprintf(s->last_refusal, sizeof s->last_refusal, "%u %s%s%.200s", reply->code, reply->enhanced,
                    reply->enhanced[0] != '\0' ? " " : "", reply->text);
     str_make_line(s->last_refusal);
@@ -152,6 +154,13 @@ static void on_closing(struct session *s, const struct expect *e, const struct r
         session_finish_by_reply(s, SESSION_END_CLOSING, e->step, reply);
 }
 
+static void on_echo(struct slot *slot)
+{
+    slot->heard = true;
+    if (slot->pending == 0)
+        slot->done = true;
+}
+
 static struct expect pop_expect(struct session *s)
 {
     struct expect e = *expect_at(s, 0);
@@ -193,8 +202,11 @@ void session_on_reply(struct session *s, const struct reply *reply)
     enum verdict verdict = verdict_of(e.step, reply->code);
     if (e.slot != NULL && e.slot->decided && reply->code >= 400 && verdict != VERDICT_CLOSING)
         verdict = VERDICT_PERMANENT; /* refused before: 503, 554 "no valid recipients" and their like are in order */
+    bool echo = s->peer_closing && e.slot != NULL && e.slot->back && reply->code >= 400;
     if (verdict == VERDICT_CLOSING)
         on_closing(s, &e, reply);
+    else if (echo)
+        on_echo(e.slot); /* the rest of the transaction whose MAIL the 421 answered */
     else if (e.end > s->outbox.written)
         on_premature(s, &e, verdict, reply);
     else if (verdict == VERDICT_SENSELESS || (e.step == STEP_RSET && verdict != VERDICT_OK))
