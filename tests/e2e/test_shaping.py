@@ -160,3 +160,153 @@ def test_it_settles_below_what_a_site_bears(place):
     assert 10 < site["adaptive_rate"] < 30
     adapted = [limit for limit in site["limits"] if limit["what"] == "adaptive rate"]
     assert adapted and "rate limited" in adapted[0]["origin"], site["limits"]
+
+
+# --- what outlives the process ---------------------------------------------------------------------------------------
+
+def kill_and_start(server):
+    server.kill()
+    server.start()
+
+
+def test_a_quota_outlives_kills(place):
+    """60 an hour, all at once if need be: whatever ends the server, 60 are sent, and hardly fewer."""
+    sink = place.sink(delay_ms=1)
+    server = place.server(sink, profile='rate = "60/h"  burst = 60  connections = 2  adaptive = false')
+    place.people(server, emails(120, ["one.test"]))
+    server.create_campaign()
+    for n in (10, 25):
+        wait_until(lambda: len(sink.events("message")) >= n, 30, "%d messages" % n, 0.05)
+        kill_and_start(server)
+    wait_until(lambda: len(sink.events("message")) >= 40, 30, "40 messages", 0.05)
+    server.stop()
+    server.start()
+
+    def full():
+        answer = server.api.get("/v1/stats/sites/one.test")
+        return answer.status == 200 and answer.json["limited_by"] in ("quota", "rate") and answer.json["queued"] > 0 and answer.json["in_flight"] <= 2
+
+    wait_until(lambda: len(sink.events("message")) >= 50, 30, "50 messages", 0.05)
+    wait_until(full, 30, "the quota to be used up")
+    time.sleep(1)
+    assert 50 <= len(sink.events("message")) <= 60
+    site = server.api.get("/v1/stats/sites/one.test").json
+    quota = [limit for limit in site["limits"] if limit["what"] == "quota"]
+    assert quota and "of 60 used" in quota[0]["now"] and ":" in quota[0]["origin"]
+
+
+SOURCES = 'source "ip1" { address = "127.0.0.1" }\nsource "ip2" { address = "127.0.0.2" }\n'
+
+
+def test_a_cold_source_leaves_the_rest_to_a_warm_one(place):
+    sink = place.sink()
+    server = place.server(sink, config=SOURCES + 'pool "default" { sources = { "ip1", "ip2" } }\nwarmup "ip1" { start = "20/d"  growth = 2 }')
+    place.people(server, emails(90, ["one.test", "two.test"]))
+    campaign = server.create_campaign()
+    wait_until(lambda: len(sink.events("message")) >= 15, 30, "the first messages", 0.02)
+    kill_and_start(server)
+    assert run_to_end(server, campaign)["delivered"] >= 80
+    peers = {line["conn"]: line["peer"].rpartition(":")[0] for line in sink.events("connect")}
+    by = collections.Counter(peers[line["conn"]] for line in sink.events("message"))
+    assert by["127.0.0.1"] <= 20 and by["127.0.0.2"] >= 60, by
+    source = {row["source"]: row for row in server.api.get("/v1/sources").json["data"]}
+    assert source["ip1"]["warmup"]["day"] == 1 and source["ip1"]["warmup"]["per_provider"] == 20
+    assert source["ip2"]["warmup"] is None
+    assert "day 1 of 30" in server.cli("source", "show", "ip1", env={"POSTHASTE_URL": server.url, "POSTHASTE_TOKEN": server.api.token}).stdout
+
+
+def test_a_warm_up_alone_waits_over_restarts(place):
+    sink = place.sink()
+    server = place.server(sink, config=SOURCES + 'pool "default" { sources = { "ip1" } }\nwarmup "ip1" { start = "30/d" }')
+    place.people(server, emails(80, ["one.test"]))
+    server.create_campaign()
+    wait_until(lambda: len(sink.events("message")) >= 10, 30, "the first messages", 0.02)
+    kill_and_start(server)
+    wait_until(lambda: len(sink.events("message")) >= 26, 30, "nearly all of the day", 0.05)
+    site = wait_until(lambda: by_limit(server, "one.test", "warm-up"), 30, "the day to be used up")
+    assert any(limit["what"] == "warm-up" and "day 1 of 30" in limit["value"] for limit in site["limits"])
+    server.stop()
+    server.start()
+    wait_until(lambda: by_limit(server, "one.test", "warm-up"), 30, "the day to be used up still")
+    assert 26 <= len(sink.events("message")) <= 30
+
+
+def by_limit(server, name, words):
+    answer = server.api.get("/v1/stats/sites/" + name)
+    return answer.json if answer.status == 200 and answer.json["limited_by"] == words else None
+
+
+@pytest.mark.parametrize("scope", ["site", "source", "domain", "campaign", "sending_domain"])
+def test_what_is_suspended_rests_over_a_kill_and_comes_back(place, scope):
+    sink = place.sink()
+    server = place.server(sink, config=SOURCES + 'pool "default" { sources = { "ip1" } }')
+    place.people(server, emails(20, ["one.test"]))
+    target = {"site": "one.test", "source": "ip1", "domain": "one.test", "campaign": 1, "sending_domain": "sender.test"}[scope]
+    made = server.api.post("/v1/suspensions", {scope: target, "reason": "they asked us to"})
+    assert made.status == 201, made
+    campaign = server.create_campaign()
+    site = wait_until(lambda: by_limit(server, "one.test", "suspended"), 20, "one.test to be suspended")
+    measure = [limit for limit in site["limits"] if limit["what"] == "suspended"]
+    assert measure and measure[0]["binding"] and "they asked us to" in measure[0]["origin"], site["limits"]
+    kill_and_start(server)
+    wait_until(lambda: by_limit(server, "one.test", "suspended"), 20, "one.test to be suspended still")
+    listed = server.api.get("/v1/suspensions").json["data"]
+    assert [row["reason"] for row in listed] == ["they asked us to"] and listed[0]["until"] is None
+    stats = server.stats(campaign)
+    assert stats["delivered"] == 0 and not sink.events("message")
+    assert server.api.call("DELETE", "/v1/suspensions/%d" % listed[0]["id"]).status == 204
+    assert run_to_end(server, campaign)["delivered"] == 20
+    assert server.api.get("/v1/suspensions").json["total"] == 0
+
+
+def test_a_suspension_ends_by_itself(place):
+    sink = place.sink()
+    server = place.server(sink)
+    place.people(server, emails(5, ["one.test"]))
+    env = {"POSTHASTE_URL": server.url, "POSTHASTE_TOKEN": server.api.token}
+    server.cli("site", "suspend", "one.test", "--for", "3s", "--reason", "a test", env=env)
+    begin = time.monotonic()
+    assert "a test" in server.cli("site", "suspensions", env=env).stdout
+    campaign = server.create_campaign()
+    assert run_to_end(server, campaign)["delivered"] == 5
+    assert time.monotonic() - begin > 2
+
+
+def test_an_automation_rule_suspends_and_says_so(place):
+    sink = place.sink(script={"rules": [{"command": "RCPT", "domain": "one.test", "reply": "421 4.7.0 Messages from 127.0.0.1 temporarily deferred", "close": True}]})
+    server = place.server(sink)
+    place.people(server, emails(30, ["one.test"]) + emails(10, ["two.test"]))
+    server.create_campaign()
+    rows = wait_until(lambda: server.api.get("/v1/suspensions").json["data"], 40, "the rule to act")
+    assert rows[0]["scope"] == "source at site" and rows[0]["value"] == "1/min" and rows[0]["target"] == "one.test"
+    assert "address deferred" in rows[0]["origin"] and "temporarily deferred" in rows[0]["reason"]
+    kill_and_start(server)
+    assert [row["id"] for row in server.api.get("/v1/suspensions").json["data"]] == [row["id"] for row in rows]
+
+
+# --- clocks ----------------------------------------------------------------------------------------------------------
+
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+
+
+@pytest.mark.alone
+@pytest.mark.skipif(not os.path.exists(FAKETIME), reason="libfaketime is not installed")
+@pytest.mark.parametrize("jump", ["+1d", "-1d"])
+def test_a_day_forward_or_back_changes_no_rate(place, jump):
+    sink = place.sink()
+    server = place.server(sink, profile='rate = "40/s"', start=False)
+    clock = place.folder / "clock"
+    clock.write_text("+0")
+    server.start(env={"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1", "DONT_FAKE_MONOTONIC": "1",
+                      "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+    server.login()
+    place.people(server, emails(420, ["one.test"]))
+    server.create_campaign()
+    wait_until(lambda: len(sink.events("message")) >= 150, 30, "150 messages", 0.5)
+    clock.write_text(jump)
+    wait_until(lambda: len(sink.events("message")) >= 400, 30, "400 messages", 0.5)
+    at = sorted(line["t_us"] for line in sink.events("message"))
+    assert worst_window(at, 1_000_000) <= 40
+    before, after = ((len(part) - 1) / ((part[-1] - part[0]) / 1e6) for part in (at[20:140], at[180:380]))
+    assert before <= 40.4 and after <= 40.4
+    assert 0.97 * 40 <= after and 0.98 * before <= after <= 1.02 * before, (before, after)
