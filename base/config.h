@@ -119,6 +119,8 @@ struct config {
     struct rate api_rate;     /* requests of one token, or of one address without; default 20000/s */
     char *tls_ca_file;        /* PEM file of the roots to trust; "" = the system's */
     bool allow_private_mx;    /* MX records may point to loopback and private addresses, and to ourselves */
+    bool mta_sts;             /* what recipient domains publish about TLS (RFC 8461) is kept; default true */
+    uint16_t https_port;      /* of MTA-STS policy hosts, 443; another one is for test networks */
     uint16_t mx_port;         /* 25; another one is for test networks */
     enum log_level log_level;
     uint32_t loops;           /* engine threads; default max(1, cores / 2) */

@@ -29,6 +29,8 @@ static const struct config_key top_keys[] = {
     {"bounce_domain", KIND_DOMAIN, FIELD(config, bounce_domain)},
     {"allow_private_mx", KIND_BOOL, FIELD(config, allow_private_mx)},
     {"mx_port", KIND_PORT, FIELD(config, mx_port), .min = 1, .max = 65535},
+    {"mta_sts", KIND_BOOL, FIELD(config, mta_sts)},
+    {"https_port", KIND_PORT, FIELD(config, https_port), .min = 1, .max = 65535},
     {"tls_cert", KIND_PATH, FIELD(config, tls_cert)},
     {"tls_key", KIND_PATH, FIELD(config, tls_key)},
     {"api_rate", KIND_RATE, FIELD(config, api_rate)},
@@ -303,6 +305,8 @@ struct config *config_defaults(void)
     config->tls_key = str_dup("");
     config->api_rate = (struct rate){20000, 1000000};
     config->mx_port = 25;
+    config->mta_sts = true;
+    config->https_port = 443;
     config->log_level = LOG_LEVEL_INFO;
     config->compose_threads = cores();
     config->loops = MAX_OF(config->compose_threads / 2, 1U);

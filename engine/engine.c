@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/hashmap.h"
 #include "base/str.h"
+#include "engine/net/sts.h"
 #include "engine/site/explain.h"
 #include "engine/site/site.h"
 
@@ -38,6 +39,7 @@ struct engine {
     struct dispatch *loops[LOOPS_MAX];
     struct stop_order *stop_orders[LOOPS_MAX];
     bool stopped;
+    struct sts *sts; /* NULL = off */
     pthread_mutex_t late_lock;
     struct list late; /* jobs that were submitted when the loops had ended already */
 };
@@ -99,6 +101,7 @@ static int start_loop(struct engine *engine, const struct engine_tuning *tuning,
     }
     dispatch->config = engine->config;
     dispatch->callbacks = engine->callbacks;
+    dispatch->sts = engine->sts;
     dispatch->tuning = *tuning;
     dispatch->index = index;
     unsigned loops = MAX_OF(MIN_OF(engine->config->loops, (uint32_t)LOOPS_MAX), 1u);
@@ -151,6 +154,8 @@ int engine_start_tuned(const struct config *config, const struct engine_callback
     unsigned loops = MAX_OF(MIN_OF(config->loops, (uint32_t)LOOPS_MAX), 1u);
     r = shaping_init(&engine->shaping, config, &engine->callbacks, err);
     engine->shaped = r == 0;
+    if (r == 0 && config->mta_sts)
+        r = sts_create(config, &engine->sts, err);
     if (r < 0) {
         engine->stopped = true;
         engine_free(engine);
@@ -306,6 +311,7 @@ void engine_free(struct engine *engine)
         return;
     assure(engine->stopped);
     end_late(engine);
+    sts_free(engine->sts); /* its threads post to the loops' inboxes */
     for (unsigned i = 0; i < engine->loop_count; i++) {
         dispatch_finish(engine->loops[i]);
         forget_config(engine->loops[i]);
@@ -468,6 +474,12 @@ static void add_totals(struct engine_totals *sum, const struct engine_totals *mo
     sum->temporary += more->temporary;
     sum->permanent += more->permanent;
     sum->transport += more->transport;
+    sum->policies.sts_good += more->policies.sts_good;
+    sum->policies.sts_bad += more->policies.sts_bad;
+    sum->policies.sts_testing_bad += more->policies.sts_testing_bad;
+    sum->policies.dane_good += more->policies.dane_good;
+    sum->policies.dane_bad += more->policies.dane_bad;
+    sum->policies.dane_unknown += more->policies.dane_unknown;
     sum->rate_now += more->rate_now;
     sum->sites += more->sites;
     sum->connections += more->connections;

@@ -125,7 +125,12 @@ struct engine_site_stats {
     size_t limit_count;
     double adaptive_rate;     /* messages/s that the site bears from its slowest source; 0 = nothing has lowered it */
 };
-struct engine_totals { uint64_t delivered, temporary, permanent, transport; double rate_now; uint32_t sites, connections, queued, in_flight; };
+/* What the policies of others about TLS came to, since start. */
+struct engine_policies {
+    uint64_t sts_good, sts_bad, sts_testing_bad; /* messages: sent under a policy, held back by it, sent although one in testing mode says no */
+    uint64_t dane_good, dane_bad, dane_unknown;  /* connections proved, refused; hosts passed over because their TLSA look-up failed */
+};
+struct engine_totals { struct engine_policies policies; uint64_t delivered, temporary, permanent, transport; double rate_now; uint32_t sites, connections, queued, in_flight; };
 typedef void engine_site_cb(void *context, const struct engine_site_stats *stats);
 /* A consistent copy of each loop's sites, busiest first is NOT promised. Blocks for a moment (bounded by 2 s: -ETIMEDOUT); any thread but a loop's. */
 int engine_sites(struct engine *engine, engine_site_cb *each, void *context, struct engine_totals *totals);

@@ -85,6 +85,13 @@ static bool set_body(struct fetch_work *work, const struct fetch_request *reques
     return work->headers != NULL;
 }
 
+static int is_cancelled(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+    const atomic_bool *cancelled = context;
+    (void)a, (void)b, (void)c, (void)d;
+    return atomic_load(cancelled) ? 1 : 0;
+}
+
 bool fetch_work_begin(struct fetch_work *work, const struct fetch_request *request)
 {
     *work = (struct fetch_work){.max_bytes = request->max_bytes, .body = BUFFER_INIT(request->max_bytes + 1)};
@@ -115,6 +122,11 @@ bool fetch_work_begin(struct fetch_work *work, const struct fetch_request *reque
     (void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, work->reason);
     (void)curl_easy_setopt(curl, CURLOPT_USERAGENT, "posthaste/" POSTHASTE_VERSION);
     (void)curl_easy_setopt(curl, CURLOPT_FORBID_REUSE, 1L);
+    if (request->cancelled != NULL) {
+        (void)curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+        (void)curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, is_cancelled);
+        (void)curl_easy_setopt(curl, CURLOPT_XFERINFODATA, (void *)(uintptr_t)request->cancelled);
+    }
     return request->body == NULL || set_body(work, request);
 }
 

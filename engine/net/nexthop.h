@@ -17,6 +17,7 @@
 struct nexthop_host {
     struct stream_address address;
     uint16_t preference; /* those of the best (smallest) one are tried first, in random order */
+    bool secure;         /* its addresses are proved by DNSSEC */
     char name[256];      /* as outcomes show it: the name (or literal) of the host */
 };
 

@@ -62,6 +62,7 @@ struct tls {
     SSL *ssl;
     enum tls_policy policy;
     enum tls_state state;
+    bool dane;        /* TLSA records decide */
     bool notified;    /* our close_notify is queued */
     bool out_refused; /* `out` could not take what OpenSSL wanted to say */
     unsigned tickets; /* sessions kept of this connection */
@@ -149,7 +150,7 @@ static int openssl_error(struct error *err, int code, const char *what)
 static int on_new_session(SSL *ssl, SSL_SESSION *session)
 {
     struct tls *tls = SSL_get_app_data(ssl);
-    if (tls->tickets < TICKETS_KEPT_MAX && SSL_SESSION_is_resumable(session)) {
+    if (!tls->dane && tls->tickets < TICKETS_KEPT_MAX && SSL_SESSION_is_resumable(session)) {
         tls->tickets++;
         tls_sessions_put(&tls->context->sessions, tls->key, session, clock_monotonic_ms());
     }
@@ -165,6 +166,8 @@ static int set_up(SSL_CTX *ctx, const char *ca_file, struct error *err)
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_max_cert_list(ctx, CERTIFICATES_MAX_BYTES);
     SSL_CTX_set_verify_depth(ctx, CHAIN_DEPTH_MAX);
+    if (SSL_CTX_dane_enable(ctx) != 1)
+        return openssl_error(err, -EIO, "cannot set up DANE");
     /* OpenSSL's own cache finds sessions by their id, which a client cannot know beforehand. */
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(ctx, on_new_session);
@@ -261,7 +264,7 @@ static void fail_ssl(struct tls *tls)
         fail(tls, "%s with %s failed: %s", doing, tls->host,
              tls->out.len + RECORD_BYTES > TLS_OUTPUT_MAX_BYTES ? "the server does not read what it makes us say"
                                                                 : "out of memory");
-    } else if (tls->policy == TLS_VERIFIED && tls->state == TLS_STATE_HANDSHAKE && verdict != X509_V_OK) {
+    } else if ((tls->policy == TLS_VERIFIED || tls->dane) && tls->state == TLS_STATE_HANDSHAKE && verdict != X509_V_OK) {
         fail(tls, "the certificate of %s is not valid: %s", tls->host, X509_verify_cert_error_string(verdict));
     } else if (reason == SSL_R_WRONG_VERSION_NUMBER && tls->state == TLS_STATE_HANDSHAKE) {
         fail(tls, "%s with %s failed: what the server says is not TLS", doing, tls->host);
@@ -360,6 +363,25 @@ static int make_ssl(struct tls *tls, bool address)
     return expect_peer(tls, address);
 }
 
+/* The records in place of the policy's demand. 1 = done; 0 when none of them is of use to OpenSSL, too. */
+static int expect_dane(struct tls *tls, const struct tls_dane *dane)
+{
+    int used = 0;
+    if (SSL_dane_enable(tls->ssl, tls->host) != 1)
+        return 0;
+    /* RFC 7672 section 3.1.1: with usage 3 neither names nor dates count. */
+    (void)SSL_dane_set_flags(tls->ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
+    for (size_t i = 0; i < dane->count; i++) {
+        const struct tls_dane_record *record = &dane->records[i];
+        if (SSL_dane_tlsa_add(tls->ssl, record->usage, record->selector, record->matching, record->data, record->len) > 0)
+            used++;
+    }
+    ERR_clear_error();
+    SSL_set_verify(tls->ssl, SSL_VERIFY_PEER, NULL);
+    tls->dane = true;
+    return used > 0;
+}
+
 static void shake_hands(struct tls *tls)
 {
     ERR_clear_error();
@@ -389,8 +411,11 @@ int tls_create(struct tls_context *context, const struct tls_peer *peer, struct 
     ERR_clear_error();
     if (rc == 0 && make_ssl(tls, address) != 1)
         rc = openssl_error(err, -ENOMEM, "cannot make a TLS connection");
+    if (rc == 0 && !address && peer->dane != NULL && peer->dane->count > 0 && expect_dane(tls, peer->dane) != 1)
+        rc = openssl_error(err, -EIO, "cannot use the TLSA records");
     if (rc == 0) {
-        offer_session(tls);
+        if (!tls->dane)
+            offer_session(tls);
         shake_hands(tls);
         if (tls->state == TLS_STATE_FAILED)
             rc = error_set(err, -EIO, "%s", tls->fault.text);
@@ -594,5 +619,6 @@ void tls_info(const struct tls *tls, struct tls_info *out)
     long result = SSL_get_verify_result(tls->ssl);
     bool certificate = SSL_get0_peer_certificate(tls->ssl) != NULL;
     out->verified = certificate && result == X509_V_OK;
+    out->dane = tls->dane && out->verified;
     out->why_not = out->verified ? "" : certificate ? X509_verify_cert_error_string(result) : "there is no certificate";
 }

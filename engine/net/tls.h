@@ -16,8 +16,8 @@
  *
  * What comes after the peer's close_notify is never believed: it is dropped unread, on this call and all later ones.
  *
- * DANE (RFC 7672) is not built: its place is tls_create(), where SSL_dane_enable() and the TLSA records of the host
- * would take the place of the name and the trust store.
+ * With TLSA records (RFC 7672) those take the place of the policy's demand on the certificate: usage 3 looks at nothing
+ * but the record, usage 2 at chain, dates and the host's name.
  *
  * Threads: a context and all its connections belong to one thread. No callback is made.
  */
@@ -56,10 +56,23 @@ void tls_context_free(struct tls_context *context); /* after all its connections
 
 /* ---- one connection ---- */
 
+#define TLS_DANE_MAX 8
+#define TLS_DANE_DATA_BYTES 64
+struct tls_dane_record {
+    uint8_t usage, selector, matching; /* RFC 6698 section 2.1 */
+    uint16_t len;
+    uint8_t data[TLS_DANE_DATA_BYTES];
+};
+struct tls_dane {
+    size_t count;
+    struct tls_dane_record records[TLS_DANE_MAX];
+};
+
 struct tls_peer {
     const char *host;       /* name (A-labels; case and one trailing dot do not matter) or address literal; copied */
     uint16_t port;          /* only tells sessions apart */
     enum tls_policy policy; /* not TLS_NONE */
+    const struct tls_dane *dane; /* NULL or empty = none; borrowed during the call */
 };
 
 enum tls_state {
@@ -112,6 +125,7 @@ struct tls_info {        /* strings are static */
     const char *cipher;  /* "TLS_AES_256_GCM_SHA384", … */
     bool resumed;
     bool verified;       /* the certificate is what TLS_VERIFIED wants, whatever the policy was */
+    bool dane;           /* proved by a TLSA record */
     const char *why_not; /* in OpenSSL's words; "" when verified */
 };
 void tls_info(const struct tls *tls, struct tls_info *out);

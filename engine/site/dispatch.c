@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/net/dns_config.h"
+#include "engine/site/dane.h"
 #include "engine/site/domain.h"
 #include "engine/site/pool.h"
 
@@ -209,6 +210,7 @@ static void finish_loop(struct dispatch *dispatch)
         site_free(site);
     hashmap_finish(&dispatch->sites);
     domain_finish_all(dispatch);
+    dane_finish(dispatch);
     mx_lookup_close(dispatch->lookup);
     dns_close(dispatch->dns);
     loop_timer_remove(&dispatch->loop, &dispatch->stop_timer);
@@ -364,6 +366,7 @@ int dispatch_init(struct dispatch *dispatch, struct error *err)
     list_init(&dispatch->idle);
     list_init(&dispatch->domains_all);
     dispatch->domains = HASHMAP_INIT;
+    dispatch->dane = HASHMAP_INIT;
     memory_init(&dispatch->memory);
     tally_init(&dispatch->tally);
     int r = loop_init(&dispatch->loop, &events, err);

@@ -25,6 +25,7 @@
 
 struct site;
 struct conn;
+struct sts;
 
 /* What a job of ours is doing (engine_job.state); JOB_WANTED_BACK is added when engine_release() asked for it,
  * JOB_CONTENT_OUT while content_out() was called and neither content_back() nor done(). */
@@ -85,6 +86,9 @@ struct dispatch {
     struct list domains_all;
     struct dns *dns;          /* made with the first look-up; NULL = not yet */
     struct mx_lookup *lookup; /* the same */
+    struct hashmap dane;      /* dane.c's, by "_25._tcp.HOST" */
+    struct sts *sts;          /* the engine's; NULL = off */
+    struct engine_policies policies;
     struct mx_address *own;   /* the sources' addresses */
     bool has_moved;           /* jobs went to another loop: orders to take jobs back have to follow them */
     struct list dirty_sites, dirty_conns;

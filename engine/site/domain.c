@@ -10,8 +10,10 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "engine/net/sts.h"
 #include "engine/site/hosts.h"
 
+#define STS_RECORD_MS ((int64_t)5000)
 #define LATER_MS ((int64_t)1000) /* when memory is short */
 
 static int64_t now_ms(const struct domain *domain)
@@ -43,6 +45,8 @@ static void domain_free(struct domain *domain)
 {
     assure(domain->job_count == 0);
     mx_cancel(domain->query);
+    mx_set_release(domain->set);
+    dns_cancel(domain->sts_question);
     (void)hashmap_remove(&domain->dispatch->domains, domain->name, strlen(domain->name));
     list_remove(&domain->node);
     loop_timer_remove(&domain->dispatch->loop, &domain->timer);
@@ -135,6 +139,7 @@ static void fill_answer(const struct dispatch *dispatch, const struct mx_set *se
         struct nexthop_host *host = &answer->hosts[i];
         mx_address_socket(targets[i].address, dispatch->config->mx_port, &host->address);
         host->preference = targets[i].host->preference;
+        host->secure = targets[i].host->secure;
         (void)str_copy(host->name, sizeof host->name, targets[i].host->name);
     }
     (void)snprintf(answer->text, sizeof answer->text, "%.255s:%u", targets[0].host->name, dispatch->config->mx_port);
@@ -198,6 +203,76 @@ static void go_on(struct domain *domain, const struct mx_set *set, int64_t lifet
     free(arrival);
 }
 
+/* MTA-STS. */
+
+/* With the hosts and what is known of the policy the jobs can go to their site. */
+static void try_to_go_on(struct domain *domain)
+{
+    struct mx_set *set = domain->set;
+    if (set == NULL || !domain->sts_known || domain->sts_fetching)
+        return;
+    domain->set = NULL;
+    go_on(domain, set, domain->lifetime_ms);
+    mx_set_release(set);
+}
+
+struct fetched { /* from a thread that fetched the policy */
+    struct dispatch_order order;
+    char name[];
+};
+
+static void execute_fetched(struct dispatch_order *order)
+{
+    const struct fetched *fetched = container_of(order, struct fetched, order);
+    struct domain *domain = hashmap_get(&order->dispatch->domains, fetched->name, strlen(fetched->name));
+    if (domain == NULL || !domain->sts_fetching)
+        return;
+    domain->sts_fetching = false;
+    try_to_go_on(domain);
+}
+
+static void on_fetched(void *context, const char *name)
+{
+    struct dispatch *dispatch = context;
+    size_t len = strlen(name);
+    struct fetched *fetched = calloc(1, sizeof *fetched + len + 1);
+    assure(fetched != NULL); /* else the domain would wait for ever */
+    memcpy(fetched->name, name, len);
+    fetched->order.execute = execute_fetched;
+    if (inbox_send(&dispatch->orders, &fetched->order.node) < 0)
+        free(fetched); /* the loop has ended */
+}
+
+static void on_sts_record(void *context, const struct dns_answer *answer)
+{
+    struct domain *domain = context;
+    struct sts *sts = domain->dispatch->sts;
+    char id[40];
+    domain->sts_question = NULL;
+    domain->sts_known = true;
+    if (answer->status == DNS_FOUND && sts_record_id(answer->data, answer->lens, answer->count, id)) {
+        struct sts_policy *policy = sts_find(sts, domain->name);
+        if (policy == NULL || strcmp(policy->id, id) != 0)
+            domain->sts_fetching = sts_fetch(sts, domain->name, id, on_fetched, domain->dispatch);
+        sts_policy_release(policy);
+    }
+    try_to_go_on(domain);
+}
+
+static const struct dns_events sts_events = {.answered = on_sts_record};
+
+static void ask_sts(struct domain *domain)
+{
+    char name[300];
+    if (domain->dispatch->sts == NULL || domain->sts_known || domain->sts_question != NULL) {
+        domain->sts_known |= domain->dispatch->sts == NULL;
+        return;
+    }
+    (void)snprintf(name, sizeof name, "_mta-sts.%.253s", domain->name);
+    domain->sts_question = dns_ask(domain->dispatch->dns, name, DNS_TXT, false, &sts_events, domain);
+    domain->sts_known = domain->sts_question == NULL;
+}
+
 /* Look-ups. */
 
 /* Jobs that have waited too long for the DNS end; the timer is set to what comes next. Frees a domain without jobs. */
@@ -219,7 +294,9 @@ static void attend(struct domain *domain)
         domain_free(domain);
         return;
     }
-    if (domain->query == NULL)
+    if (domain->set != NULL)
+        due = MIN_OF(due, domain->sts_question != NULL ? domain->sts_until_ms : domain->ask_ms);
+    else if (domain->query == NULL)
         due = MIN_OF(due, domain->ask_ms);
     loop_timer_set(&domain->dispatch->loop, &domain->timer, due);
 }
@@ -240,7 +317,12 @@ static void on_answer(void *context, struct mx_set *set, int64_t lifetime_ms)
     struct domain *domain = context;
     domain->query = NULL;
     if (set->status == MX_OK) {
-        go_on(domain, set, lifetime_ms);
+        domain->set = mx_set_hold(set);
+        domain->lifetime_ms = lifetime_ms;
+        domain->sts_until_ms = now_ms(domain) + STS_RECORD_MS;
+        domain->ask_ms = LOOP_TIMER_OFF;
+        loop_timer_set(&domain->dispatch->loop, &domain->timer, domain->sts_until_ms);
+        try_to_go_on(domain);
         return;
     }
     if (set->status == MX_TEMPORARY) {
@@ -263,16 +345,24 @@ static void ask(struct domain *domain)
     struct mx_lookup *lookup = dispatch_lookup(domain->dispatch, &err);
     if (lookup != NULL)
         domain->query = mx_ask(lookup, domain->name, on_answer, domain);
-    if (domain->query != NULL)
+    if (domain->query != NULL) {
+        ask_sts(domain);
         attend(domain);
-    else
+    } else
         failed(domain, lookup != NULL ? "out of memory" : err.text, LATER_MS);
 }
 
 static void on_timer(struct loop_timer *timer)
 {
     struct domain *domain = container_of(timer, struct domain, timer);
-    if (domain->query == NULL && now_ms(domain) >= domain->ask_ms)
+    if (domain->set != NULL && domain->sts_question != NULL && now_ms(domain) >= domain->sts_until_ms) {
+        dns_cancel(domain->sts_question); /* whoever does not answer for it has no policy, or one that we keep */
+        domain->sts_question = NULL;
+        domain->sts_known = true;
+    }
+    if (domain->set != NULL && domain->sts_known && !domain->sts_fetching)
+        try_to_go_on(domain);
+    else if (domain->set == NULL && domain->query == NULL && now_ms(domain) >= domain->ask_ms)
         ask(domain);
     else
         attend(domain);

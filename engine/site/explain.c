@@ -120,6 +120,7 @@ int explain_take(struct dispatch *dispatch, const char *only, struct explain *ou
     out->totals.temporary = dispatch->counts.temporary;
     out->totals.permanent = dispatch->counts.permanent;
     out->totals.transport = dispatch->counts.transport;
+    out->totals.policies = dispatch->policies;
     out->totals.rate_now = meter_per_second(&dispatch->meter, now_ms);
     out->totals.connections = dispatch->conn_count;
     return 0;

@@ -1,6 +1,7 @@
 /*
  * lane.c - lanes and zones: birth, standing, end.
  */
+#include "engine/net/sts.h"
 #include "engine/site/lane.h"
 
 #include <stdio.h>
@@ -117,6 +118,8 @@ static struct lane *lane_create(struct flow *flow, const char *domain, size_t le
         free(lane);
         return NULL;
     }
+    if (site->route == NULL && site->dispatch->sts != NULL)
+        lane->sts = sts_find(site->dispatch->sts, domain);
     list_init(&lane->send);
     list_init(&lane->feed);
     list_init(&lane->queue);
@@ -150,6 +153,7 @@ void lane_free(struct lane *lane)
     list_remove(&lane->send);
     list_remove(&lane->feed);
     zone_leave(lane->zone);
+    sts_policy_release(lane->sts);
     free(lane);
     if (flow->lanes.count == 0)
         flow_free(flow);

@@ -18,6 +18,7 @@
 struct flow;
 struct site;
 struct conn;
+struct sts_policy;
 
 struct zone_use { /* a connection that holds messages of the domain */
     const struct conn *conn;
@@ -49,6 +50,7 @@ struct lane {
     struct ruling ruling; /* measures on the domain */
     struct gate held;     /* what holds it up, what == NONE: nothing */
     uint32_t held_back; /* of ready: counted in site->held_back, because the limit does not let them start */
+    struct sts_policy *sts; /* the domain's, held; NULL = none */
     size_t name_len;
     char name[];
 };

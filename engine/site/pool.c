@@ -15,6 +15,7 @@
 #include "base/crash_point.h"
 #include "base/str.h"
 #include "engine/site/hosts.h"
+#include "engine/site/transport.h"
 
 #define WRITE_PIECES_MAX 64
 #define IDLE_TRIED_MAX 32
@@ -161,6 +162,8 @@ static void on_session_ended(struct conn *conn, enum session_end end, const stru
         trouble = useless;
         break;
     }
+    if (why->stage == STAGE_TLS)
+        transport_note_failure(conn);
     if (end == SESSION_END_CLOSING && why->code == 421) /* its text is the whole reply */
         (void)str_copy(site->last_reply, sizeof site->last_reply, session_last_refusal(conn->session));
     else if (why->code >= 400)
@@ -181,7 +184,7 @@ static void on_session_ended(struct conn *conn, enum session_end end, const stru
 static void secure(struct conn *conn)
 {
     struct error err = {""};
-    struct tls_peer peer = {.host = conn->host, .port = conn->port, .policy = conn->tls};
+    struct tls_peer peer = {.host = conn->host, .port = conn->port, .policy = conn->tls, .dane = &conn->dane};
     struct tls_context *context = dispatch_tls(conn->dispatch, &err);
     if (context == NULL || wire_secure(&conn->wire, context, &peer, &err) < 0)
         session_not_secured(conn->session, err.text, now_ms(conn));
@@ -323,6 +326,7 @@ static void on_secured(struct wire *wire)
     struct tls_info info;
     tls_info(wire->tls, &info);
     session_note_tls(conn->session, info.version, info.cipher);
+    transport_secured(conn, &info);
     session_secured(conn->session, now_ms(conn));
     conn_mark_dirty(conn);
 }
@@ -526,7 +530,7 @@ int conn_open(struct site *site, const struct nexthop_host *host)
     conn->tls = site->route != NULL ? site->route->tls : site->profile->tls;
     conn->port = site->route != NULL ? site->route->port : dispatch->config->mx_port;
     conn->implicit_tls = site->route != NULL && (site->route->implicit_tls || site->route->port == PORT_SUBMISSIONS);
-    int r = loop_timer_add(&dispatch->loop, &conn->timer, on_timer);
+    int r = transport_prepare(conn, host) ? loop_timer_add(&dispatch->loop, &conn->timer, on_timer) : -EAGAIN;
     if (r == 0) {
         r = connect_from_a_source(conn, &host->address);
         if (r < 0)

@@ -27,6 +27,10 @@ struct conn {
     bool said_421;          /* and was judged for it */
     bool ready;             /* counted in site->conn_ready */
     enum tls_policy tls;    /* what is wanted of this connection */
+    bool dane_wanted;       /* the host has TLSA records: nothing goes without TLS */
+    struct tls_dane dane;   /* those that count; empty: any certificate */
+    bool dane_proved, verified; /* once secured: by a TLSA record; by name and a trusted root */
+    char unverified_why[100];
     bool implicit_tls;      /* TLS from the first byte on */
     uint32_t given;         /* messages given to it */
     uint32_t answered;      /* messages that a reply decided */

@@ -13,6 +13,7 @@
 #include "engine/site/domain.h"
 #include "engine/site/hosts.h"
 #include "engine/site/pool.h"
+#include "engine/site/transport.h"
 
 /* A connection is opened so long before a rate lets the next message start, not earlier: it would only idle. */
 #define CONNECT_AHEAD_US ((int64_t)500000)
@@ -179,6 +180,9 @@ static void open_connections(struct site *site)
             return;
         }
         const struct nexthop_host *host = hosts_pick(site);
+        bool wait = false;
+        if (site->route == NULL && !transport_host_usable(site, host, &wait))
+            return;
         int r = conn_open(site, host);
         if (r < 0) {
             not_opened(site, host, r);

@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "engine/site/hosts.h"
 #include "engine/site/pool.h"
+#include "engine/site/transport.h"
 
 #define LANES_TRIED_MAX 64 /* of those in whose turn this connection is of no use */
 
@@ -439,6 +440,20 @@ int64_t site_end_overdue(struct site *site)
 
 /* Giving. */
 
+/* Everything of the lane that waits ends so. */
+static void fail_lane(struct lane *lane, const struct outcome *why)
+{
+    struct list *lists[] = {&lane->ready, &lane->queue};
+    for (size_t i = 0; i < countof(lists); i++) {
+        while (!list_empty(lists[i])) {
+            struct engine_job *job = job_of(lists[i]->next);
+            take(job);
+            end_transport(lane->site, job, why);
+        }
+    }
+    lane_settle(lane);
+}
+
 void site_conn_ready(struct site *site, uint32_t depth)
 {
     site->depth = depth;
@@ -488,8 +503,12 @@ static struct lane *next_lane(struct flow *flow, const struct conn *conn, int *t
         struct lane *lane = list_entry(flow->senders.next, struct lane, send);
         list_remove(&lane->send);
         lane_settle(lane); /* to the end, or out when its limit has been reached meanwhile */
-        if (!list_empty(&lane->send) && lane_may_use(lane, conn))
+        struct outcome why;
+        if (list_empty(&lane->send) || !lane_may_use(lane, conn))
+            continue;
+        if (transport_allows(lane, conn, &why))
             return lane;
+        fail_lane(lane, &why);
     }
     return NULL;
 }

@@ -1,0 +1,337 @@
+/*
+ * sts.c - the policies of a server: a map, a file, and four threads that fetch.
+ *
+ * Why threads that block and not one that juggles: few domains publish a policy, a fetch is rare (once a max_age), and a
+ * host that drips its answer holds up a quarter of this at most, for a minute.
+ */
+#include "engine/net/sts.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/hashmap.h"
+#include "base/inbox.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "engine/fetch.h"
+#include "engine/resolve.h"
+
+#define WORKERS 4
+#define WAITING_MAX 1000
+#define POLICIES_MAX 100000
+#define LOOK_UP_MS 10000
+#define ADDRESSES_MAX 8
+
+struct held {
+    struct list node;
+    struct sts_policy *policy;
+    char domain[];
+};
+
+struct job {
+    struct list node;
+    sts_done_cb *done;
+    void *context;
+    char id[40];
+    char domain[];
+};
+
+struct sts {
+    const struct config *config;
+    struct resolver *resolver;
+    pthread_mutex_t lock;
+    struct hashmap map; /* domain -> held */
+    struct list all;
+    size_t waiting;
+    struct inbox inbox;
+    pthread_t workers[WORKERS];
+    unsigned worker_count;
+    atomic_bool ending;
+    char *path;
+};
+
+/* ---- the map and its file; under the lock ---- */
+
+static void put(struct sts *sts, const char *domain, struct sts_policy *policy)
+{
+    size_t len = strlen(domain);
+    struct held *held = hashmap_get(&sts->map, domain, len);
+    if (held == NULL && sts->map.count < POLICIES_MAX) {
+        held = calloc(1, sizeof *held + len + 1);
+        if (held != NULL) {
+            memcpy(held->domain, domain, len);
+            if (hashmap_put(&sts->map, held->domain, len, held) != 0) {
+                free(held);
+                held = NULL;
+            } else {
+                list_append(&sts->all, &held->node);
+            }
+        }
+    }
+    if (held == NULL) {
+        sts_policy_release(policy);
+        return;
+    }
+    sts_policy_release(held->policy);
+    held->policy = policy;
+}
+
+/* "DOMAIN ID MODE MAX_AGE EXPIRES MX MX …", one a line; replaced whole, so that there is never half a file. */
+static void save(struct sts *sts)
+{
+    char temporary[4096];
+    if (sts->path == NULL || (size_t)snprintf(temporary, sizeof temporary, "%s.new", sts->path) >= sizeof temporary)
+        return;
+    FILE *file = fopen(temporary, "we");
+    if (file == NULL)
+        return;
+    list_for_each(node, &sts->all)
+    {
+        const struct held *held = list_entry(node, struct held, node);
+        const struct sts_policy *policy = held->policy;
+        fprintf(file, "%s %s %d %lld %lld", held->domain, policy->id, (int)policy->mode, (long long)policy->max_age_s,
+                (long long)policy->expires_wall_ms);
+        for (size_t i = 0; i < policy->mx_count; i++)
+            fprintf(file, " %s", policy->mx[i]);
+        fputc('\n', file);
+    }
+    bool good = ferror(file) == 0;
+    if (fclose(file) != 0 || !good || rename(temporary, sts->path) != 0)
+        (void)unlink(temporary);
+}
+
+static struct sts_policy *read_line(char *line, char **domain)
+{
+    char *rest = NULL;
+    char *fields[5];
+    for (size_t i = 0; i < countof(fields); i++)
+        if ((fields[i] = strtok_r(i == 0 ? line : NULL, " \n", &rest)) == NULL)
+            return NULL;
+    struct sts_policy *policy = calloc(1, sizeof *policy);
+    uint64_t mode, age, expires;
+    if (policy == NULL || str_parse_u64(fields[2], STS_ENFORCE, &mode) != 0 || str_parse_u64(fields[3], STS_AGE_MAX_S, &age) != 0 ||
+        str_parse_u64(fields[4], INT64_MAX, &expires) != 0) {
+        free(policy);
+        return NULL;
+    }
+    *domain = fields[0];
+    policy->references = 1;
+    policy->mode = (enum sts_mode)mode;
+    policy->max_age_s = (int64_t)age;
+    policy->expires_wall_ms = (int64_t)expires;
+    (void)str_copy(policy->id, sizeof policy->id, fields[1]);
+    for (char *mx; (mx = strtok_r(NULL, " \n", &rest)) != NULL && policy->mx_count < STS_MX_MAX;)
+        (void)str_copy(policy->mx[policy->mx_count++], sizeof policy->mx[0], mx);
+    return policy;
+}
+
+static void load(struct sts *sts)
+{
+    FILE *file = sts->path != NULL ? fopen(sts->path, "re") : NULL;
+    char *line = NULL;
+    size_t room = 0;
+    int64_t now_ms = clock_wall_ms();
+    if (file == NULL)
+        return;
+    while (getline(&line, &room, file) > 0) {
+        char *domain = NULL;
+        struct sts_policy *policy = read_line(line, &domain);
+        if (policy != NULL && policy->expires_wall_ms > now_ms)
+            put(sts, domain, policy);
+        else
+            sts_policy_release(policy);
+    }
+    free(line);
+    (void)fclose(file);
+}
+
+struct sts_policy *sts_find(struct sts *sts, const char *domain)
+{
+    (void)pthread_mutex_lock(&sts->lock);
+    struct held *held = hashmap_get(&sts->map, domain, strlen(domain));
+    bool good = held != NULL && held->policy->expires_wall_ms > clock_wall_ms();
+    struct sts_policy *policy = good ? sts_policy_hold(held->policy) : NULL;
+    (void)pthread_mutex_unlock(&sts->lock);
+    return policy;
+}
+
+/* ---- fetching ---- */
+
+static size_t find_addresses(struct sts *sts, const char *host, struct resolve_answer *answers[2],
+                             const char *addresses[ADDRESSES_MAX])
+{
+    static const enum resolve_type types[] = {RESOLVE_A, RESOLVE_AAAA};
+    size_t count = 0;
+    for (size_t t = 0; t < countof(types); t++) {
+        answers[t] = resolver_wait(sts->resolver, host, types[t], LOOK_UP_MS);
+        for (size_t i = 0; answers[t] != NULL && i < answers[t]->count && count < ADDRESSES_MAX; i++) {
+            const char *address = answers[t]->records[i].text;
+            if (sts->config->allow_private_mx || !resolve_address_is_private(address))
+                addresses[count++] = address;
+        }
+    }
+    return count;
+}
+
+/* Section 3.3: 200, text/plain, and nothing else counts. */
+static int fetch_policy(struct sts *sts, const struct job *job, struct sts_policy **out, struct error *err)
+{
+    char host[300], url[400];
+    const char *addresses[ADDRESSES_MAX];
+    struct resolve_answer *answers[2] = {NULL, NULL};
+    struct fetch_answer answer = {.http_status = 0};
+    (void)snprintf(host, sizeof host, "mta-sts.%.253s", job->domain);
+    (void)snprintf(url, sizeof url, "https://%.280s/.well-known/mta-sts.txt", host);
+    size_t count = find_addresses(sts, host, answers, addresses);
+    int r = 0;
+    if (count == 0) {
+        r = error_set(err, -ENOENT, "%s has no usable address", host);
+    } else {
+        const struct fetch_request request = {.url = url,
+                                              .addresses = addresses,
+                                              .address_count = count,
+                                              .port = sts->config->https_port,
+                                              .ca_file = sts->config->tls_ca_file,
+                                              .cancelled = &sts->ending,
+                                              .max_bytes = STS_POLICY_BYTES,
+                                              .timeout_ms = STS_FETCH_MS};
+        fetch(&request, &answer);
+        if (answer.status != FETCH_ANSWERED)
+            r = error_set(err, -EIO, "%s", answer.why);
+        else if (answer.http_status != 200)
+            r = error_set(err, -EIO, "HTTP status %d", answer.http_status);
+        else if (!str_starts_nocase(answer.content_type, "text/plain"))
+            r = error_set(err, -EIO, "the content is %.60s, not text/plain", answer.content_type);
+        else
+            r = sts_policy_parse(answer.body, answer.len, job->id, out, err);
+    }
+    fetch_answer_finish(&answer);
+    resolve_answer_free(answers[0]);
+    resolve_answer_free(answers[1]);
+    return r;
+}
+
+static void work_on(struct sts *sts, struct job *job)
+{
+    struct sts_policy *policy = NULL;
+    struct error err = {""};
+    if (fetch_policy(sts, job, &policy, &err) == 0) {
+        (void)pthread_mutex_lock(&sts->lock);
+        put(sts, job->domain, policy);
+        save(sts);
+        (void)pthread_mutex_unlock(&sts->lock);
+    } else {
+        log_debug("engine", "%s mta-sts-not-fetched reason=%s", job->domain, LOG_QUOTE(err.text));
+    }
+}
+
+static void *work(void *context)
+{
+    struct sts *sts = context;
+    struct list jobs = LIST_INIT(jobs);
+    struct list *node;
+    for (;;) {
+        bool ending = inbox_closed(&sts->inbox);
+        (void)inbox_wait(&sts->inbox, &jobs, 200);
+        /* One for itself, the rest back for the others. */
+        node = list_take_first(&jobs);
+        if (node != NULL && !list_empty(&jobs) && inbox_send_all(&sts->inbox, &jobs) != 0)
+            ending = true;
+        if (node == NULL && ending)
+            return NULL;
+        while (node != NULL) {
+            struct job *job = list_entry(node, struct job, node);
+            if (!ending)
+                work_on(sts, job);
+            (void)pthread_mutex_lock(&sts->lock);
+            sts->waiting--;
+            (void)pthread_mutex_unlock(&sts->lock);
+            job->done(job->context, job->domain);
+            free(job);
+            node = list_take_first(&jobs); /* only what could not be given back */
+        }
+    }
+}
+
+/* Under the lock. */
+static bool start_workers(struct sts *sts)
+{
+    struct error err = {""};
+    if (sts->resolver == NULL && resolver_start(sts->config, &sts->resolver, &err) < 0)
+        return false;
+    sigset_t all, before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (sts->worker_count < WORKERS && pthread_create(&sts->workers[sts->worker_count], NULL, work, sts) == 0)
+        sts->worker_count++;
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return sts->worker_count > 0;
+}
+
+bool sts_fetch(struct sts *sts, const char *domain, const char *id, sts_done_cb *done, void *context)
+{
+    size_t len = strlen(domain);
+    struct job *job = calloc(1, sizeof *job + len + 1);
+    if (job == NULL)
+        return false;
+    memcpy(job->domain, domain, len);
+    (void)str_copy(job->id, sizeof job->id, id);
+    job->done = done;
+    job->context = context;
+    list_init(&job->node);
+    (void)pthread_mutex_lock(&sts->lock);
+    bool sent = sts->waiting < WAITING_MAX && start_workers(sts) && inbox_send(&sts->inbox, &job->node) == 0;
+    if (sent)
+        sts->waiting++;
+    (void)pthread_mutex_unlock(&sts->lock);
+    if (!sent)
+        free(job);
+    return sent;
+}
+
+int sts_create(const struct config *config, struct sts **out, struct error *err)
+{
+    struct sts *sts = calloc(1, sizeof *sts);
+    *out = NULL;
+    if (sts == NULL || inbox_init(&sts->inbox, NULL, NULL) < 0) {
+        free(sts);
+        return error_memory(err);
+    }
+    assure(pthread_mutex_init(&sts->lock, NULL) == 0);
+    sts->config = config;
+    sts->map = HASHMAP_INIT;
+    list_init(&sts->all);
+    if (config->data_dir != NULL)
+        sts->path = str_printf("%s/mta-sts.state", config->data_dir);
+    load(sts);
+    *out = sts;
+    return 0;
+}
+
+void sts_free(struct sts *sts)
+{
+    struct list *node;
+    if (sts == NULL)
+        return;
+    atomic_store(&sts->ending, true);
+    inbox_close(&sts->inbox);
+    for (unsigned i = 0; i < sts->worker_count; i++)
+        (void)pthread_join(sts->workers[i], NULL);
+    resolver_stop(sts->resolver);
+    while ((node = list_take_first(&sts->all)) != NULL) {
+        struct held *held = list_entry(node, struct held, node);
+        sts_policy_release(held->policy);
+        free(held);
+    }
+    hashmap_finish(&sts->map);
+    inbox_finish(&sts->inbox);
+    (void)pthread_mutex_destroy(&sts->lock);
+    free(sts->path);
+    free(sts);
+}

@@ -1,0 +1,277 @@
+"""What recipient domains publish about TLS: twenty combinations of a server (no TLS, a valid certificate, one that is expired, for another name, signed by
+itself) and a policy (none, MTA-STS testing, MTA-STS enforce, DANE), judged by the servers' ledgers; and policies that lie, drip or vanish."""
+import hashlib
+import subprocess
+import time
+
+import pytest
+
+import dnslib
+import sinklib
+from conftest import run_until
+from sinklib import Certificate
+from weblib import Web
+
+KINDS = ("clear", "valid", "expired", "wrong", "self")
+POLICIES = ("none", "testing", "enforce")
+# RFC 8461 section 5: only enforce holds mail back. RFC 7672 section 3.1.1: with usage 3 neither dates nor names nor authorities count.
+DELIVERED = {(kind, policy) for kind in KINDS for policy in ("none", "testing")} | {("valid", "enforce")} | {(kind, "dane") for kind in KINDS[1:]}
+
+
+def run(*words):
+    return subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, timeout=60)
+
+
+def certificate(folder, kind):
+    """A certificate of the kind for mx-KIND.test and mx-KIND.signed."""
+    names = "DNS:other.test" if kind == "wrong" else "DNS:mx-%s.test,DNS:mx-%s.signed" % (kind, kind)
+    if kind in ("valid", "wrong"):
+        first, _, rest = names.partition(",")
+        return sinklib.certificate(first[4:], rest)
+    cert, key = folder / (kind + ".pem"), folder / (kind + ".key")
+    if kind == "self":
+        run("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", 2, "-subj", "/CN=self", "-addext",
+            "subjectAltName=" + names, "-keyout", key, "-out", cert)
+        return Certificate(str(cert), str(key), None)
+    good = sinklib.certificate("mx-expired.test", "DNS:mx-expired.signed")
+    authority = good.authority
+    # `openssl ca` is what can set dates in the past.
+    (folder / "index").write_text("")
+    (folder / "ca.conf").write_text("[ca]\ndefault_ca=d\n[d]\ndatabase=%s\nnew_certs_dir=%s\ndefault_md=sha256\nrand_serial=yes\npolicy=p\n"
+                                    "copy_extensions=none\nx509_extensions=e\nemail_in_dn=no\n[p]\ncommonName=supplied\n[e]\nsubjectAltName=%s\n" % (
+                                        folder / "index", folder, names))
+    run("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=expired", "-keyout", key, "-out", folder / "e.csr")
+    run("ca", "-batch", "-config", folder / "ca.conf", "-in", folder / "e.csr", "-cert", authority, "-keyfile", authority.replace("ca.pem", "ca.key"),
+        "-startdate", "20200101000000Z", "-enddate", "20200102000000Z", "-notext", "-out", cert)
+    return Certificate(str(cert), str(key), authority)
+
+
+def spki_digest(path):
+    key = run("x509", "-in", path, "-noout", "-pubkey").stdout.decode()
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], input=key.encode(), check=True, capture_output=True, timeout=60).stdout
+    return hashlib.sha256(der).hexdigest()
+
+
+def policy(mode, *hosts, more=""):
+    return "version: STSv1\r\nmode: %s\r\n%smax_age: 86400\r\n%s" % (mode, "".join("mx: %s\r\n" % host for host in hosts), more)
+
+
+class Scene:
+    """Mail servers of every kind on addresses of their own and one port, a policy host for all domains, and a name server with a signed zone."""
+
+    def __init__(self, place, kinds=KINDS, domains=(), zone="", signed="", zones=None, answer=None, raw=None):
+        self.place = place
+        self.sinks, self.certificates, self.policies = {}, {}, {}
+        port = 0
+        for n, kind in enumerate(kinds):
+            self.certificates[kind] = None if kind == "clear" else certificate(place.folder, kind)
+            self.sinks[kind] = place.sink(listen=["127.0.1.%d:%d" % (n + 1, port)], tls=self.certificates[kind])
+            port = self.sinks[kind].port
+            host = "mx-" + kind
+            zone += "\n%s A 127.0.1.%d" % (host, n + 1)
+            signed += "\n%s A 127.0.1.%d" % (host, n + 1)
+            zone += "".join("\n%s-%s MX 10 %s" % (name, kind, host) for name in POLICIES)
+            digest = spki_digest(self.certificates[kind].certificate) if kind != "clear" else "00" * 32
+            signed += "\ndane-%s MX 10 %s\n_%d._tcp.%s TLSA 3 1 1 %s" % (kind, host, port, host, digest)
+            for mode in POLICIES[1:]:
+                self.publish("%s-%s.test" % (mode, kind), policy(mode, "mx-%s.test" % kind))
+        self.port = port
+        signed = signed.replace("PORT", str(port))
+        names = [*self.policies, *domains]
+        for name in names:
+            short = name.removesuffix(".test")
+            zone += '\n_mta-sts.%s TXT "v=STSv1; id=1;"\nmta-sts.%s A 127.0.0.1' % (short, short)
+        self.web_certificate = sinklib.certificate("policies.test", ",".join("DNS:mta-sts." + name for name in names))
+        self.web = Web(self.web_certificate, answer or self.answer, raw)
+        self.knot = dnslib.Knot({"test": zone, "signed": signed, **{name.replace("PORT", str(port)): value for name, value in (zones or {}).items()}},
+                                signed={"signed"}).start()
+
+    def publish(self, domain, text):
+        self.policies[domain] = text
+
+    def answer(self, path):
+        host = self.web.requests[-1][2]["host"].split(":")[0]
+        return 200, {"Content-Type": "text/plain"}, self.policies.get(host.removeprefix("mta-sts."), "")
+
+    def config(self, more=""):
+        return ('dns { server = "%s"  trust_anchor = "%s" }\nmx_port = %d\nhttps_port = %d\nallow_private_mx = true\ntls_ca_file = "%s"\n'
+                'timeouts { tls = "5s"  greeting = "5s"  quit = "200ms" }\nshutdown = "1s"\n%s' % (
+                    self.knot.server, self.knot.anchor("signed"), self.port, self.web.port, self.web_certificate.authority, more))
+
+    def server(self, more=""):
+        return self.place.server(config=self.config(more))
+
+    def stop(self):
+        self.knot.stop()
+        self.web.stop()
+
+
+@pytest.fixture
+def scene(place):
+    scenes = []
+
+    def make(**options):
+        scenes.append(Scene(place, **options))
+        return scenes[-1]
+
+    yield make
+    for made in scenes:
+        made.stop()
+
+
+def outcome(place, server, people, expected, timeout_s=60):
+    """Sends to one address a domain; waits until what should be delivered is, and the rest has been tried and put off. Rows by domain."""
+    place.people(server, people, list_name="l%d" % time.monotonic_ns())
+    lists = [row["name"] for row in server.api.pages("/v1/lists")]
+    campaign = server.create_campaign(lists=[lists[-1]])
+
+    def settled(stats):
+        return stats["delivered"] == expected and stats["deferred"] + stats["sending"] + stats["delivered"] == len(people)
+
+    try:
+        run_until(server, campaign, settled, "%d delivered" % expected, timeout_s)
+    except AssertionError as late:
+        rows = [(row["domain"], row["state"], row["tls"], row["reply"]) for row in server.deliveries(campaign)]
+        raise AssertionError("%s %r" % (late, rows)) from None
+    return campaign
+
+
+@pytest.mark.sanitize
+def test_each_combination_ends_as_the_rfcs_say(place, scene):
+    made = scene()
+    server = made.server()
+    people = ["a@%s-%s.test" % (name, kind) for name in POLICIES for kind in KINDS] + ["a@dane-%s.signed" % kind for kind in KINDS]
+    campaign = outcome(place, server, people, len(DELIVERED))
+    # Those that are held back are tried at least once more before the ledgers are read.
+    held = {(kind, name) for kind in KINDS for name in (*POLICIES, "dane")} - DELIVERED
+
+    def tried(rows):
+        return {row["domain"] for row in rows if row["attempts"] >= 1 and row["state"] in ("deferred", "sending")}
+
+    end = time.monotonic() + 40
+    while not {"%s-%s.test" % (name, kind) for kind, name in held if name == "enforce"} <= tried(server.deliveries(campaign)):
+        assert time.monotonic() < end, [(row["domain"], row["state"], row["attempts"], row["reply"]) for row in server.deliveries(campaign)]
+        time.sleep(0.1)
+    rows = {row["domain"]: row for row in server.deliveries(campaign)}
+    metrics = server.api.get("/metrics").body.decode()
+    server.stop()
+    seen = set()
+    for kind, sink in made.sinks.items():
+        for line in sink.events("message"):
+            name = line["to"].split("@")[1].split(".")[0].rpartition("-")[0]
+            seen.add((kind, name))
+            assert name in ("none", "testing") or line["tls"], line  # nothing that a policy protects went in clear
+    assert seen == DELIVERED
+    for kind, name in held:
+        if name == "enforce":
+            assert "MTA-STS policy" in rows["enforce-%s.test" % kind]["reply"] and rows["enforce-%s.test" % kind]["stage"] == "tls"
+    assert 'posthaste_tls_policy_total{policy="mta-sts",result="held"}' in metrics and 'posthaste_tls_policy_total{policy="dane",result="good"}' in metrics
+
+
+def test_dane_defers_and_never_downgrades(place, scene):
+    made = scene(kinds=("clear", "valid"), signed="""
+other        MX 10 mx-other
+mx-other     A 127.0.1.2
+_PORT._tcp.mx-other TLSA 3 1 1 %s
+failing      MX 10 mx-failing
+mx-failing   A 127.0.1.2
+_tcp.mx-failing NS ns
+useless      MX 10 mx-useless
+mx-useless   A 127.0.1.2
+_PORT._tcp.mx-useless TLSA 3 1 1 abcd
+_PORT._tcp.mx-useless TLSA 1 1 1 %s
+useless-clear MX 10 mx-uc
+mx-uc        A 127.0.1.1
+_PORT._tcp.mx-uc TLSA 3 1 9 abcd
+nothing      MX 10 mx-nothing
+mx-nothing   A 127.0.1.1
+""" % ("ab" * 32, "cd" * 32), zones={"_tcp.mx-failing.signed": None})
+    server = made.server()
+    people = ["a@%s.signed" % name for name in ("other", "failing", "useless", "useless-clear", "nothing")]
+    campaign = outcome(place, server, people, 2, 15)  # useless: TLS with any certificate; nothing: no TLSA, no demand
+    time.sleep(3)  # long enough for two more tries of the others
+    rows = {row["domain"]: row["state"] for row in server.deliveries(campaign)}
+    explained = server.cli("site", "explain", "failing.signed", check=False).stdout
+    server.stop()
+    assert rows["useless.signed"] == rows["nothing.signed"] == "delivered"
+    assert {line["to"] for sink in made.sinks.values() for line in sink.events("message")} == {"a@useless.signed", "a@nothing.signed"}
+    assert all(line["tls"] for line in made.sinks["valid"].events("message"))
+    assert "TLSA" in explained
+
+
+def test_a_zone_that_is_forged(place, scene):
+    made = scene(kinds=("valid",))
+    forged = dnslib.Knot({"signed": "x A 127.0.0.1"}, signed={"signed"}).start()
+    try:
+        text = made.config().replace(made.knot.anchor("signed"), forged.anchor("signed"))
+        server = place.server(config=text)
+        outcome(place, server, ["a@dane-valid.signed"], 0, 20)
+        time.sleep(2)
+        server.stop()
+    finally:
+        forged.stop()
+    assert made.sinks["valid"].events("connect") == []
+
+
+def test_a_policy_is_kept_over_a_restart_and_a_failing_refresh(place, scene):
+    made = scene(kinds=("clear",))
+    server = made.server()
+    outcome(place, server, ["a@enforce-clear.test"], 0)
+    dnslib.wait_for("the policy", lambda: any(path.endswith("mta-sts.txt") for _, path, _, _ in made.web.requests))
+    dnslib.wait_for("the file", (server.data_dir / "mta-sts.state").exists)
+    server.stop()
+    made.web.stop()
+    asked = len(made.web.requests)
+    server.start()
+    server.login()
+    outcome(place, server, ["b@enforce-clear.test"], 0)
+    time.sleep(2)
+    server.stop()
+    assert made.sinks["clear"].events("message") == [] and len(made.web.requests) == asked
+    assert "enforce-clear.test 1 2 86400" in (server.data_dir / "mta-sts.state").read_text()
+
+
+BAD_POLICIES = {
+    "missing": (404, {"Content-Type": "text/plain"}, policy("enforce", "mx-clear.test")),
+    "redirect": (301, {"Content-Type": "text/plain", "Location": "https://mta-sts.enforce-clear.test/"}, ""),
+    "html": (200, {"Content-Type": "text/html"}, policy("enforce", "mx-clear.test")),
+    "huge": (200, {"Content-Type": "text/plain"}, policy("enforce", "mx-clear.test") + "x: y\r\n" * 2000000),
+    "binary": (200, {"Content-Type": "text/plain"}, b"version: STSv1\0\nmode: enforce\nmx: a.test\nmax_age: 1\n"),
+    "no mode": (200, {"Content-Type": "text/plain"}, "version: STSv1\nmx: a.test\nmax_age: 86400\n"),
+    "no mx": (200, {"Content-Type": "text/plain"}, "version: STSv1\nmode: enforce\nmax_age: 86400\n"),
+    "bad age": (200, {"Content-Type": "text/plain"}, policy("enforce", "mx-clear.test").replace("86400", "-1")),
+    "version": (200, {"Content-Type": "text/plain"}, policy("enforce", "mx-clear.test").replace("STSv1", "STSv2")),
+}
+
+
+@pytest.mark.parametrize("name", BAD_POLICIES)
+def test_a_policy_that_cannot_be_taken_counts_as_none(place, scene, name):
+    made = scene(kinds=("clear",), answer=lambda path: BAD_POLICIES[name])
+    server = made.server()
+    outcome(place, server, ["a@enforce-clear.test"], 1)
+    assert made.web.requests
+
+
+def test_an_age_of_a_million_years_is_a_year(place, scene):
+    made = scene(kinds=("clear",))
+    made.publish("enforce-clear.test", policy("enforce", "*.test").replace("86400", "1000000000000"))
+    server = made.server()
+    outcome(place, server, ["a@enforce-clear.test"], 0)
+    dnslib.wait_for("the file", (server.data_dir / "mta-sts.state").exists)
+    assert "enforce-clear.test 1 2 31557600 " in (server.data_dir / "mta-sts.state").read_text()
+
+
+def test_a_host_that_drips_ends_with_the_server(place, scene):
+    def drip(connection, ending):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
+        while not ending.wait(0.2):
+            connection.sendall(b"v")
+
+    made = scene(kinds=("clear",), raw=drip)
+    server = made.server()
+    place.people(server, ["a@enforce-clear.test", "b@none-clear.test"])
+    campaign = server.create_campaign()
+    run_until(server, campaign, lambda stats: stats["delivered"] == 1, "the other domain's mail")
+    begun = time.monotonic()
+    server.stop()
+    assert time.monotonic() - begun < 20
