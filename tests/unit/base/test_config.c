@@ -109,6 +109,7 @@ static const char whole[] =
     "log_level = debug\n"
     "loops = 3  compose_threads = 5\n"
     "on_uncertain = \"hold\"\n"
+    "mta_sts = false  https_port = 8443\n"
     "preflight = \"warn\"  preflight_every = 12h\n"
     "expires_after = 2d\n"
     "keep_deliveries = \"180d\"\n"
@@ -182,6 +183,8 @@ static void check_whole(const struct config *config)
     assert_int_equal(config->compose_threads, 5);
     assert_int_equal(config->on_uncertain, UNCERTAIN_HOLD);
     assert_int_equal(config->preflight, PREFLIGHT_WARN);
+    assert_false(config->mta_sts);
+    assert_int_equal(config->https_port, 8443);
     assert_int_equal(config->preflight_every_ms, 43200000);
     assert_int_equal(config->expires_after_ms, 172800000);
     assert_int_equal(config->keep_deliveries_ms, 15552000000);
