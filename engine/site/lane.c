@@ -189,8 +189,10 @@ void lane_settle(struct lane *lane)
         look = until;
     else if (until != 0 && lane->queued > 0)
         look = soon ? until : until - COMPOSE_AHEAD_US + 1;
-    else if (lane_jobs(lane) == 0)
-        look = is_limited(lane) ? MAX_OF(lane->zone->bounds.messages.next_us, now_us + LOOK_AGAIN_US) : now_us;
+    else if (lane_jobs(lane) == 0) /* lane_rest() ends it; later, while a limit of any kind remembers it */
+        look = lane->zone == NULL || bounds_is_idle(&lane->zone->bounds, now_us)
+                   ? now_us
+                   : MAX_OF(lane->zone->bounds.messages.next_us, now_us + LOOK_AGAIN_US);
     heap_update(&site->waiting, &lane->wait, look);
 }
 
