@@ -12,6 +12,7 @@
 
 #include <jansson.h>
 
+#include "base/buffer.h"
 #include "base/config.h"
 #include "engine/engine.h"
 #include "storage/storage.h"
@@ -61,7 +62,7 @@ int campaign_resume(struct mailer *mailer, struct storage_reader *reader, int64_
 int campaign_cancel(struct mailer *mailer, int64_t id, struct error *err);
 /* A new draft with the same content; name gets " (copy)". */
 int campaign_clone(struct mailer *mailer, struct storage_reader *reader, int64_t id, int64_t *new_id, struct error *err);
-/* The whole message as it would go to `recipient` (an address; NULL = a sample member): {"recipient","subject","html","text","message"} . */
+/* The whole message as it would go to `recipient` (an address; NULL = a sample member): {"recipient","subject","html","text","message","size_bytes","headers","warnings"}. */
 int campaign_preview(struct mailer *mailer, struct storage_reader *reader, int64_t id, const char *recipient, json_t **out, struct problem *problem, struct error *err);
 
 /* Sending domains: makes an RSA-2048 and an Ed25519 key (mode 0600 in data_dir/dkim) and registers them. STORAGE_EXISTS when there. `selector` NULL = "ph1". */
@@ -72,6 +73,12 @@ int sending_domain_add(struct storage *storage, const struct config *config, con
 int sending_domain_check(const struct config *config, struct storage_reader *reader, struct resolver *resolver, const char *domain, json_t **out, struct error *err) ATTR_MUSTCHECK;
 /* Appends the records besides the keys that a sending domain wants, as {"name","type","value"}: SPF, DMARC, MX of the bounce domain, host of the links. */
 int sending_domain_records(const struct config *config, const char *domain, json_t *dns, struct error *err) ATTR_MUSTCHECK;
+
+/* The message as a page, for the token of {{view_url}}: its HTML (0), or its text where it has none (CAMPAIGN_VIEW_TEXT), appended. STORAGE_NOT_FOUND. */
+#define CAMPAIGN_VIEW_TEXT 100
+int campaign_view(struct mailer *mailer, struct storage_reader *reader, const char *token, struct buffer *html, struct error *err);
+/* The recipient that the token of {{preferences_url}} names; 0 or STORAGE_NOT_FOUND. */
+int preferences_token_parse(struct mailer *mailer, const char *token, int64_t *campaign_id, int64_t *recipient_id);
 
 /* Stored partials, {{>name}}. -EINVAL with a problem: the name, or the text with line and column; a partial that it calls must be there, or be itself. */
 int snippet_set(struct storage *storage, struct storage_reader *reader, const char *name, const char *text, bool *created, struct problem *problem, struct error *err);

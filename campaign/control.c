@@ -211,82 +211,14 @@ out:
     return result;
 }
 
-/* ---- preview ---- */
-
-static int keep_recipient(void *context, const struct storage_recipient *recipient)
-{
-    struct message_recipient *copy = context;
-    copy->id = recipient->id;
-    copy->untracked = true; /* whoever looks at a preview is not the recipient */
-    copy->email = str_dup(recipient->email);
-    copy->attributes_json = str_dup(recipient->attributes);
-    return 0;
-}
-
-/* The recipient to show the campaign for: the one asked for, else a member of its first list that has one. */
-static int find_recipient(struct storage_reader *reader, const struct storage_campaign *campaign, const char *email,
-                          struct message_recipient *out, struct problem *problem, struct error *err)
-{
-    int result = STORAGE_NOT_FOUND;
-    if (email != NULL) {
-        struct address address;
-        struct error why = {""};
-        if (address_parse(email, strlen(email), &address, &why) != 0) {
-            problem_add(problem, "recipient", "%s", why.text);
-            return error_set(err, -EINVAL, "%s", why.text);
-        }
-        result = storage_recipient_find(reader, address.text, keep_recipient, out, err);
-    }
-    for (int i = 0; email == NULL && result == STORAGE_NOT_FOUND && i < campaign->list_count; i++)
-        result = storage_list_sample(reader, campaign->lists[i], keep_recipient, out, err);
-    if (result == STORAGE_NOT_FOUND) {
-        problem_add(problem, "recipient", email != NULL ? "is not known; import it first" : "the lists of the campaign are empty");
-        return error_set(err, -EINVAL, "there is nobody to show the campaign for");
-    }
-    if (result == 0 && (out->email == NULL || out->attributes_json == NULL))
-        return error_memory(err);
-    return result;
-}
-
-static int preview_json(const struct message_recipient *recipient, const struct message_preview *preview, json_t **out,
-                        struct error *err)
-{
-    *out = json_pack("{s:s, s:s, s:s, s:s, s:s%}", "recipient", recipient->email, "subject", preview->subject, "html",
-                     preview->html, "text", preview->text, "message", preview->message.data, preview->message.size_bytes);
-    return *out != NULL ? 0 : error_memory(err);
-}
-
-/* Shown without a signature: what a message looks like does not depend on it, and a draft may have no key yet. */
-int campaign_preview(struct mailer *mailer, struct storage_reader *reader, int64_t id, const char *email, json_t **out,
-                     struct problem *problem, struct error *err)
-{
-    struct copy copy;
-    struct message_recipient recipient = {0};
-    struct message_preview preview = {0};
-    struct content *content = NULL;
-    struct composer *composer = NULL;
-    int result = load(reader, id, &copy, err);
-    if (result == 0)
-        result = find_recipient(reader, &copy.campaign, email, &recipient, problem, err);
-    if (result == 0)
-        result = mailer_compile(mailer, reader, &copy.campaign, SIGNATURE_NONE, &content, problem, err);
-    if (result == 0)
-        result = composer_create(&composer, err);
-    if (result == 0)
-        result = message_preview(composer, content, &recipient, clock_wall_ms(), &preview, err);
-    if (result == 0)
-        result = preview_json(&recipient, &preview, out, err);
-    message_preview_finish(&preview);
-    composer_free(composer);
-    content_unref(content);
-    free((char *)(uintptr_t)recipient.email);
-    free((char *)(uintptr_t)recipient.attributes_json);
-    copy_free(&copy);
-    return result;
-}
-
 int unsubscribe_token_parse(struct mailer *mailer, const char *token, int64_t *campaign_id, int64_t *recipient_id)
 {
     int result = token_parse(mailer->mac, TOKEN_UNSUBSCRIBE, token, strlen(token), campaign_id, recipient_id);
+    return result == 1 ? STORAGE_NOT_FOUND : result;
+}
+
+int preferences_token_parse(struct mailer *mailer, const char *token, int64_t *campaign_id, int64_t *recipient_id)
+{
+    int result = token_parse(mailer->mac, TOKEN_PREFERENCES, token, strlen(token), campaign_id, recipient_id);
     return result == 1 ? STORAGE_NOT_FOUND : result;
 }

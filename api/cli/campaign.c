@@ -306,6 +306,10 @@ static void print_preview(const struct cli *cli, const json_t *preview)
     if (text.len > 0 && text.data[text.len - 1] != '\n')
         fputc('\n', stdout);
     buffer_finish(&text);
+    size_t i;
+    json_t *warning;
+    json_array_foreach(json_object_get(preview, "warnings"), i, warning)
+        fprintf(stderr, "warning: %s\n", text_of(warning, "message"));
 }
 
 int cli_campaign_preview(struct cli *cli)

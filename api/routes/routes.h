@@ -26,6 +26,7 @@ route_handler health_live, health_ready, metrics_get, openapi_get;
 route_handler root_get, dashboard_page, dashboard_script, dashboard_style, dashboard_charts;
 route_handler unsubscribe_page, unsubscribe_act;
 route_handler tracking_follow, tracking_pixel, campaigns_links;
+route_handler view_page, preferences_page, preferences_act;
 route_handler snippets_page, snippets_create, snippets_get, snippets_put, snippets_remove;
 
 /* Minutes of all campaigns (0) or of one: shared by two resources. */

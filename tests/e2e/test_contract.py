@@ -197,15 +197,19 @@ def snippets(contract):
 
 
 def tracking(contract):
-    spec = {**GOOD, "html": '<a href="https://one.test/">x</a>', "track": {"opens": True, "clicks": True}}
+    spec = {**GOOD, "html": '<a href="https://one.test/">x</a> {{view_url}} {{preferences_url}}', "track": {"opens": True, "clicks": True}}
     number = contract.call(201, "post", "/v1/campaigns", data={**spec, "launch": True}).json["id"]
     run_to_end(contract.server, number)
     contract.call(200, "get", "/v1/campaigns/{id}/links", number)
     html = contract.server.api.get("/v1/campaigns/%d/preview" % number).json["html"]
-    for kind, status in (("c", 302), ("o", 200)):
+    for kind, status in (("c", 302), ("o", 200), ("v", 200), ("p", 200)):
         token = re.search(r"/%s/([a-z2-7]+)" % kind, html).group(1)
         contract.call(status, "get", "/%s/{token}" % kind, token)
         contract.call(404, "get", "/%s/{token}" % kind, "nonsense")
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    contract.call(200, "post", "/p/{token}", token, body=b"list=1&save=1", headers=form)
+    contract.call(400, "post", "/p/{token}", token, body=b"list=1", headers=form)
+    contract.call(404, "post", "/p/{token}", "nonsense", body=b"save=1", headers=form)
 
 
 def others(contract):
