@@ -45,8 +45,8 @@ static int append_attempt(void *context, const struct storage_delivery *attempt)
 static int keep_suppression(void *context, const struct storage_suppression *suppression)
 {
     json_t **out = context;
-    json_decref(*out);
-    *out = view_suppression(suppression);
+    if (*out == NULL)
+        *out = view_suppression(suppression); /* that of every list comes first */
     return 0;
 }
 

@@ -49,9 +49,12 @@ json_t *view_recipient(const struct storage_recipient *recipient)
 
 json_t *view_suppression(const struct storage_suppression *suppression)
 {
-    return json_pack("{s:o, s:o, s:o, s:o}", "email", json_line(suppression->email), "reason",
+    bool all = suppression->list_id == 0;
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "email", json_line(suppression->email), "reason",
                      json_line(suppression->reason), "origin", json_line(suppression->origin), "created_at",
-                     json_time(suppression->created_ms));
+                     json_time(suppression->created_ms), "expires_at", json_time(suppression->expires_ms), "list_id",
+                     all ? json_null() : json_integer((json_int_t)suppression->list_id), "list",
+                     all ? json_null() : json_line(suppression->list_name));
 }
 
 json_t *view_bounce_summary(const struct bounce_summary *summary)
@@ -305,7 +308,10 @@ json_t *view_campaign_stats(const struct storage_campaign *campaign, struct mail
                              (json_int_t)campaign->clicked, "unsubscribed", (json_int_t)campaign->unsubscribed,
                              "complained", (json_int_t)campaign->complained, "hard_bounced",
                              (json_int_t)campaign->hard_bounced, "pause_reason",
-                             campaign->pause_reason[0] != '\0' ? json_line(campaign->pause_reason) : json_null(), "rate_now", rate_json(rate_now),
+                             campaign->status == CAMPAIGN_PAUSED && campaign->pause_reason[0] != '\0'
+                                 ? json_line(campaign->pause_reason)
+                                 : json_null(),
+                             "rate_now", rate_json(rate_now),
                              "limited_by", limited_by, "eta_s", time_left(campaign, rate_now));
     (void)json_object_update(stats, rest);
     json_decref(rest);

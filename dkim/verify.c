@@ -181,10 +181,10 @@ static DKIM_CBSTAT ask_record(DKIM *dkim, DKIM_SIGINFO *sig, u_char *out, size_t
 }
 
 /* l= would let anybody append a report to somebody's mail. */
-static bool covers_all(DKIM_SIGINFO *sig)
+static bool covers_all(DKIM *dkim, DKIM_SIGINFO *sig)
 {
     ssize_t message_bytes, canon_bytes, sign_bytes;
-    return dkim_sig_getcanonlen(NULL, sig, &message_bytes, &canon_bytes, &sign_bytes) == DKIM_STAT_OK && sign_bytes < 0;
+    return dkim_sig_getcanonlen(dkim, sig, &message_bytes, &canon_bytes, &sign_bytes) == DKIM_STAT_OK && sign_bytes < 0;
 }
 
 static int count_good(DKIM *dkim, struct vouching *vouching)
@@ -196,7 +196,7 @@ static int count_good(DKIM *dkim, struct vouching *vouching)
     for (int i = 0; i < count && i < DKIM_SIGNATURES_MAX; i++) {
         if ((dkim_sig_getflags(sigs[i]) & DKIM_SIGFLAG_PROCESSED) == 0)
             (void)dkim_sig_process(dkim, sigs[i]);
-        if (!DKIM_SIG_CHECK(sigs[i]) || !covers_all(sigs[i]))
+        if (!DKIM_SIG_CHECK(sigs[i]) || !covers_all(dkim, sigs[i]))
             continue;
         good++;
         vouching->good(vouching->context, (const char *)dkim_sig_getdomain(sigs[i]));

@@ -130,6 +130,8 @@ void campaign_print_stats(const json_t *stats)
         out_line("%.1f messages/s, limited by %s, left: %s", json_number_value(json_object_get(stats, "rate_now")),
                  text_of(stats, "limited_by"),
                  json_is_integer(eta) ? out_duration(json_integer_value(eta), left) : "not known");
+    if (json_is_string(json_object_get(stats, "pause_reason")))
+        out_line("paused by itself: %s", text_of(stats, "pause_reason"));
 }
 
 static void print_head(const json_t *campaign)

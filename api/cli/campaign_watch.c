@@ -27,19 +27,21 @@ static void describe(const json_t *stats, char *out, size_t out_bytes)
     const json_t *eta = json_object_get(stats, "eta_s");
     const char *status = json_string_value(json_object_get(stats, "status"));
     const char *limited_by = json_string_value(json_object_get(stats, "limited_by"));
+    const char *reason = json_string_value(json_object_get(stats, "pause_reason"));
     (void)snprintf(out, out_bytes,
-                   "%s: %s of %s delivered, %lld deferred, %lld bounced, %lld failed, %.0f/s, limited by %s%s%s",
+                   "%s: %s of %s delivered, %lld deferred, %lld bounced, %lld failed, %.0f/s, limited by %s%s%s%s%s",
                    status != NULL ? status : "?", out_number(number_of(stats, "delivered"), delivered),
                    out_number(number_of(stats, "audience"), audience), (long long)number_of(stats, "deferred"),
                    (long long)number_of(stats, "bounced"), (long long)number_of(stats, "failed"),
                    json_number_value(json_object_get(stats, "rate_now")), limited_by != NULL ? limited_by : "?",
                    json_is_integer(eta) ? ", left: " : "",
-                   json_is_integer(eta) ? out_duration(json_integer_value(eta), left) : "");
+                   json_is_integer(eta) ? out_duration(json_integer_value(eta), left) : "", reason != NULL ? ": " : "",
+                   reason != NULL ? reason : "");
 }
 
 static void show(struct cli *cli, struct progress *progress, const json_t *stats, char *last, size_t last_bytes)
 {
-    char line[256];
+    char line[512];
     describe(stats, line, sizeof(line));
     int64_t audience = number_of(stats, "audience");
     int64_t open = number_of(stats, "pending") + number_of(stats, "sending") + number_of(stats, "deferred");
@@ -79,7 +81,7 @@ static int follow(struct cli *cli, struct client *client, const char *path)
 {
     const struct timespec step = {.tv_sec = STEP_MS / 1000, .tv_nsec = STEP_MS % 1000 * 1000000L};
     struct progress progress;
-    char last[256] = "";
+    char last[512] = "";
     int missed = 0;
     progress_begin(&progress);
     if (cli->json)

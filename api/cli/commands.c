@@ -50,8 +50,16 @@ static const struct cli_option PREVIEW_OPTIONS[] = {
     END,
 };
 static const struct cli_option DOMAIN_OPTIONS[] = {{"selector", 0, "NAME", false, "DKIM selector (default ph1)"}, END};
-static const struct cli_option SUPPRESS_ADD_OPTIONS[] = {
-    {"reason", 0, "REASON", false, "manual (default), unsubscribe, complaint, hard-bounce, soft-bounce or invalid"}, END};
+#define SUPPRESS_SCOPE_OPTIONS                                                                                         \
+    {"list", 0, "NAME", false, "only for campaigns to this list (name or number); default: for all"}
+#define SUPPRESS_NEW_OPTIONS                                                                                           \
+    {"reason", 0, "REASON", false, "manual (default), unsubscribe, complaint, hard-bounce, soft-bounce or invalid"},   \
+        {"expires", 0, "TIME", false, "until then, like 2026-12-01T08:00:00Z, or for so long, like 30d (default: for ever)"}, \
+        SUPPRESS_SCOPE_OPTIONS
+static const struct cli_option SUPPRESS_ADD_OPTIONS[] = {SUPPRESS_NEW_OPTIONS, END};
+static const struct cli_option SUPPRESS_REMOVE_OPTIONS[] = {SUPPRESS_SCOPE_OPTIONS, END};
+static const struct cli_option SUPPRESS_IMPORT_OPTIONS[] = {
+    SUPPRESS_NEW_OPTIONS, {"hash", 0, NULL, false, "keep only the SHA-256 of each address"}, END};
 static const struct cli_option SUPPRESS_LIST_OPTIONS[] = {{"limit", 0, "N", false, "how many at most (default 100)"},
                                                           END};
 static const struct cli_option SUPPRESS_EXPORT_OPTIONS[] = {
@@ -143,12 +151,14 @@ static const struct cli_command COMMANDS[] = {
     {"domain list", "", 0, 0, "show all sending domains", NULL, NULL, cli_domain_list},
     {"suppress add", "EMAIL...", 1, CLI_ARGUMENTS_MAX, "never mail these addresses", NULL, SUPPRESS_ADD_OPTIONS,
      cli_suppress_add},
-    {"suppress remove", "EMAIL", 1, 1, "allow an address again", NULL, NULL, cli_suppress_remove},
+    {"suppress remove", "EMAIL", 1, 1, "allow an address again",
+     "What counted against it before is forgotten.", SUPPRESS_REMOVE_OPTIONS, cli_suppress_remove},
     {"suppress list", "", 0, 0, "show suppressed addresses", NULL, SUPPRESS_LIST_OPTIONS, cli_suppress_list},
     {"suppress import", "FILE.csv|-", 1, 1, "suppress every address of a file",
-     "One address a line, or CSV whose first column is the address and whose second, if any, is the reason; a header "
-     "row is recognised.",
-     SUPPRESS_ADD_OPTIONS, cli_suppress_import},
+     "One address a line, or CSV whose first column is the address and whose second, if any, is the reason; a header row "
+     "is recognised,\nand may name reason, origin, expires_at and list, as export writes them. In place of an address may "
+     "stand its SHA-256 in 64 hex\ndigits (of the normal form in lower case), for lists that may not be shared in clear.",
+     SUPPRESS_IMPORT_OPTIONS, cli_suppress_import},
     {"suppress export", "[FILE.csv]", 0, 1, "write all suppressed addresses as CSV (default: to standard output)", NULL,
      SUPPRESS_EXPORT_OPTIONS, cli_suppress_export},
     {"bounce ingest", "[MAILDIR|FILE|-]", 0, 1, "take in delivery reports, complaints and unsubscribes by mail",

@@ -85,6 +85,12 @@ static void print_campaigns(FILE *file, const json_t *stats, size_t most, int wi
                                : "");
     }
     table_print(&table, file, "no campaigns yet", width);
+    json_array_foreach(json_object_get(stats, "campaigns"), i, row)
+    {
+        const char *reason = text_of(json_object_get(row, "stats"), "pause_reason");
+        if (i < most && reason[0] != '\0')
+            fprintf(file, "campaign %lld paused by itself: %s\n", (long long)number_of(row, "id"), reason);
+    }
 }
 
 static void print_sites(FILE *file, const json_t *sites, size_t most, int width)

@@ -13,25 +13,18 @@
 #include "api/cli/output.h"
 #include "api/csv_out.h"
 #include "api/http/json.h"
+#include "api/suppression.h"
 #include "api/views.h"
 #include "base/address.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "dkim/dkim.h"
 
 #define BATCH_ROWS 1000
 #define LINE_MAX_BYTES ((size_t)64 << 10)
 #define REJECTS_TOLD 10
 #define REASON_BYTES 40
-
-static bool reason_known(const char *reason)
-{
-    static const char *const reasons[] = {"manual", "unsubscribe", "complaint", "hard-bounce", "soft-bounce", "invalid"};
-    for (size_t i = 0; i < countof(reasons); i++) {
-        if (strcmp(reasons[i], reason) == 0)
-            return true;
-    }
-    return false;
-}
+#define ORIGIN_BYTES 500
 
 /* The --reason, or NULL after saying that it is not one. */
 static const char *read_reason(const struct cli *cli)
@@ -39,29 +32,54 @@ static const char *read_reason(const struct cli *cli)
     const char *reason = cli_value(cli, "reason");
     if (reason == NULL)
         return "manual";
-    if (reason_known(reason))
+    if (suppression_reason_known(reason))
         return reason;
-    (void)out_fail("--reason must be manual, unsubscribe, complaint, hard-bounce, soft-bounce or invalid");
+    (void)out_fail("--reason must be " SUPPRESSION_REASONS);
     return NULL;
+}
+
+/* What --list and --expires say, the same for all. The database is open. */
+struct scope {
+    int64_t list_id, expires_ms;
+};
+
+static bool read_scope(struct cli *cli, struct scope *scope)
+{
+    const char *list = cli_value(cli, "list"), *expires = cli_value(cli, "expires");
+    struct error err = {""};
+    *scope = (struct scope){0};
+    if (expires != NULL && suppression_expiry(expires, clock_wall_ms(), &scope->expires_ms) != 0) {
+        (void)out_fail("--expires must be a time ahead like 2026-12-01T08:00:00Z, or a duration like 30d");
+        return false;
+    }
+    int rc = list == NULL ? 0 : suppression_list(cli->reader, list, &scope->list_id, &err);
+    if (rc != 0)
+        (void)out_condition(rc, "list", &err);
+    return rc == 0;
 }
 
 int cli_suppress_add(struct cli *cli)
 {
     const char *reason = read_reason(cli);
-    struct address addresses[CLI_ARGUMENTS_MAX];
+    char emails[CLI_ARGUMENTS_MAX][ADDRESS_MAX_BYTES + 1];
     struct storage_suppression items[CLI_ARGUMENTS_MAX];
     struct error err = {""};
+    struct scope scope;
     int64_t added = 0;
     if (reason == NULL)
         return CLI_USAGE;
-    for (int i = 0; i < cli->argument_count; i++) {
-        if (address_parse(cli->arguments[i], strlen(cli->arguments[i]), &addresses[i], &err) != 0)
-            return out_fail("\"%s\": %s", cli->arguments[i], err.text);
-        items[i] = (struct storage_suppression){
-            .email = addresses[i].text, .reason = reason, .origin = "cli", .created_ms = clock_wall_ms()};
-    }
-    if (cli_open_storage(cli) != CLI_DONE)
+    if (cli_open_storage(cli) != CLI_DONE || !read_scope(cli, &scope))
         return CLI_FAILED;
+    for (int i = 0; i < cli->argument_count; i++) {
+        if (suppression_email(cli->arguments[i], emails[i], &err) != 0)
+            return out_fail("\"%s\": %s", cli->arguments[i], err.text);
+        items[i] = (struct storage_suppression){.email = emails[i],
+                                                .reason = reason,
+                                                .origin = "cli",
+                                                .created_ms = clock_wall_ms(),
+                                                .expires_ms = scope.expires_ms,
+                                                .list_id = scope.list_id};
+    }
     int rc = storage_suppression_add_many(cli->storage, items, (size_t)cli->argument_count, &added, &err);
     if (rc != 0)
         return out_condition(rc, "suppression", &err);
@@ -74,20 +92,21 @@ int cli_suppress_add(struct cli *cli)
 
 int cli_suppress_remove(struct cli *cli)
 {
-    struct address address;
+    char email[ADDRESS_MAX_BYTES + 1];
     struct error err = {""};
-    if (address_parse(cli->arguments[0], strlen(cli->arguments[0]), &address, &err) != 0)
+    struct scope scope;
+    if (suppression_email(cli->arguments[0], email, &err) != 0)
         return out_fail("\"%s\": %s", cli->arguments[0], err.text);
-    if (cli_open_storage(cli) != CLI_DONE)
+    if (cli_open_storage(cli) != CLI_DONE || !read_scope(cli, &scope))
         return CLI_FAILED;
-    int rc = storage_suppression_remove(cli->storage, address.text, 0, &err);
+    int rc = storage_suppression_remove(cli->storage, email, scope.list_id, &err);
     if (rc == STORAGE_NOT_FOUND)
-        return out_fail("%s is not suppressed", address.text);
+        return out_fail("%s is not suppressed", email);
     if (rc != 0)
         return out_condition(rc, "suppression", &err);
     if (cli->json)
-        return out_json(json_pack("{s:s, s:b}", "email", address.text, "removed", 1));
-    out_line("%s may be mailed again", address.text);
+        return out_json(json_pack("{s:s, s:b}", "email", email, "removed", 1));
+    out_line("%s may be mailed again", email);
     return CLI_DONE;
 }
 
@@ -122,13 +141,14 @@ int cli_suppress_list(struct cli *cli)
     struct table table;
     size_t i;
     json_t *row;
-    table_begin(&table, "llll", "EMAIL", "REASON", "SINCE", "ORIGIN", NULL);
+    table_begin(&table, "llllll", "EMAIL", "LIST", "REASON", "SINCE", "UNTIL", "ORIGIN", NULL);
     json_array_foreach(rows, i, row)
     {
-        table_cell(&table, json_string_value(json_object_get(row, "email")));
-        table_cell(&table, json_string_value(json_object_get(row, "reason")));
-        table_cell(&table, json_string_value(json_object_get(row, "created_at")));
-        table_cell(&table, json_string_value(json_object_get(row, "origin")));
+        static const char *const columns[] = {"email", "list", "reason", "created_at", "expires_at", "origin"};
+        for (size_t k = 0; k < countof(columns); k++) {
+            const char *text = json_string_value(json_object_get(row, columns[k]));
+            table_cell(&table, text != NULL ? text : "");
+        }
     }
     table_print(&table, stdout, "no address is suppressed", 0);
     if ((uint64_t)total > limit)
@@ -159,6 +179,10 @@ static int write_suppression(void *context, const struct storage_suppression *su
     csv_text(&out->row, suppression->origin, out->raw);
     csv_comma(&out->row);
     csv_text(&out->row, time_format_rfc3339(suppression->created_ms, when), out->raw);
+    csv_comma(&out->row);
+    csv_text(&out->row, suppression->expires_ms != 0 ? time_format_rfc3339(suppression->expires_ms, when) : "", out->raw);
+    csv_comma(&out->row);
+    csv_text(&out->row, suppression->list_name, out->raw);
     csv_end_row(&out->row);
     (void)fwrite(buffer_text(&out->row), 1, out->row.len, out->file);
     (void)str_copy(out->last, sizeof(out->last), suppression->email);
@@ -170,7 +194,7 @@ static int write_suppression(void *context, const struct storage_suppression *su
 static int export_all(struct cli *cli, struct export *out, struct error *err)
 {
     int64_t before;
-    fputs("email,reason,origin,created_at\r\n", out->file);
+    fputs("email,reason,origin,created_at,expires_at,list\r\n", out->file);
     do {
         char last[sizeof(out->last)];
         (void)str_copy(last, sizeof(last), out->last);
@@ -210,14 +234,24 @@ int cli_suppress_export(struct cli *cli)
 
 /* ---- import ---- */
 
+/* The columns that an import knows, by the names that our export writes; without a header: address, reason. */
+enum column { COLUMN_EMAIL, COLUMN_REASON, COLUMN_ORIGIN, COLUMN_EXPIRES, COLUMN_LIST, COLUMN_COUNT };
+#define COLUMNS_MAX 64
+
 struct intake {
     struct cli *cli;
     const char *path, *reason;
-    struct address addresses[BATCH_ROWS];
+    bool hash; /* keep digests in place of addresses */
+    struct scope scope;
+    int columns[COLUMNS_MAX]; /* enum column, or -1 */
+    char emails[BATCH_ROWS][ADDRESS_MAX_BYTES + 1];
     char reasons[BATCH_ROWS][REASON_BYTES];
+    char origins[BATCH_ROWS][ORIGIN_BYTES];
     struct storage_suppression items[BATCH_ROWS];
     size_t count;
     int64_t line, read, added, rejected;
+    char list_name[256]; /* the last one that was looked up */
+    int64_t list_id;
 };
 
 /* Cuts the next cell off *rest (RFC 4180 quoting; `,` `;` or tab), in place. */
@@ -262,30 +296,96 @@ static void tell_reject(struct intake *intake, const char *text, const char *why
         (void)out_fail("%s line %lld: \"%.80s\": %s", intake->path, (long long)intake->line, text, why);
 }
 
-static int take_line(struct intake *intake, char *line, struct error *err)
+/* True for a header row: then it says which column is what. */
+static bool read_header(struct intake *intake, char *const cells[], size_t count)
 {
-    struct error why = {""};
-    char *rest = line;
-    if (intake->line == 1 && strncmp(rest, "\xef\xbb\xbf", 3) == 0)
-        rest += 3;
-    const char *email = next_cell(&rest);
-    const char *reason = next_cell(&rest);
-    if (intake->line == 1 &&
-        (str_eq_nocase(email, "email") || str_eq_nocase(email, "address") || str_eq_nocase(email, "e-mail")))
-        return 0;
-    if (email[0] == '\0')
-        return 0;
-    intake->read++;
-    struct address *address = &intake->addresses[intake->count];
-    if (address_parse(email, strlen(email), address, &why) != 0) {
-        tell_reject(intake, email, why.text);
+    static const char *const names[COLUMN_COUNT] = {"email", "reason", "origin", "expires_at", "list"};
+    const char *first = cells[0];
+    if (!str_eq_nocase(first, "email") && !str_eq_nocase(first, "address") && !str_eq_nocase(first, "e-mail") &&
+        !str_eq_nocase(first, "sha256"))
+        return false;
+    for (size_t i = 1; i < count; i++) {
+        intake->columns[i] = -1;
+        for (int column = COLUMN_REASON; column < COLUMN_COUNT; column++) {
+            if (str_eq_nocase(cells[i], names[column]))
+                intake->columns[i] = column;
+        }
+    }
+    return true;
+}
+
+static int find_list(struct intake *intake, const char *name, int64_t *id, struct error *err)
+{
+    if (name[0] == '\0') {
+        *id = intake->scope.list_id;
         return 0;
     }
-    (void)str_copy(intake->reasons[intake->count], REASON_BYTES, reason_known(reason) ? reason : intake->reason);
-    intake->items[intake->count] = (struct storage_suppression){.email = address->text,
-                                                                .reason = intake->reasons[intake->count],
-                                                                .origin = "cli import",
-                                                                .created_ms = clock_wall_ms()};
+    if (strcmp(name, intake->list_name) != 0) {
+        int rc = suppression_list(intake->cli->reader, name, &intake->list_id, err);
+        if (rc != 0)
+            return rc;
+        (void)str_copy(intake->list_name, sizeof(intake->list_name), name);
+    }
+    *id = intake->list_id;
+    return 0;
+}
+
+/* Fills in the next item: 0; 1 = rejected, and told. */
+static int read_item(struct intake *intake, const char *const cells[COLUMN_COUNT], struct error *err)
+{
+    struct storage_suppression *item = &intake->items[intake->count];
+    char *email = intake->emails[intake->count], *reason = intake->reasons[intake->count];
+    struct error why = {""};
+    *item = (struct storage_suppression){.created_ms = clock_wall_ms(), .expires_ms = intake->scope.expires_ms};
+    if (suppression_email(cells[COLUMN_EMAIL], email, &why) != 0) {
+        tell_reject(intake, cells[COLUMN_EMAIL], why.text);
+        return 1;
+    }
+    int rc = find_list(intake, cells[COLUMN_LIST], &item->list_id, err);
+    const char *expires = cells[COLUMN_EXPIRES];
+    bool timed = expires[0] == '\0' || suppression_expiry(expires, item->created_ms, &item->expires_ms) == 0;
+    if (rc == STORAGE_NOT_FOUND || !timed) {
+        tell_reject(intake, cells[COLUMN_EMAIL], rc == STORAGE_NOT_FOUND ? "there is no such list" : "expires_at is no time, or over");
+        return 1;
+    }
+    if (rc < 0)
+        return rc;
+    if (intake->hash && strchr(email, '@') != NULL) {
+        char digest[SUPPRESSION_HASH_BYTES + 1];
+        if (storage_suppression_hash(digest_sha256, email, digest) != 0)
+            return error_set(err, -EIO, "a digest could not be made");
+        (void)str_copy(email, ADDRESS_MAX_BYTES + 1, digest);
+    }
+    bool known = suppression_reason_known(cells[COLUMN_REASON]);
+    (void)str_copy(reason, REASON_BYTES, known ? cells[COLUMN_REASON] : intake->reason);
+    (void)str_copy(intake->origins[intake->count], ORIGIN_BYTES, cells[COLUMN_ORIGIN]);
+    str_make_line(intake->origins[intake->count]);
+    item->email = email;
+    item->reason = reason;
+    item->origin = intake->origins[intake->count][0] != '\0' ? intake->origins[intake->count] : "cli import";
+    return 0;
+}
+
+static int take_line(struct intake *intake, char *line, struct error *err)
+{
+    char *rest = line, *cells[COLUMNS_MAX];
+    const char *chosen[COLUMN_COUNT] = {"", "", "", "", ""};
+    size_t count = 0;
+    if (intake->line == 1 && strncmp(rest, "\xef\xbb\xbf", 3) == 0)
+        rest += 3;
+    do {
+        cells[count++] = next_cell(&rest);
+    } while (*rest != '\0' && count < COLUMNS_MAX);
+    if ((intake->line == 1 && read_header(intake, cells, count)) || cells[0][0] == '\0')
+        return 0;
+    for (size_t i = 0; i < count; i++) {
+        if (intake->columns[i] >= 0)
+            chosen[intake->columns[i]] = cells[i];
+    }
+    intake->read++;
+    int rc = read_item(intake, chosen, err);
+    if (rc != 0)
+        return MIN_OF(rc, 0);
     return ++intake->count == BATCH_ROWS ? flush_batch(intake, err) : 0;
 }
 
@@ -340,6 +440,13 @@ static int import_from(struct cli *cli, FILE *file, const char *path, const char
     intake->cli = cli;
     intake->path = path;
     intake->reason = reason;
+    intake->hash = cli_flag(cli, "hash");
+    for (size_t i = 0; i < COLUMNS_MAX; i++)
+        intake->columns[i] = i < COLUMN_ORIGIN ? (int)i : -1;
+    if (!read_scope(cli, &intake->scope)) {
+        free(intake);
+        return CLI_FAILED;
+    }
     int rc = take_file(intake, file, &err);
     int code = rc == 0 ? report(intake) : out_condition(rc, path, &err);
     free(intake);

@@ -178,6 +178,7 @@ function pace(campaign) {
     const left = stats.eta_s === null ? "" : ", " + duration(stats.eta_s) + " left";
     return rate(stats.rate_now) + " messages/s, limited by " + stats.limited_by + left;
   }
+  if (stats.pause_reason) return "paused by itself: " + stats.pause_reason;
   if (stats.status === "scheduled" && campaign.scheduled_at) return "starts " + new Date(campaign.scheduled_at).toLocaleString();
   if (campaign.finished_at) return "ended " + new Date(campaign.finished_at).toLocaleString();
   return "";

@@ -56,8 +56,8 @@ static const struct route ROUTES[] = {
 
     {METHOD_GET, "/v1/suppressions", ACCESS_READ, BODY_NONE, PAGE, suppressions_page, false},
     {METHOD_POST, "/v1/suppressions", ACCESS_SEND, BODY_JSON, NULL, suppressions_add, false},
-    {METHOD_GET, "/v1/suppressions/{text}", ACCESS_READ, BODY_NONE, NULL, suppressions_get, false},
-    {METHOD_DELETE, "/v1/suppressions/{text}", ACCESS_SEND, BODY_NONE, NULL, suppressions_remove, true},
+    {METHOD_GET, "/v1/suppressions/{text}", ACCESS_READ, BODY_NONE, "list", suppressions_get, false},
+    {METHOD_DELETE, "/v1/suppressions/{text}", ACCESS_SEND, BODY_NONE, "list", suppressions_remove, false},
 
     {METHOD_GET, "/v1/domains", ACCESS_READ, BODY_NONE, PAGE, domains_page, false},
     {METHOD_POST, "/v1/domains", ACCESS_ADMIN, BODY_JSON, NULL, domains_add, false},

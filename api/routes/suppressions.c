@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/routes/routes.h"
+#include "api/suppression.h"
 #include "base/address.h"
 #include "base/clock.h"
 #include "base/str.h"
@@ -20,11 +21,17 @@ static int take_suppression(void *context, const struct storage_suppression *sup
     return page_take(context, view_suppression(suppression), cursor) ? 0 : 1;
 }
 
+/* The entry of one list (0 = of all), or of whichever comes first (-1). */
+struct wanted {
+    int64_t list_id;
+    json_t *found;
+};
+
 static int keep_suppression(void *context, const struct storage_suppression *suppression)
 {
-    json_t **out = context;
-    json_decref(*out);
-    *out = view_suppression(suppression);
+    struct wanted *wanted = context;
+    if (wanted->found == NULL && (wanted->list_id < 0 || wanted->list_id == suppression->list_id))
+        wanted->found = view_suppression(suppression);
     return 0;
 }
 
@@ -72,44 +79,52 @@ void suppressions_page(struct request *request, struct response *response)
 }
 
 struct entry {
-    struct address address;
+    char email[ADDRESS_MAX_BYTES + 1];
     struct storage_suppression suppression;
 };
 
-static bool reason_known(const char *reason)
-{
-    static const char *const reasons[] = {"manual", "unsubscribe", "complaint", "hard-bounce", "soft-bounce", "invalid"};
-    for (size_t i = 0; i < countof(reasons); i++) {
-        if (strcmp(reasons[i], reason) == 0)
-            return true;
-    }
-    return false;
-}
-
-static void read_entry(const json_t *value, const char *prefix, struct entry *entry, struct problem *problem)
+static void read_entry(struct request *request, const json_t *value, const char *prefix, struct entry *entry,
+                       struct problem *problem)
 {
     const char *email = NULL;
     const char *reason = "manual";
     const char *origin = "api";
+    const char *expires = NULL;
+    const char *list = "";
+    int64_t list_id = 0, expires_ms = 0, now_ms = clock_wall_ms();
     const struct field fields[] = {
         {"email", FIELD_TEXT, true, 1024, &email},
         {"reason", FIELD_TEXT, false, 40, &reason},
         {"origin", FIELD_TEXT, false, ORIGIN_MAX_BYTES, &origin},
+        {"expires_at", FIELD_TEXT, false, 64, &expires},
+        {"list", FIELD_TEXT, false, 256, &list},
     };
     char name[64];
     struct error err = {""};
     if (!fields_read(value, prefix, fields, countof(fields), problem))
         return;
-    if (address_parse(email, strlen(email), &entry->address, &err) != 0) {
+    if (suppression_email(email, entry->email, &err) != 0) {
         (void)snprintf(name, sizeof(name), "%semail", prefix);
         problem_add(problem, name, "%s", err.text);
     }
-    if (!reason_known(reason)) {
+    if (!suppression_reason_known(reason)) {
         (void)snprintf(name, sizeof(name), "%sreason", prefix);
-        problem_add(problem, name, "must be manual, unsubscribe, complaint, hard-bounce, soft-bounce or invalid");
+        problem_add(problem, name, "must be " SUPPRESSION_REASONS);
     }
-    entry->suppression = (struct storage_suppression){
-        .email = entry->address.text, .reason = reason, .origin = origin, .created_ms = clock_wall_ms()};
+    if (expires != NULL && suppression_expiry(expires, now_ms, &expires_ms) != 0) {
+        (void)snprintf(name, sizeof(name), "%sexpires_at", prefix);
+        problem_add(problem, name, "must be a time ahead like 2026-12-01T08:00:00Z, or a duration like 30d");
+    }
+    if (suppression_list(request->reader, list, &list_id, &err) != 0) {
+        (void)snprintf(name, sizeof(name), "%slist", prefix);
+        problem_add(problem, name, "there is no list \"%.80s\"", list);
+    }
+    entry->suppression = (struct storage_suppression){.email = entry->email,
+                                                      .reason = reason,
+                                                      .origin = origin,
+                                                      .created_ms = now_ms,
+                                                      .expires_ms = expires_ms,
+                                                      .list_id = list_id};
 }
 
 static void add_one(struct request *request, struct response *response)
@@ -117,20 +132,20 @@ static void add_one(struct request *request, struct response *response)
     struct problem problem = {.count = 0};
     struct error err = {""};
     struct entry entry;
-    json_t *stored = NULL;
-    read_entry(request->json, "", &entry, &problem);
+    read_entry(request, request->json, "", &entry, &problem);
     if (problem.count > 0) {
         response_invalid(response, &problem);
         return;
     }
     int rc = storage_suppression_add(request->app->storage, &entry.suppression, &err);
     bool known = rc == STORAGE_EXISTS;
+    struct wanted wanted = {.list_id = entry.suppression.list_id};
     if (rc == 0 || known)
-        rc = storage_suppression_get(request->reader, entry.suppression.email, keep_suppression, &stored, &err);
+        rc = storage_suppression_get(request->reader, entry.suppression.email, keep_suppression, &wanted, &err);
     if (rc != 0)
         response_condition(response, rc, "suppression", &err);
     else
-        response_json(response, known ? 200 : 201, stored);
+        response_json(response, known ? 200 : 201, wanted.found);
 }
 
 static void store_many(struct request *request, struct response *response, struct entry *entries,
@@ -142,7 +157,7 @@ static void store_many(struct request *request, struct response *response, struc
     char prefix[32];
     for (size_t i = 0; i < count; i++) {
         (void)snprintf(prefix, sizeof(prefix), "[%zu].", i);
-        read_entry(json_array_get(request->json, i), prefix, &entries[i], &problem);
+        read_entry(request, json_array_get(request->json, i), prefix, &entries[i], &problem);
         items[i] = entries[i].suppression;
     }
     if (problem.count > 0) {
@@ -178,27 +193,42 @@ void suppressions_add(struct request *request, struct response *response)
     free(entries);
 }
 
+/* `?list=` of an entry that holds for one list only. */
+static int read_list(struct request *request, int64_t none, int64_t *list_id, struct error *err)
+{
+    const char *list = request_query(request, "list");
+    *list_id = none;
+    return list == NULL ? 0 : suppression_list(request->reader, list, list_id, err);
+}
+
 void suppressions_get(struct request *request, struct response *response)
 {
-    struct address address;
+    char email[ADDRESS_MAX_BYTES + 1];
     struct error err = {""};
-    json_t *stored = NULL;
-    int rc = STORAGE_NOT_FOUND;
-    if (address_parse(request->text[0], strlen(request->text[0]), &address, NULL) == 0)
-        rc = storage_suppression_get(request->reader, address.text, keep_suppression, &stored, &err);
+    struct wanted wanted = {0};
+    int rc = read_list(request, -1, &wanted.list_id, &err);
+    if (rc == 0 && suppression_email(request->text[0], email, NULL) != 0)
+        rc = STORAGE_NOT_FOUND;
+    if (rc == 0)
+        rc = storage_suppression_get(request->reader, email, keep_suppression, &wanted, &err);
+    if (rc == 0 && wanted.found == NULL)
+        rc = STORAGE_NOT_FOUND;
     if (rc != 0)
         response_condition(response, rc, "suppression", &err);
     else
-        response_json(response, 200, stored);
+        response_json(response, 200, wanted.found);
 }
 
 void suppressions_remove(struct request *request, struct response *response)
 {
-    struct address address;
+    char email[ADDRESS_MAX_BYTES + 1];
     struct error err = {""};
-    int rc = STORAGE_NOT_FOUND;
-    if (address_parse(request->text[0], strlen(request->text[0]), &address, NULL) == 0)
-        rc = storage_suppression_remove(request->app->storage, address.text, 0, &err);
+    int64_t list_id;
+    int rc = read_list(request, 0, &list_id, &err);
+    if (rc == 0 && suppression_email(request->text[0], email, NULL) != 0)
+        rc = STORAGE_NOT_FOUND;
+    if (rc == 0)
+        rc = storage_suppression_remove(request->app->storage, email, list_id, &err);
     if (rc != 0)
         response_condition(response, rc, "suppression", &err);
     else

@@ -1,0 +1,78 @@
+"""The suppression list as people use it: for a time, for one list, by digest, and out and in again."""
+import csv
+import hashlib
+import io
+import json
+
+from conftest import run_to_end
+
+
+def add(server, body, status=201):
+    answer = server.api.post("/v1/suppressions", body)
+    assert answer.status == status, answer
+    return answer.json
+
+
+def test_scopes_and_ends(place):
+    sink = place.sink()
+    server = place.server(sink)
+    for name in ("news", "offers"):
+        place.people(server, ["a@one.test", "b@one.test", "c@one.test", "d@one.test"], list_name=name)
+    row = add(server, {"email": "a@one.test", "list": "offers", "reason": "complaint", "origin": "phone"})
+    assert (row["list"], row["reason"], row["origin"], row["expires_at"]) == ("offers", "complaint", "phone", None)
+    assert add(server, {"email": "c@one.test", "expires_at": "1h"})["expires_at"] is not None
+    digest = hashlib.sha256(b"d@one.test").hexdigest()
+    assert add(server, {"email": digest.upper()})["email"] == "sha256:" + digest
+    assert server.api.get("/v1/suppressions/a@one.test?list=offers").json["reason"] == "complaint"
+    assert server.api.get("/v1/suppressions/a@one.test?list=news").status == 404
+    news, offers = server.create_campaign(lists=["news"]), server.create_campaign(lists=["offers"])
+    assert run_to_end(server, news)["suppressed"] == 2  # c for an hour, d by digest
+    assert run_to_end(server, offers)["suppressed"] == 3
+    assert server.api.call("DELETE", "/v1/suppressions/a@one.test").status == 404
+    assert server.api.call("DELETE", "/v1/suppressions/a@one.test?list=offers").status == 204
+    assert server.api.call("DELETE", "/v1/suppressions/sha256:" + digest).status == 204
+    assert run_to_end(server, server.create_campaign(lists=["offers"]))["suppressed"] == 1
+    for body, field in (({"email": "x@y.test", "list": "none"}, "list"), ({"email": "x@y.test", "expires_at": "soon"}, "expires_at"), ({"email": "x@y.test", "expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
+                        ({"email": "sha256:12"}, "email")):
+        assert [error["field"] for error in add(server, body, 422)["errors"]] == [field]
+
+
+def test_out_and_in_again(place, tmp_path):
+    server = place.server(start=False)
+    server.cli("list", "create", "news")
+    server.cli("suppress", "add", "a@one.test", "--reason", "complaint")
+    server.cli("suppress", "add", "a@one.test", "b@one.test", "--list", "news", "--expires", "30d")
+    server.cli("suppress", "add", hashlib.sha256(b"c@one.test").hexdigest())
+    path, payload = tmp_path / "in.csv", '=HYPERLINK("http://x.test")'
+    path.write_text('email,list,origin,reason\nd@one.test,news,"%s",unsubscribe\ne@one.test,none,,\nf@one.test,,,\n' % payload.replace('"', '""'))
+    done = server.cli("suppress", "import", path, check=False)
+    assert "there is no such list" in done.stderr and "added 2" in done.stdout, done
+    hashed = tmp_path / "hashed.txt"
+    hashed.write_text("G@one.test\n")
+    assert server.cli_json("suppress", "import", hashed, "--hash")["added"] == 1
+    out = server.cli("suppress", "export", "--raw").stdout
+    rows = {(row["email"], row["list"]): row for row in csv.DictReader(io.StringIO(out))}
+    assert rows[("d@one.test", "news")]["origin"] == payload
+    assert ("sha256:" + hashlib.sha256(b"g@one.test").hexdigest(), "") in rows and len(rows) == 7
+    safe = server.cli("suppress", "export").stdout
+    assert "'=HYPERLINK" in safe and ',"=HYPER' not in safe
+    again = place.server(start=False)
+    again.cli("list", "create", "news")
+    assert again.cli_json("suppress", "import", "-", stdin=out) == {"read": 7, "added": 7, "known": 0, "rejected": 0}
+    strip = lambda text: [{k: v for k, v in row.items() if k != "created_at"} for row in csv.DictReader(io.StringIO(text))]
+    assert strip(again.cli("suppress", "export", "--raw").stdout) == strip(out)
+    # Page by page, an address of several entries at the border.
+    again.start()
+    again.login()
+    seen = []
+    cursor = ""
+    while True:
+        page = again.api.get("/v1/suppressions?limit=1" + cursor).json
+        seen += [(row["email"], row["list"]) for row in page["data"]]
+        if page["next"] is None:
+            break
+        cursor = "&cursor=" + page["next"]
+    assert len(seen) == page["total"] == 7 and sorted(set(seen), key=str) == sorted(seen, key=str)
+    server.cli("suppress", "remove", "b@one.test", "--list", "news")
+    assert server.cli("suppress", "remove", "b@one.test", check=False).returncode == 1
+    assert json.loads(server.cli("suppress", "list", "--json").stdout)["total"] == 6
