@@ -115,6 +115,37 @@ struct rates {
     int rows, found, hard, reason, quiet, quiet_wanted;
 };
 
+/* The table: by the kind of server, which is the file's name without its number. */
+#define KINDS_MAX 100
+static struct {
+    char name[64];
+    int rows, found, hard, reason;
+} kinds[KINDS_MAX];
+
+static void tell_kind(const char *file, const struct rates *before, const struct rates *after)
+{
+    size_t at = 0, len = strcspn(file, ".");
+    while (len > 0 && file[len - 1] != '-')
+        len--;
+    len = MIN_OF(len > 0 ? len - 1 : 0, sizeof(kinds[0].name) - 1);
+    while (at + 1 < KINDS_MAX && kinds[at].rows > 0 &&
+           (strlen(kinds[at].name) != len || strncmp(kinds[at].name, file, len) != 0))
+        at++;
+    memcpy(kinds[at].name, file, len);
+    kinds[at].name[len] = '\0';
+    kinds[at].rows += after->rows - before->rows;
+    kinds[at].found += after->found - before->found;
+    kinds[at].hard += after->hard - before->hard;
+    kinds[at].reason += after->reason - before->reason;
+}
+
+static void print_kinds(void)
+{
+    printf("%-28s %5s %5s %5s %7s\n", "kind", "rows", "found", "hard", "reason");
+    for (size_t i = 0; i < KINDS_MAX && kinds[i].rows > 0; i++)
+        printf("%-28s %5d %5d %5d %7d\n", kinds[i].name, kinds[i].rows, kinds[i].found, kinds[i].hard, kinds[i].reason);
+}
+
 static void judge_row(const struct row *row, size_t index, struct rates *rates)
 {
     struct error err;
@@ -166,8 +197,10 @@ static void the_corpus_is_understood(void **state)
             rates.quiet_wanted++;
             rates.quiet += report.kind == REPORT_AUTO_REPLY || report.kind == REPORT_NONE;
         } else {
+            const struct rates before = rates;
             for (size_t k = 0; k < same; k++)
                 judge_row(&rows[i + k], k, &rates);
+            tell_kind(rows[i].file, &before, &rates);
             if (report.kind == REPORT_BOUNCE && report.recipient_count > same)
                 printf("MORE %-26s %zu recipients instead of %zu\n", rows[i].file, report.recipient_count, same);
         }
@@ -175,6 +208,7 @@ static void the_corpus_is_understood(void **state)
         free(mail);
         i += same;
     }
+    print_kinds();
     printf("corpus: %d rows; recipient found %d (%.1f%%), hard or not as expected %d (%.1f%%), reason %d (%.1f%%); "
            "quiet %d of %d\n",
            rates.rows, rates.found, 100.0 * rates.found / rates.rows, rates.hard, 100.0 * rates.hard / rates.rows,
