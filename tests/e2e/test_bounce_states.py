@@ -1,0 +1,32 @@
+"""A token of ours for what is not there any more, and one that another key made: nothing happens, and it is told which."""
+import sqlite3
+
+from conftest import add_up, emails, run_to_end
+from test_bounce import HARD, complaint, ingest, report, sent, suppressions
+
+
+def test_unknown_campaigns_and_other_keys(place):
+    sink = place.sink(store=True)
+    config = "bounces { complaint_dkim = false }\n"
+    server, other = place.server(sink, config=config), place.server(sink, config=config)
+    people = emails(2, ["one.test"])
+    for one in (server, other):
+        place.people(one, people)
+    campaign = server.create_campaign()
+    run_to_end(server, campaign)
+    paths = [sent(sink, who)[1] for who in people]
+    run_to_end(other, other.create_campaign())  # the same campaign number, the same people, a key of its own: as after a change of keys
+    foreign, foreign_path = sent(sink, people[0])
+    for mail in (report(people[0], HARD, to=foreign_path), report(people[0], HARD, message_id=foreign["Message-ID"]), complaint(mail_from=foreign_path)):
+        summary = ingest(server, mail)
+        assert summary["no_token"] == 1 and summary["bounced"] == summary["complained"] == summary["suppressed"] == 0, summary
+    server.stop()
+    with sqlite3.connect(server.data_dir / "posthaste.db") as database:  # as retention does with what is old
+        database.execute("DELETE FROM delivery WHERE recipient_id = (SELECT id FROM recipient WHERE email = ?)", (people[1],))
+    for mail in (report(people[1], HARD, to=paths[1]), complaint(mail_from=paths[1])):
+        summary = ingest(server, mail)
+        assert summary["unknown"] == 1 and summary["suppressed"] == 0, summary
+    server.start()
+    assert not suppressions(server)
+    assert ingest(server, report(people[0], HARD, to=paths[0]))["bounced"] == 1
+    assert add_up(server.stats(campaign))["bounced"] == 1
