@@ -88,6 +88,11 @@ static void release(struct verdict *verdict, const struct policy_case *the_case)
         verdict->state = DELIVERY_CANCELLED;
         return;
     }
+    if (the_case->release == RELEASE_WAITED && the_case->now_ms >= the_case->deadline_ms) {
+        verdict->state = DELIVERY_FAILED; /* its time is over, and it was never tried */
+        verdict->tried = true;
+        return;
+    }
     verdict->state = DELIVERY_DEFERRED;
     verdict->next_attempt_ms = the_case->now_ms;
     if (the_case->release == RELEASE_WAITED)

@@ -341,6 +341,9 @@ static void second_tick(struct feeder *feeder, int64_t now_ms)
             stuck |= lane_stuck(run, &run->lanes[i], now_ms);
         if (stuck)
             engine_release(feeder->mailer->engine, (uint64_t)run->id, STUCK_RELEASE_MS);
+        /* What waits for a suspended or throttled site does not outlive its campaign. */
+        if (run->out > 0 && clock_wall_ms() >= run->deadline_ms)
+            engine_release(feeder->mailer->engine, (uint64_t)run->id, 0);
     }
 }
 

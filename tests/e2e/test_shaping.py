@@ -272,6 +272,36 @@ def test_a_suspension_ends_by_itself(place):
     assert time.monotonic() - begin > 2
 
 
+def test_what_waits_for_a_suspended_site_expires_with_its_campaign(place):
+    sink = place.sink()
+    server = place.server(sink)
+    place.people(server, emails(20, ["one.test"]))
+    assert server.api.post("/v1/suspensions", {"site": "one.test", "reason": "for good"}).status == 201
+    campaign = server.create_campaign(expires_after="3s")
+    stats = run_to_end(server, campaign)
+    assert stats["failed"] == 20 and not sink.events("connect")
+
+
+def test_an_urgent_campaign_starts_everywhere_within_a_second(place):
+    sink = place.sink(delay_ms=5)
+    domains = ["d%d.test" % n for n in range(10)]
+    server = place.server(sink, profile='rate = "20/s"  connections = 2')
+    place.people(server, emails(20000, domains), "big")
+    place.people(server, emails(10, domains, prefix="urgent"), "small")
+    big = server.create_campaign(lists=["big"], priority=1)
+    run_until(server, big, lambda stats: stats["delivered"] >= 200, "the big one to run")
+    begin_us = time.monotonic_ns() // 1000
+    server.create_campaign(lists=["small"], priority=1000)
+
+    def urgent():
+        return {domain_of(line["to"]): line["t_us"] for line in sink.events("message") if line["to"].startswith("urgent")}
+
+    wait_until(lambda: len(urgent()) == 10, 20, "the urgent ones", 0.5)
+    late = {domain: (t_us - begin_us) / 1e6 for domain, t_us in urgent().items()}
+    assert max(late.values()) < float(os.environ.get("URGENT_SECONDS", "2.5")), late  # a second on a machine of its own
+    server.api.post("/v1/campaigns/%d/cancel" % big)
+
+
 def test_an_automation_rule_suspends_and_says_so(place):
     sink = place.sink(script={"rules": [{"command": "RCPT", "domain": "one.test", "reply": "421 4.7.0 Messages from 127.0.0.1 temporarily deferred", "close": True}]})
     server = place.server(sink)
