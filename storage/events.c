@@ -78,7 +78,7 @@ static struct db_value text_value(const char *text)
     return text != NULL ? DB_N(text, strnlen(text, DETAIL_MAX_BYTES)) : DB_T("");
 }
 
-int event_add(struct storage *storage, const struct storage_event *event, struct error *err)
+int event_insert(struct storage *storage, const struct storage_event *event, struct error *err)
 {
     if (!event_wanted(storage, event->kind))
         return 0;
@@ -98,7 +98,7 @@ int event_add(struct storage *storage, const struct storage_event *event, struct
 int event_add_plain(struct storage *storage, enum event_kind kind, int64_t campaign_id, int64_t recipient_id,
                     int64_t at_ms, const char *detail, struct error *err)
 {
-    return event_add(storage,
+    return event_insert(storage,
                      &(struct storage_event){.kind = kind,
                                              .campaign_id = campaign_id,
                                              .recipient_id = recipient_id,

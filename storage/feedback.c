@@ -47,7 +47,7 @@ static int to_bounced(struct storage *storage, struct storage_feedback *item, in
     item->bounced = item->changed = !failed;
     if (failed)
         return failed;
-    return event_add(storage,
+    return event_insert(storage,
                      &(struct storage_event){.kind = EVENT_BOUNCED,
                                              .campaign_id = item->campaign_id,
                                              .recipient_id = item->recipient_id,

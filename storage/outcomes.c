@@ -204,7 +204,7 @@ static int tell(struct storage *storage, const struct storage_outcome *record, e
     bool news = record->tried || state == DELIVERY_FAILED || state == DELIVERY_SUPPRESSED;
     if (!news || kinds[state] == EVENT_KIND_COUNT || !event_wanted(storage, kinds[state]))
         return 0;
-    return event_add(storage,
+    return event_insert(storage,
                      &(struct storage_event){.kind = kinds[state],
                                              .campaign_id = record->campaign_id,
                                              .recipient_id = record->recipient_id,
