@@ -21,6 +21,7 @@
 #include "engine/site/pool.h"
 
 #define ROUNDS_PER_TURN 32
+#define MEMORY_SAVE_MS ((int64_t)60000)
 
 /* Deliveries per second. */
 
@@ -194,6 +195,17 @@ static void serve_dirty(struct dispatch *dispatch)
     loop_again(&dispatch->loop);
 }
 
+static void save_memory(struct dispatch *dispatch)
+{
+    memory_save(&dispatch->memory, dispatch->config->data_dir, dispatch->index, dispatch->loop.now_ms, clock_wall_ms());
+    loop_timer_set(&dispatch->loop, &dispatch->memory_timer, dispatch->loop.now_ms + MEMORY_SAVE_MS);
+}
+
+static void on_memory_timer(struct loop_timer *timer)
+{
+    save_memory(container_of(timer, struct dispatch, memory_timer));
+}
+
 static void finish_loop(struct dispatch *dispatch)
 {
     inbox_close(&dispatch->submitted);
@@ -213,6 +225,8 @@ static void finish_loop(struct dispatch *dispatch)
     dane_finish(dispatch);
     mx_lookup_close(dispatch->lookup);
     dns_close(dispatch->dns);
+    save_memory(dispatch);
+    loop_timer_remove(&dispatch->loop, &dispatch->memory_timer);
     loop_timer_remove(&dispatch->loop, &dispatch->stop_timer);
     loop_stop(&dispatch->loop);
 }
@@ -373,6 +387,7 @@ int dispatch_init(struct dispatch *dispatch, struct error *err)
     if (r < 0)
         return r;
     if (loop_timer_add(&dispatch->loop, &dispatch->stop_timer, on_stop_deadline) < 0 ||
+        loop_timer_add(&dispatch->loop, &dispatch->memory_timer, on_memory_timer) < 0 ||
         pthread_mutex_init(&dispatch->wake_lock, NULL) != 0 || inbox_init(&dispatch->submitted, wake, dispatch) < 0 ||
         inbox_init(&dispatch->composed, wake, dispatch) < 0 || inbox_init(&dispatch->orders, wake, dispatch) < 0) {
         loop_finish(&dispatch->loop);
@@ -380,12 +395,15 @@ int dispatch_init(struct dispatch *dispatch, struct error *err)
     }
     dispatch->wakeable = true;
     dispatch->begun_us = clock_monotonic_us();
+    memory_load(&dispatch->memory, dispatch->config->data_dir, dispatch->loop.now_ms, clock_wall_ms());
+    loop_timer_set(&dispatch->loop, &dispatch->memory_timer, dispatch->loop.now_ms + MEMORY_SAVE_MS);
     return 0;
 }
 
 static void *run(void *context)
 {
     struct dispatch *dispatch = context;
+    (void)pthread_setname_np(pthread_self(), "engine");
     loop_run(&dispatch->loop);
     return NULL;
 }

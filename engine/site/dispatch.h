@@ -103,6 +103,7 @@ struct dispatch {
     _Atomic bool held_wanted; /* what `held` is to become */
     _Atomic bool release_all; /* an order for which there was no memory */
     struct loop_timer stop_timer;
+    struct loop_timer memory_timer; /* until what was learnt is saved again */
     struct inbox submitted;    /* engine_job.node */
     struct inbox composed;     /* engine_job.answer */
     struct inbox orders;       /* dispatch_order.node */

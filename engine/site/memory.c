@@ -65,6 +65,7 @@ void memory_note(struct memory *memory, const char *name, enum memory_fact fact,
         entry = add(memory, name, len);
     if (entry == NULL)
         return;
+    memory->changed |= memory_is_lasting(fact);
     entry->until_ms[fact] = until_ms;
     list_remove(&entry->node);
     list_append(&memory->order, &entry->node);
@@ -73,12 +74,24 @@ void memory_note(struct memory *memory, const char *name, enum memory_fact fact,
 void memory_forget(struct memory *memory, const char *name, enum memory_fact fact)
 {
     struct entry *entry = memory->count > 0 ? hashmap_get(&memory->map, name, strlen(name)) : NULL;
-    if (entry != NULL)
-        entry->until_ms[fact] = 0;
+    if (entry == NULL)
+        return;
+    memory->changed |= memory_is_lasting(fact);
+    entry->until_ms[fact] = 0;
 }
 
 bool memory_knows(const struct memory *memory, const char *name, enum memory_fact fact, int64_t now_ms)
 {
     const struct entry *entry = memory->count > 0 ? hashmap_get(&memory->map, name, strlen(name)) : NULL;
     return entry != NULL && entry->until_ms[fact] > now_ms;
+}
+
+const char *memory_name(const struct list *node)
+{
+    return list_entry(node, const struct entry, node)->name;
+}
+
+int64_t memory_until_ms(const struct list *node, enum memory_fact fact)
+{
+    return list_entry(node, const struct entry, node)->until_ms[fact];
 }

@@ -3,7 +3,8 @@
  * address), facts that hold until a time.
  *
  * Bounded: beyond MEMORY_ENTRIES_MAX names the one that was noted the longest ago is forgotten. Losing a fact only
- * costs learning it again, so nothing here reports a failure. One thread. Not kept over a restart.
+ * costs learning it again, so nothing here reports a failure. One thread. What holds for longer than minutes is kept
+ * over a restart, in DIR/site-memory.N (memory_file.c).
  */
 #ifndef POSTHASTE_ENGINE_SITE_MEMORY_H
 #define POSTHASTE_ENGINE_SITE_MEMORY_H
@@ -26,6 +27,7 @@ struct memory {
     struct hashmap map;
     struct list order; /* noted the longest ago first */
     size_t count;
+    bool changed; /* since the last memory_save() */
 };
 
 void memory_init(struct memory *memory);
@@ -33,5 +35,14 @@ void memory_finish(struct memory *memory);
 void memory_note(struct memory *memory, const char *name, enum memory_fact fact, int64_t until_ms);
 void memory_forget(struct memory *memory, const char *name, enum memory_fact fact);
 bool memory_knows(const struct memory *memory, const char *name, enum memory_fact fact, int64_t now_ms);
+
+bool memory_is_lasting(enum memory_fact fact); /* worth keeping over a restart */
+/* Adds what the files of all loops in `dir` tell; a file that is missing or damaged tells less. */
+void memory_load(struct memory *memory, const char *dir, int64_t now_ms, int64_t wall_ms);
+/* Writes the file of loop `index`, if anything has changed. */
+void memory_save(struct memory *memory, const char *dir, unsigned index, int64_t now_ms, int64_t wall_ms);
+/* For it: an entry of memory->order. */
+const char *memory_name(const struct list *node);
+int64_t memory_until_ms(const struct list *node, enum memory_fact fact);
 
 #endif

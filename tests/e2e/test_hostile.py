@@ -128,6 +128,21 @@ def test_bdat_that_does_not_work(place, how):
         assert len([line for line in sink.events("reject") if line["stage"] == "BDAT"]) <= 4  # then it is remembered
 
 
+def test_what_was_learnt_survives_a_restart(place):
+    """A day's memory (that BDAT does not work there) is not worth a process: the next one begins without trying it."""
+    sink = place.sink(script={"rules": [{"command": "BDAT", "reply": "500 5.5.1 what is BDAT"}]})
+    server = place.server(sink)
+    place.people(server, emails(20, ["one.test"]))
+    assert run_to_end(server, server.create_campaign())["delivered"] == 20
+    tried = len([line for line in sink.events("reject") if line["stage"] == "BDAT"])
+    assert tried >= 1
+    server.stop()
+    server.start()
+    server.login()
+    assert run_to_end(server, server.create_campaign(name="again"))["delivered"] == 20
+    assert len([line for line in sink.events("reject") if line["stage"] == "BDAT"]) == tried
+
+
 def test_the_third_message_of_a_stream_is_refused(place):
     sink = place.sink(script={"rules": [{"command": "BDAT", "message_nth": 3, "reply": "554 5.6.0 no"}]})
     server = place.server(sink, profile="connections = 1  messages_per_connection = 10")

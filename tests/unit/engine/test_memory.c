@@ -2,6 +2,8 @@
  * test_memory.c - facts about servers hold until their time, and their number is bounded.
  */
 #include "engine/site/memory.h"
+#include <unistd.h>
+
 #include "tests/unit/engine/unit.h"
 
 static void facts_hold_until_their_time(void **state)
@@ -41,11 +43,61 @@ static void the_oldest_is_forgotten_first(void **state)
     memory_finish(&memory);
 }
 
+/* The clock of the monotonic kind begins anew; the wall's goes on. */
+static void lasting_facts_survive_a_restart(void **state)
+{
+    (void)state;
+    const int64_t wall_ms = 1790000000000, hour_ms = 3600000;
+    char dir[] = "/tmp/test_memory_XXXXXX", path[64];
+    assert_non_null(mkdtemp(dir));
+    struct memory memory;
+    memory_init(&memory);
+    memory_note(&memory, "(mx1|mx2).example.com", MEMORY_SLOW, 1000 + 2 * hour_ms);
+    memory_note(&memory, "a.example", MEMORY_NO_CHUNKING, 1000 + hour_ms);
+    memory_note(&memory, "192.0.2.1:25", MEMORY_NO_TLS, 1000 + 20 * hour_ms);
+    memory_note(&memory, "192.0.2.1:25", MEMORY_DOWN, 1000 + hour_ms);
+    memory_note(&memory, "b.example", MEMORY_SLOW, 1000 + hour_ms);
+    memory_forget(&memory, "b.example", MEMORY_SLOW);
+    memory_save(&memory, dir, 3, 1000, wall_ms);
+    assert_false(memory.changed);
+    memory_finish(&memory);
+
+    memory_init(&memory);
+    memory_load(&memory, dir, 500, wall_ms + hour_ms + 1000);
+    assert_true(memory_knows(&memory, "(mx1|mx2).example.com", MEMORY_SLOW, 500));
+    assert_false(memory_knows(&memory, "(mx1|mx2).example.com", MEMORY_SLOW, 500 + hour_ms));
+    assert_false(memory_knows(&memory, "a.example", MEMORY_NO_CHUNKING, 500));
+    assert_true(memory_knows(&memory, "192.0.2.1:25", MEMORY_NO_TLS, 500));
+    assert_false(memory_knows(&memory, "192.0.2.1:25", MEMORY_DOWN, 500));
+    assert_false(memory_knows(&memory, "b.example", MEMORY_SLOW, 500));
+    assert_false(memory.changed);
+    memory_finish(&memory);
+
+    /* Damaged, or from a clock that was wrong: what makes sense is kept. */
+    (void)snprintf(path, sizeof path, "%s/site-memory.0", dir);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    (void)fputs("slow\n\nslow x y\nslow 1790000060 good.example\nslow 9990000000 far.example\nwhat 1790000060 c.example\nslow 1790000060 cut", file);
+    (void)fclose(file);
+    memory_init(&memory);
+    memory_load(&memory, dir, 0, wall_ms);
+    assert_true(memory_knows(&memory, "good.example", MEMORY_SLOW, 0));
+    assert_false(memory_knows(&memory, "far.example", MEMORY_SLOW, 0));
+    assert_false(memory_knows(&memory, "cut", MEMORY_SLOW, 0));
+    assert_int_equal(memory.count, 4);
+    memory_finish(&memory);
+    (void)unlink(path);
+    (void)snprintf(path, sizeof path, "%s/site-memory.3", dir);
+    (void)unlink(path);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(facts_hold_until_their_time),
         cmocka_unit_test(the_oldest_is_forgotten_first),
+        cmocka_unit_test(lasting_facts_survive_a_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
