@@ -25,18 +25,27 @@ struct loading {
     int result;
 };
 
-static int load_key(void *context, const struct storage_domain *row)
+static int exists(void *context, const struct storage_domain *row)
+{
+    (void)context;
+    (void)row;
+    return 0;
+}
+
+/* Only keys that sign: one that is being rotated in is not there for receivers yet. */
+static int load_key(void *context, const struct storage_dkim_key *row)
 {
     struct loading *loading = context;
     struct check *check = loading->check;
     struct check_key *key = &check->keys[check->key_count];
-    if (check->key_count == CHECK_KEYS_MAX)
+    if (check->key_count == CHECK_KEYS_MAX || row->state != DKIM_KEY_USED)
         return 0;
     key->selector = str_dup(row->selector);
     if (key->selector == NULL)
         loading->result = error_memory(loading->err);
     else
         loading->result = sending_domain_load_key(check->config->data_dir, row->key_file, &key->key, loading->err);
+    key->second = strcmp(row->algorithm, "ed25519") == 0;
     if (loading->result == 0)
         check->key_count++;
     else
@@ -128,7 +137,9 @@ int sending_domain_check(const struct config *config, struct storage_reader *rea
     check->domain = name;
     check->bounce_domain = config->bounce_domain[0] != '\0' ? config->bounce_domain : name;
     if (result == 0)
-        result = storage_domain_get(reader, name, load_key, &loading, err);
+        result = storage_domain_get(reader, name, exists, NULL, err);
+    if (result == 0)
+        result = storage_dkim_keys_list(reader, name, load_key, &loading, err);
     if (result == 0)
         result = loading.result;
     if (result == 0)

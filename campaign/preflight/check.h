@@ -37,6 +37,7 @@ struct check_source { /* an address that receivers see */
 struct check_key {
     char *selector;
     struct dkim_key *key;
+    bool second; /* Ed25519 beside RSA: receivers that matter look at the other one */
 };
 
 struct check {

@@ -118,7 +118,10 @@ static void judge_key(struct check *check, const struct check_key *key)
     } else {
         judge_record(check, key, record, &finding);
     }
-    if (finding.status == FINDING_ERROR || strcmp(finding.code, "dkim-testing") == 0) {
+    bool mend = finding.status == FINDING_ERROR;
+    if (key->second && mend && check->key_count > 1)
+        finding.status = FINDING_WARNING;
+    if (mend || strcmp(finding.code, "dkim-testing") == 0) {
         finding.record_name = buffer_text(&name);
         finding.record_type = "TXT";
         finding.record_value = str_dup(buffer_text(&value));
