@@ -60,6 +60,8 @@ int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_
 int campaign_pause(struct mailer *mailer, int64_t id, struct error *err);
 int campaign_resume(struct mailer *mailer, struct storage_reader *reader, int64_t id, struct error *err);
 int campaign_cancel(struct mailer *mailer, int64_t id, struct error *err);
+/* Says which variant (from 0) of an A/B test the rest gets. STORAGE_WRONG_STATE (`err` says why), -EINVAL: there is no such variant. */
+int campaign_winner(struct mailer *mailer, struct storage_reader *reader, int64_t id, int variant, struct error *err);
 /* A new draft with the same content; name gets " (copy)". */
 int campaign_clone(struct mailer *mailer, struct storage_reader *reader, int64_t id, int64_t *new_id, struct error *err);
 /* The whole message as it would go to `recipient` (an address; NULL = a sample member): {"recipient","subject","html","text","message","size_bytes","headers","warnings"}. */

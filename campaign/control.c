@@ -20,6 +20,7 @@
 #include "campaign/mailer.h"
 #include "campaign/message/token.h"
 #include "campaign/preflight/preflight.h"
+#include "campaign/schedule/split.h"
 
 struct copy {
     struct storage_campaign campaign; /* name and spec are copies */
@@ -58,8 +59,8 @@ int campaign_create(struct mailer *mailer, struct storage_reader *reader, const 
     struct draft draft;
     int result = draft_parse(spec, reader, mailer->config, &draft, problem, err);
     if (result == 0)
-        result = mailer_check_content(mailer, reader, spec, draft.campaign.name,
-                                      draft.launch ? SIGNATURE_REQUIRED : SIGNATURE_NONE, problem, err);
+        result = draft_check_content(mailer, reader, spec, &draft, draft.launch ? SIGNATURE_REQUIRED : SIGNATURE_NONE,
+                                     problem, err);
     if (result == 0 && draft.launch)
         result = preflight_launch(mailer->preflight, reader, spec, draft.force, problem, err);
     if (result == 0)
@@ -194,6 +195,11 @@ int campaign_clone(struct mailer *mailer, struct storage_reader *reader, int64_t
     result = clone_segment(reader, spec, &segment, &clone, err);
     if (result != 0)
         goto out;
+    struct problem ignored = {.count = 0}; /* it was checked when it was stored */
+    struct split split;
+    split_parse(spec, &split, &ignored);
+    clone.split_share = split.share;
+    clone.split_variants = split.variants;
     char *text = json_dumps(spec, JSON_COMPACT);
     if (text == NULL) {
         result = error_memory(err);
@@ -207,6 +213,27 @@ out:
     buffer_finish(&segment);
     free(name);
     json_decref(spec);
+    copy_free(&copy);
+    return result;
+}
+
+int campaign_winner(struct mailer *mailer, struct storage_reader *reader, int64_t id, int variant, struct error *err)
+{
+    struct copy copy;
+    int result = load(reader, id, &copy, err);
+    if (result == 0 && copy.campaign.status != CAMPAIGN_RUNNING && copy.campaign.status != CAMPAIGN_PAUSED) {
+        (void)error_set(err, -EINVAL, "the campaign is %s", campaign_status_name(copy.campaign.status));
+        result = STORAGE_WRONG_STATE;
+    }
+    if (result == 0) {
+        result = storage_split_choose(mailer->storage, id, variant, clock_wall_ms(), err);
+        if (result == STORAGE_NOT_FOUND)
+            result = STORAGE_WRONG_STATE;
+        if (result == STORAGE_WRONG_STATE)
+            (void)error_set(err, -EINVAL, "the campaign has no A/B test, or another variant has won");
+    }
+    if (result == 0)
+        feeder_look(mailer->feeder);
     copy_free(&copy);
     return result;
 }

@@ -18,6 +18,7 @@
 #include "campaign/audience/segment.h"
 #include "campaign/draft.h"
 #include "campaign/schedule/plan.h"
+#include "campaign/schedule/split.h"
 
 #define NAME_MAX_BYTES 200
 #define SUBJECT_MAX_BYTES 2000
@@ -311,6 +312,7 @@ static const struct field {
     {"metadata", read_metadata, false},
     {"schedule_at", read_schedule_at, false},
     {"expires_after", read_expires_after, false},
+    {"ab", read_plan, false},
     {"window", read_plan, false},
     {"missed", read_plan, false},
     {"rate", read_plan, false},
@@ -369,12 +371,42 @@ int draft_parse(const json_t *spec, struct storage_reader *storage, const struct
     }
     struct plan plan;
     plan_parse(spec, &plan, problem);
+    struct split split;
+    split_parse(spec, &split, problem);
+    out->campaign.split_share = split.share;
+    out->campaign.split_variants = split.variants;
     const json_t *html = json_object_get(spec, "html"), *text = json_object_get(spec, "text");
     if ((html == NULL || json_is_null(html)) && (text == NULL || json_is_null(text)))
         problem_add(problem, "html", "is missing, and so is text: a message needs one of them");
     if (problem->count > 0)
         return error_set(err, -EINVAL, "the campaign cannot be accepted");
     return keep_spec(out, spec, err);
+}
+
+/* Faults of a variant's own parts are named by their place in it. */
+static void place_in_variant(struct problem *problem, size_t from, int variant)
+{
+    for (size_t i = from; i < problem->count && i < PROBLEM_FIELDS_MAX; i++) {
+        char name[sizeof(problem->fields[i].field)];
+        (void)snprintf(name, sizeof(name), "ab.variants[%d].%.30s", variant, problem->fields[i].field);
+        (void)str_copy(problem->fields[i].field, sizeof(problem->fields[i].field), name);
+    }
+}
+
+int draft_check_content(struct mailer *mailer, struct storage_reader *reader, const json_t *spec,
+                        const struct draft *draft, enum signature signature, struct problem *problem, struct error *err)
+{
+    int result = mailer_check_content(mailer, reader, spec, draft->campaign.name, signature, problem, err);
+    for (int i = 0; result == 0 && i < draft->campaign.split_variants; i++) {
+        size_t before = problem->count;
+        json_t *variant = split_variant(spec, i);
+        result = variant == NULL ? error_memory(err)
+                                 : mailer_check_content(mailer, reader, variant, draft->campaign.name, SIGNATURE_NONE,
+                                                        problem, err);
+        json_decref(variant);
+        place_in_variant(problem, before, i);
+    }
+    return result;
 }
 
 void draft_free(struct draft *draft)

@@ -64,7 +64,7 @@ static int check_and_store(struct mailer *mailer, struct storage_reader *reader,
     struct draft draft;
     int result = draft_parse(spec, reader, mailer->config, &draft, problem, err);
     if (result == 0)
-        result = mailer_check_content(mailer, reader, spec, draft.campaign.name, SIGNATURE_NONE, problem, err);
+        result = draft_check_content(mailer, reader, spec, &draft, SIGNATURE_NONE, problem, err);
     if (result == 0) {
         draft.campaign.id = id;
         result = storage_campaign_edit(mailer->storage, &draft.campaign, err);

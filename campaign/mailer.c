@@ -294,6 +294,8 @@ const char *mailer_campaign_limit(struct mailer *mailer, int64_t campaign_id, do
         return campaign_status_name(run.status);
     if (run.closed)
         return "window";
+    if (run.testing)
+        return "winner";
     if (run.only_retries)
         return "retries";
     return engine_limit(mailer);

@@ -48,10 +48,23 @@ static int read_lists(struct audience *audience, int64_t campaign_id, int64_t id
     return more;
 }
 
+static int read_split(struct audience *audience, struct error *err)
+{
+    sqlite3_stmt *row = db_query(audience->db, err, "SELECT share, rest FROM campaign_split WHERE campaign_id = ?",
+                                 DB_I(audience->campaign_id));
+    int more = row == NULL ? -EIO : db_step(audience->db, row, err);
+    if (more <= 0)
+        return more;
+    audience->split_share = (int)MIN_OF(db_count(row, 0), SPLIT_SLOTS);
+    audience->split_rest = db_int(row, 1) != 0;
+    db_end(row);
+    return 0;
+}
+
 int audience_open(struct audience *audience, struct db *db, int64_t campaign_id, int64_t epoch, int64_t lane,
                   int64_t after, struct error *err)
 {
-    *audience = (struct audience){.db = db, .epoch = epoch, .lane = lane};
+    *audience = (struct audience){.db = db, .campaign_id = campaign_id, .epoch = epoch, .lane = lane};
     int64_t ids[CAMPAIGN_LISTS_MAX] = {0};
     int failed = read_lists(audience, campaign_id, ids, err);
     for (int i = 0; !failed && i < audience->list_count; i++) {
@@ -62,6 +75,8 @@ int audience_open(struct audience *audience, struct db *db, int64_t campaign_id,
                                    DB_I(ids[i]), DB_I(lane), DB_I(after));
         failed = list->statement == NULL ? -EIO : advance(audience, list, err);
     }
+    if (!failed)
+        failed = read_split(audience, err);
     if (!failed)
         failed = segment_load(db, campaign_id, &audience->segment, err);
     if (failed)
@@ -133,6 +148,9 @@ int audience_next(struct audience *audience, struct audience_member *out, struct
         if (failed)
             return failed;
     }
+    if (audience->split_share > 0 &&
+        (split_slot(audience->campaign_id, out->recipient_id) < audience->split_share) == audience->split_rest)
+        out->verdict = AUDIENCE_OUTSIDE;
     if (out->verdict != AUDIENCE_OUTSIDE && audience->excluded_count > 0) {
         int excluded = is_excluded(audience, out->recipient_id, err);
         if (excluded < 0)

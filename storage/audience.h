@@ -33,11 +33,19 @@ struct audience {
     int64_t excluded[CAMPAIGN_LISTS_MAX];
     int list_count, excluded_count;
     struct segment *segment; /* NULL = everybody */
+    int64_t campaign_id;
+    int split_share; /* slots of an A/B test, 0 = no split */
+    bool split_rest; /* those beyond the share */
 };
 
 /* Members with recipient_id > after. `epoch` is the campaign's. On failure nothing is left open. */
 int audience_open(struct audience *audience, struct db *db, int64_t campaign_id, int64_t epoch, int64_t lane,
                   int64_t after, struct error *err) ATTR_MUSTCHECK;
+/* Both parts of an A/B split, for counting. Before the first audience_next(). */
+static inline void audience_whole(struct audience *audience)
+{
+    audience->split_share = 0;
+}
 void audience_close(struct audience *audience);
 /* 1 = *out is the next one, 0 = no more, negative = failed. */
 int audience_next(struct audience *audience, struct audience_member *out, struct error *err) ATTR_MUSTCHECK;

@@ -34,6 +34,14 @@ static int add_list(struct db *db, int64_t campaign_id, int64_t list_id, bool ex
                   DB_I(excluded), DB_I(list_id));
 }
 
+int split_store(struct db *db, int64_t id, const struct storage_campaign *campaign, struct error *err)
+{
+    if (campaign->split_variants == 0)
+        return 0;
+    return db_run(db, err, "INSERT INTO campaign_split (campaign_id, share, variants) VALUES (?, ?, ?)", DB_I(id),
+                  DB_I(campaign->split_share), DB_I(campaign->split_variants));
+}
+
 static int create_run(struct storage *storage, void *arg, struct error *err)
 {
     const struct create *create = arg;
@@ -48,6 +56,8 @@ static int create_run(struct storage *storage, void *arg, struct error *err)
         return failed;
     int64_t id = db_last_id(db);
     failed = db_run(db, err, "INSERT INTO campaign_spec VALUES (?, ?)", DB_I(id), DB_T(campaign->spec));
+    if (!failed)
+        failed = split_store(db, id, campaign, err);
     if (!failed && campaign->segment != NULL)
         failed = db_run(db, err, "INSERT INTO campaign_segment VALUES (?, ?)", DB_I(id),
                         DB_B(campaign->segment, campaign->segment_bytes));
@@ -92,6 +102,7 @@ static int count_lane(struct db *db, int64_t id, int64_t epoch, int64_t lane, in
     int failed = audience_open(&audience, db, id, epoch, lane, INT64_MIN, err);
     if (failed)
         return failed;
+    audience_whole(&audience);
     struct audience_member member;
     int more = 1;
     for (; *budget > 0 && (more = audience_next(&audience, &member, err)) > 0; --*budget)
@@ -165,7 +176,8 @@ static int finish(struct db *db, int64_t id, int64_t now_ms, struct error *err)
     int failed = db_run(db, err,
                         "UPDATE campaign SET status = ?2, finished = ?3, audience_exact = 1, audience = " SUM_OF_STATES
                         " WHERE id = ?1 AND status = ?4 AND sending = 0 AND deferred = 0 AND NOT EXISTS"
-                        " (SELECT 1 FROM campaign_lane WHERE campaign_id = ?1 AND done = 0)",
+                        " (SELECT 1 FROM campaign_lane WHERE campaign_id = ?1 AND done = 0) AND NOT EXISTS"
+                        " (SELECT 1 FROM campaign_split WHERE campaign_id = ?1 AND rest = 0)",
                         DB_I(id), DB_I(CAMPAIGN_FINISHED), DB_I(now_ms), DB_I(CAMPAIGN_RUNNING));
     if (failed)
         return failed;
@@ -376,6 +388,8 @@ static int delete_run(struct storage *storage, void *arg, struct error *err)
         failed = db_run(db, err, "DELETE FROM campaign_frozen WHERE campaign_id = ?", DB_I(id));
     if (!failed)
         failed = db_run(db, err, "DELETE FROM campaign_link WHERE campaign_id = ?", DB_I(id));
+    if (!failed)
+        failed = db_run(db, err, "DELETE FROM campaign_split WHERE campaign_id = ?", DB_I(id));
     return failed ? failed : db_run(db, err, "DELETE FROM campaign WHERE id = ?", DB_I(id));
 }
 

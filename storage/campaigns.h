@@ -29,6 +29,7 @@ struct storage_campaign {
     int64_t expires_after_ms;                                  /* from the launch */
     const void *segment; /* a program (segment.h), written by create and edit, not read back; NULL = everybody */
     size_t segment_bytes;
+    int split_share, split_variants; /* A/B (split.h), as above; variants 0 = none */
     int64_t audience, states[DELIVERY_STATE_COUNT];            /* states[PENDING] is derived */
     bool audience_exact; /* false: `audience` is an upper bound, and `pending` (of a cancelled one: `cancelled`) with it; it is being counted */
     int64_t opened, clicked, unsubscribed, complained;

@@ -137,7 +137,7 @@ static int scan_lane(struct storage *storage, struct storage_claim *claim, int64
     if (failed)
         return failed;
     int more = 1, scan_max = audience.segment != NULL ? SEGMENT_SCAN_MAX : SCAN_MAX;
-    claim->picked = audience.segment != NULL;
+    claim->picked = audience.segment != NULL || audience.split_share > 0;
     for (int scanned = 0;
          more > 0 && scanned < scan_max && claim->job_count < claim->max && claim->arena.used_bytes < CLAIM_BYTES;
          scanned++) {

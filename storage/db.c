@@ -23,7 +23,7 @@
 #define BUSY_LIMIT_MS 10000
 
 static const char writer_pragmas[] =
-    "PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=4000;" /* migrations only; then
+    "PRAGMA synchronous=FULL; PRAGMA cache_size=-24576; PRAGMA wal_autocheckpoint=4000;" /* migrations only; then
                                                                                             keeper.c's */
     "PRAGMA journal_size_limit=67108864;";
 /* A load rewrites the same pages again and again; the less often they are carried over, the better. */

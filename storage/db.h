@@ -14,8 +14,8 @@
 #include "base/error.h"
 
 enum db_kind {
-    DB_WRITER, /* 64 MB of cache, every commit synced */
-    DB_IMPORT, /* the same, synced only where the import says so */
+    DB_WRITER, /* 24 MB of cache, every commit synced */
+    DB_IMPORT, /* 48 MB, synced only where the import says so */
     DB_KEEPER, /* writes little, small cache */
     DB_READER, /* read-only, small cache */
 };

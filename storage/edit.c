@@ -45,6 +45,10 @@ static int edit_run(struct storage *storage, void *arg, struct error *err)
         failed = db_run(db, err, "INSERT OR REPLACE INTO campaign_spec VALUES (?, ?)", DB_I(campaign->id),
                         DB_T(campaign->spec));
     if (!failed)
+        failed = db_run(db, err, "DELETE FROM campaign_split WHERE campaign_id = ?", DB_I(campaign->id));
+    if (!failed)
+        failed = split_store(db, campaign->id, campaign, err);
+    if (!failed)
         failed = db_run(db, err, "DELETE FROM campaign_segment WHERE campaign_id = ?", DB_I(campaign->id));
     if (!failed && campaign->segment != NULL)
         failed = db_run(db, err, "INSERT INTO campaign_segment VALUES (?, ?)", DB_I(campaign->id),

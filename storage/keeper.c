@@ -58,6 +58,7 @@ static int count_slice(struct db *db, struct count *count, struct error *err)
     int failed = audience_open(&audience, db, count->campaign_id, count->epoch, count->lane, count->after, err);
     if (failed)
         return failed;
+    audience_whole(&audience);
     struct audience_member member;
     int more = 1;
     for (int i = 0; i < COUNT_SLICE && (more = audience_next(&audience, &member, err)) > 0; i++) {

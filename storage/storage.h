@@ -77,6 +77,7 @@ int storage_sizes(struct storage *storage, int64_t *database_bytes, int64_t *wal
 #include "storage/segment.h"
 #include "storage/shaping.h"
 #include "storage/snippets.h"
+#include "storage/split.h"
 #include "storage/suppressions.h"
 #include "storage/tracking.h"
 #include "storage/upkeep.h"

@@ -73,6 +73,24 @@ static int move(struct cli *cli, const char *action)
     return move_with(cli, action, NULL);
 }
 
+int cli_campaign_winner(struct cli *cli)
+{
+    json_t *body, *answer;
+    uint64_t variant;
+    if (str_parse_u64(cli->arguments[1], SPLIT_VARIANTS_MAX, &variant) != 0)
+        return out_fail("\"%.40s\" is not the number of a variant", cli->arguments[1]);
+    body = json_pack("{s:I}", "variant", (json_int_t)variant);
+    int rc = call_with(cli, "POST", "/winner", body, &answer);
+    json_decref(body);
+    if (rc != CLI_DONE)
+        return rc;
+    if (cli->json)
+        return out_json(answer);
+    out_line("variant %llu goes to the rest of campaign %s", (unsigned long long)variant, cli->arguments[0]);
+    json_decref(answer);
+    return CLI_DONE;
+}
+
 int cli_campaign_launch(struct cli *cli)
 {
     json_t *body = cli_flag(cli, "force") ? json_pack("{s:b}", "force", 1) : NULL;

@@ -120,6 +120,8 @@ static const struct cli_command COMMANDS[] = {
     {"campaign cancel", "ID", 1, 1, "stop for good; what is pending is never sent", NULL, NULL, cli_campaign_cancel},
     {"campaign list", "", 0, 0, "show campaigns, newest first", NULL, CAMPAIGN_LIST_OPTIONS, cli_campaign_list},
     {"campaign show", "ID", 1, 1, "show a campaign with its content", NULL, NULL, cli_campaign_show},
+    {"campaign winner", "ID VARIANT", 2, 2, "choose which variant of an A/B test the rest gets, from 0", NULL, NULL,
+     cli_campaign_winner},
     {"campaign stats", "ID", 1, 1, "show what became of its deliveries", NULL, NULL, cli_campaign_stats},
     {"campaign watch", "ID", 1, 1, "follow a campaign until it ends",
      "Ends with 0 when the campaign finished, with 1 when it was cancelled.", NULL, cli_campaign_watch},

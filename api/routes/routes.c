@@ -29,6 +29,8 @@ static const struct route ROUTES[] = {
     {METHOD_POST, "/v1/campaigns/{id}/resume", ACCESS_SEND, BODY_JSON_OPTIONAL, NULL, campaigns_resume, false},
     {METHOD_POST, "/v1/campaigns/{id}/cancel", ACCESS_SEND, BODY_JSON_OPTIONAL, NULL, campaigns_cancel, false},
     {METHOD_POST, "/v1/campaigns/{id}/clone", ACCESS_SEND, BODY_JSON_OPTIONAL, NULL, campaigns_clone, false},
+    {METHOD_POST, "/v1/campaigns/{id}/winner", ACCESS_SEND, BODY_JSON, NULL, campaigns_winner, false},
+    {METHOD_GET, "/v1/campaigns/{id}/variants", ACCESS_READ, BODY_NONE, NULL, campaigns_variants, false},
     {METHOD_GET, "/v1/campaigns/{id}/preview", ACCESS_READ, BODY_NONE, "recipient", campaigns_preview, false},
     {METHOD_GET, "/v1/campaigns/{id}/stats", ACCESS_READ, BODY_NONE, NULL, campaigns_stats, false},
     {METHOD_GET, "/v1/campaigns/{id}/deliveries", ACCESS_READ, BODY_NONE, PAGE " state domain", campaigns_deliveries,

@@ -52,7 +52,7 @@ static void compose(struct composer *composer, struct engine *engine, struct del
     /* What is wrong with the content is so the second time, too. Want of memory passes, and is not always known for what
      * it is: a parser of ours or of a library may take it for bad input. */
     for (int tries = 0; letter != NULL && result != 0 && result != -ENOMEM && tries < 2; tries++)
-        result = message_compose(composer, delivery->run->content, &recipient, clock_wall_ms(), &letter->composed, &err);
+        result = message_compose(composer, delivery->content, &recipient, clock_wall_ms(), &letter->composed, &err);
     if (result != 0) {
         free(letter);
         delivery->no_memory = result == -ENOMEM;

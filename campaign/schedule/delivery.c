@@ -42,6 +42,7 @@ struct delivery *delivery_create(const struct storage_job *job, struct run *run,
     delivery->job.campaign = &run->shape;
     delivery->job.smtputf8 = has_utf8(delivery->job.rcpt_to);
     delivery->run = run;
+    delivery->content = run_content(run, job->recipient_id);
     delivery->lane = lane;
     delivery->recipient_id = job->recipient_id;
     delivery->claim_id = job->claim_id;

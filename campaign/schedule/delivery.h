@@ -21,6 +21,7 @@ struct delivery {
     struct list node;      /* the composers' queue */
     struct run *run;       /* the running campaign; outlives its deliveries */
     struct lane *lane;     /* where it was claimed from */
+    struct content *content; /* of the run */
     int64_t recipient_id, claim_id;
     int attempts;          /* made before */
     bool uncertain;

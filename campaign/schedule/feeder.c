@@ -288,6 +288,53 @@ static void on_recorded(struct feeder *feeder, struct delivery *delivery, int64_
 
 /* ---- the life of a run ---- */
 
+/* 0 = the rest has begun; positive = it waits still. */
+static int split_step(struct feeder *feeder, struct run *run, int64_t wall_ms, struct error *err)
+{
+    struct storage *storage = feeder->mailer->storage;
+    struct storage_split *state = &run->split_state;
+    struct storage_split_counts counts[SPLIT_VARIANTS_MAX];
+    int result = storage_split_tested(storage, run->id, wall_ms, err);
+    if (result == 0)
+        result = storage_split_get(feeder->reader, run->id, state, err);
+    if (result != 0)
+        return result;
+    bool due = run->split.by != SPLIT_MANUAL && wall_ms >= state->tested_ms + run->split.after_ms;
+    if (state->winner < 0 && !due && wall_ms < run->deadline_ms)
+        return STORAGE_WRONG_STATE;
+    if (state->winner < 0) {
+        result = storage_split_counts(feeder->reader, run->id, state, counts, err);
+        int best = split_best(&run->split, counts);
+        if (result == 0) {
+            log_info("campaign", "campaign=%lld winner=%d delivered=%lld opened=%lld clicked=%lld", (long long)run->id, best,
+                     (long long)counts[best].delivered, (long long)counts[best].opened, (long long)counts[best].clicked);
+            result = storage_split_choose(storage, run->id, best, wall_ms, err);
+        }
+        if (result == 0)
+            state->winner = best;
+    }
+    return result == 0 ? storage_split_rest(storage, run->id, err) : result;
+}
+
+/* An A/B test whose share is claimed: finds the winner, and the lanes begin anew for the rest. */
+static void tend_split(struct feeder *feeder, struct run *run, int64_t now_ms, int64_t wall_ms)
+{
+    struct error err = {""};
+    bool claimed = run->claims == 0 && run->lanes_done - run_retries(run)->done == run->lane_count - 1;
+    atomic_store(&run->testing, claimed && !run->split_state.rest);
+    if (!claimed || run->split_state.rest || now_ms < run->split_at_ms)
+        return;
+    run->split_at_ms = now_ms + 1000;
+    int result = split_step(feeder, run, wall_ms, &err);
+    if (result < 0)
+        log_error("campaign", "campaign=%lld its A/B test cannot go on reason=%s", (long long)run->id, LOG_QUOTE(err.text));
+    if (result != 0)
+        return;
+    run->split_state.rest = true;
+    atomic_store(&run->testing, false);
+    run_restart_lanes(run);
+}
+
 /* What a run needs besides claims: due retries, its launch, its end. May free the run. */
 static void tend(struct feeder *feeder, struct run *run, int64_t now_ms, int64_t wall_ms)
 {
@@ -309,6 +356,9 @@ static void tend(struct feeder *feeder, struct run *run, int64_t now_ms, int64_t
     }
     if (status == CAMPAIGN_RUNNING && run_window(run, &feeder->zones, wall_ms) && run->out > 0)
         engine_release(feeder->mailer->engine, (uint64_t)run->id, 0);
+    bool testing = run->content != NULL && run->split.variants > 0 && !run->split_state.rest;
+    if (status == CAMPAIGN_RUNNING && testing)
+        tend_split(feeder, run, now_ms, wall_ms);
     if (run->out > 0 || run->claims > 0) {
         /* still busy */
     } else if (status == CAMPAIGN_CANCELLED) {
@@ -318,7 +368,7 @@ static void tend(struct feeder *feeder, struct run *run, int64_t now_ms, int64_t
     } else if (status != CAMPAIGN_RUNNING) {
         roster_drop(feeder, run);
         return;
-    } else if (lanes_done && run->next_due_ms == 0 && now_ms >= run->finish_at_ms) {
+    } else if (lanes_done && !testing && run->next_due_ms == 0 && now_ms >= run->finish_at_ms) {
         roster_try_finish(feeder, run, now_ms);
         return;
     }
@@ -534,6 +584,7 @@ bool feeder_run_view(struct feeder *feeder, int64_t campaign_id, struct run_view
             .status = (enum campaign_status)atomic_load(&run->status),
             .rate_now = run_rate(run, second),
             .closed = atomic_load(&run->closed),
+            .testing = atomic_load(&run->testing),
             .only_retries = atomic_load(&run->only_retries),
         };
     pthread_mutex_unlock(&feeder->lock);

@@ -43,6 +43,7 @@ struct run_view {
     enum campaign_status status;
     double rate_now;
     bool closed;       /* outside its window */
+    bool testing;      /* an A/B test waits for its winner */
     bool only_retries; /* every lane is done and nothing is in memory: what is left waits for its next attempt */
 };
 bool feeder_run_view(struct feeder *feeder, int64_t campaign_id, struct run_view *out);

@@ -34,6 +34,27 @@ void roster_drop(struct feeder *feeder, struct run *run)
     pthread_mutex_unlock(&feeder->lock);
 }
 
+/* The variants of an A/B test and how far it is: 0, or negative with `err`. */
+static int load_split(struct feeder *feeder, struct run *run, const struct storage_campaign *campaign, struct error *err)
+{
+    json_t *spec = json_loads(campaign->spec, 0, NULL);
+    int result = storage_split_get(feeder->reader, run->id, &run->split_state, err);
+    if (result > 0)
+        result = error_set(err, -EIO, "the A/B test of campaign %lld is gone", (long long)run->id);
+    for (int i = 0; result == 0 && i < run->split.variants; i++) {
+        struct storage_campaign variant = *campaign;
+        json_t *own = split_variant(spec, i);
+        char *text = own != NULL ? json_dumps(own, JSON_COMPACT) : NULL;
+        json_decref(own);
+        variant.spec = text;
+        result = text == NULL ? error_memory(err)
+                              : mailer_compile(feeder->mailer, feeder->reader, &variant, SIGNATURE_REQUIRED, &run->contents[i], NULL, err);
+        free(text);
+    }
+    json_decref(spec);
+    return result;
+}
+
 static void roster_add(struct feeder *feeder, const struct storage_campaign *campaign)
 {
     struct error err = {""};
@@ -45,14 +66,18 @@ static void roster_add(struct feeder *feeder, const struct storage_campaign *cam
         result = mailer_compile(feeder->mailer, feeder->reader, campaign, SIGNATURE_REQUIRED, &content, NULL, &err);
     if (result == 0)
         result = run_create(campaign, feeder->reader, content, &run, &err);
-    if (result < 0 && result != -EINVAL) { /* nobody can mend it, but it passes: memory, I/O */
+    if (result != 0)
         content_unref(content);
+    else if (content != NULL && run->split.variants > 0)
+        result = load_split(feeder, run, campaign, &err);
+    if (result < 0 && result != -EINVAL) { /* nobody can mend it, but it passes: memory, I/O */
+        run_free(run);
         log_error("campaign", "campaign=%lld cannot run now reason=%s", (long long)campaign->id, LOG_QUOTE(err.text));
         atomic_store(&feeder->look, true);
         return;
     }
     if (result != 0) {
-        content_unref(content);
+        run_free(run);
         log_error("campaign", "campaign=%lld paused: it cannot run reason=%s", (long long)campaign->id, LOG_QUOTE(err.text));
         struct error ignored;
         if (storage_campaign_move(feeder->mailer->storage, campaign->id, CAMPAIGN_PAUSED, 0, clock_wall_ms(), NULL, &ignored) != 0)

@@ -91,6 +91,7 @@ int run_create(const struct storage_campaign *campaign, struct storage_reader *r
     json_t *spec = json_loads(campaign->spec, 0, NULL);
     struct problem ignored = {.count = 0}; /* it was checked when it was stored */
     plan_parse(spec, &run->plan, &ignored);
+    split_parse(spec, &run->split, &ignored);
     json_decref(spec);
     run->shape.rate = run->plan.rate;
     atomic_init(&run->shape.weight, run->plan.priority);
@@ -120,8 +121,27 @@ void run_free(struct run *run)
     assure(run->out == 0 && run->claims == 0);
     list_remove(&run->node);
     content_unref(run->content);
+    for (int i = 0; i < SPLIT_VARIANTS_MAX; i++)
+        content_unref(run->contents[i]);
     free(run->lanes);
     free(run);
+}
+
+struct content *run_content(const struct run *run, int64_t recipient_id)
+{
+    if (run->split.variants == 0)
+        return run->content;
+    return run->contents[split_choice(&run->split, run->id, recipient_id, run->split_state.winner)];
+}
+
+void run_restart_lanes(struct run *run)
+{
+    for (size_t i = 0; i + 1 < run->lane_count; i++) {
+        struct lane *lane = &run->lanes[i];
+        run->lanes_done -= lane->done;
+        lane->done = false;
+        lane_check(run, lane);
+    }
 }
 
 /* A window in the recipients' own zones is never closed for all: each is asked when it is claimed. Behind the deadline it does not matter any more. */

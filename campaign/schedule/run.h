@@ -15,6 +15,7 @@
 
 #include "campaign/message/message.h"
 #include "campaign/schedule/plan.h"
+#include "campaign/schedule/split.h"
 
 #define LANE_WINDOW_MIN 64   /* deliveries of a lane in memory, to begin with */
 #define LANE_WINDOW_MAX 2000 /* enough for 10,000/s at 200 ms from claim to commit */
@@ -39,10 +40,15 @@ struct run {
     int64_t id; /* constant, read by all threads */
     int64_t deadline_ms; /* wall clock; constant, read by all threads */
     struct engine_campaign shape; /* what the engine is to know of it: its weight against other campaigns */
+    struct content *contents[SPLIT_VARIANTS_MAX]; /* of an A/B test's variants; constant, as `content` */
     struct content *content; /* compiled; constant, read by all threads; NULL while scheduled */
     _Atomic int status;  /* enum campaign_status as last read; read by the loops */
     int64_t scheduled_ms;
     struct plan plan;      /* of its spec; the feeder's */
+    struct split split;    /* of its spec: the A/B test */
+    struct storage_split split_state; /* as last read; the feeder's */
+    int64_t split_at_ms;   /* monotonic: not before this it is looked at again */
+    _Atomic bool testing;  /* the share is claimed, and the rest waits for the winner */
     _Atomic bool closed;   /* its window is; read by the loops */
     int64_t window_until_ms; /* wall clock: when `closed` may change */
     struct lane *lanes; /* lane_count of them; the last one is the retries */
@@ -61,6 +67,10 @@ struct run {
 int run_create(const struct storage_campaign *campaign, struct storage_reader *reader, struct content *content,
                struct run **out, struct error *err) ATTR_MUSTCHECK;
 void run_free(struct run *run); /* nothing is out */
+/* The content for a recipient: the campaign's, or its variant's. */
+struct content *run_content(const struct run *run, int64_t recipient_id);
+/* The lanes begin anew: the rest of an A/B campaign. */
+void run_restart_lanes(struct run *run);
 /* Looks at the window again when that is due; true when it has just closed, and what has not begun should come back. */
 bool run_window(struct run *run, struct zones *zones, int64_t wall_ms);
 

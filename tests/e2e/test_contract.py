@@ -172,6 +172,12 @@ def campaigns(contract):
     run_to_end(contract.server, number)
     for method, end in (("patch", ""), ("delete", ""), ("post", "/launch"), ("post", "/pause"), ("post", "/resume"), ("post", "/cancel")):
         call(409, method, path + end, number, data={"subject": "x"} if method == "patch" else None)
+    split = call(201, "post", "/v1/campaigns", data={**GOOD, "ab": {"share": 50, "variants": [{}, {"subject": "b"}], "winner": "manual"}}).json["id"]
+    call(409, "post", path + "/winner", split, data={"variant": 0})
+    call(200, "get", path + "/variants", split)
+    call(202, "post", path + "/launch", split)
+    call(202, "post", path + "/winner", split, data={"variant": 1})
+    run_to_end(contract.server, split)
     other = call(201, "post", "/v1/campaigns", data={**GOOD, "schedule_at": "2099-01-01T00:00:00Z", "launch": True}).json["id"]
     call(202, "post", path + "/cancel", other)
     for query in ("", "?status=finished,cancelled&limit=1"):

@@ -1,0 +1,80 @@
+"""A/B campaigns: a share gets the variants in turn, the rest the winner, over restarts and once each."""
+import pytest
+
+from conftest import add_up, emails, run_to_end, run_until
+
+VARIANTS = [{"subject": "Variant zero {{name}}"}, {"subject": "Variant one", "html": "<p>One</p>"}, {"text": "Two {{name}}"}]
+DOMAINS = ["a.test", "b.test", "c.test", "d.test"]
+
+
+def test_faults_are_told_field_by_field(place):
+    server = place.server()
+    place.people(server, ["a@a.test"])
+    base = {"name": "x", "lists": ["news"], "from": {"email": "news@sender.test"}, "subject": "x", "text": "x"}
+    good = {"share": 20, "variants": VARIANTS, "winner": "manual"}
+    for change, field in [({"share": 0}, "ab.share"), ({"share": "20"}, "ab.share"), ({"variants": VARIANTS[:1]}, "ab.variants"),
+                          ({"variants": [{}, 7]}, "ab.variants[1]"), ({"variants": [{}, {"name": "x"}]}, "ab.variants[1].name"),
+                          ({"variants": [{}, {"subject": 7}]}, "ab.variants[1].subject"), ({"winner": "luck"}, "ab.winner"),
+                          ({"winner": "clicks"}, "ab.after"), ({"after": "4h"}, "ab.after"), ({"until": 1}, "ab.until"),
+                          ({"variants": [{}, {"html": "{{#open}}"}]}, "ab.variants[1].html")]:
+        answer = server.api.post("/v1/campaigns", {**base, "ab": {**good, **change}})
+        assert answer.status == 422 and field in answer.fields(), (change, answer)
+    answer = server.api.post("/v1/campaigns", {**base, "ab": {**good, "winner": "opens", "after": "1h"}})
+    assert answer.fields() == ["ab.winner"], answer  # nothing is tracked
+    plain = server.create_campaign(launch=False)
+    assert server.api.get("/v1/campaigns/%d/variants" % plain).status == 404
+    draft = server.create_campaign(launch=False, ab=good)
+    assert server.api.post("/v1/campaigns/%d/winner" % draft, {"variant": 0}).status == 409
+    assert server.api.post("/v1/campaigns/%d/winner" % draft, {"variant": 3}).status == 422
+
+
+@pytest.mark.sanitize
+def test_the_rest_gets_the_winner_once_over_restarts(place):
+    sink = place.sink(store=True)
+    server = place.server(sink)
+    audience = emails(600, DOMAINS)
+    place.people(server, audience)
+    campaign = server.create_campaign(ab={"share": 30, "variants": VARIANTS, "winner": "manual"})
+    stats = run_until(server, campaign, lambda stats: stats["limited_by"] == "winner" and stats["sending"] == 0, "the test to be sent")
+    assert 150 <= stats["delivered"] <= 210 and stats["audience"] == 600, stats
+    test_part = {row["email"] for row in server.deliveries(campaign)}
+    before = server.api.get("/v1/campaigns/%d/variants" % campaign).json
+    assert before["winner"] is None and not before["rest"] and before["tested_at"] is not None
+    assert sum(variant["delivered"] for variant in before["variants"]) == stats["delivered"]
+    assert min(variant["delivered"] for variant in before["variants"]) >= stats["delivered"] / 4, before
+    server.kill()
+    server.start()
+    run_until(server, campaign, lambda stats: stats["limited_by"] == "winner", "the test to be seen again")
+    assert server.cli_json("campaign", "winner", campaign, 1)["winner"] == 1
+    assert server.api.post("/v1/campaigns/%d/winner" % campaign, {"variant": 1}).status == 202  # a second time changes nothing
+    assert server.api.post("/v1/campaigns/%d/winner" % campaign, {"variant": 0}).status == 409
+    run_until(server, campaign, lambda stats: stats["delivered"] > len(test_part), "the rest to begin")
+    server.stop()
+    server.start()
+    stats = add_up(run_to_end(server, campaign))
+    assert stats["delivered"] == stats["audience"] == 600, stats
+    messages = sink.messages()
+    assert sorted(messages) == sorted(audience)
+    subjects = {}
+    for email, copies in messages.items():
+        assert len(copies) == 1
+        text = sink.content(copies[0]).decode()
+        kind = 0 if "Variant zero" in text else 1 if "Variant one" in text else 2
+        subjects.setdefault(kind, set()).add(email)
+    assert set(audience) - test_part <= subjects[1]
+    after = server.api.get("/v1/campaigns/%d/variants" % campaign).json
+    assert [variant["delivered"] for variant in after["variants"]] == [variant["delivered"] for variant in before["variants"]]
+    assert len(subjects[0]) == after["variants"][0]["delivered"] and len(subjects[2]) == after["variants"][2]["delivered"]
+
+
+def test_a_winner_that_is_chosen_early_waits_for_the_test(place):
+    sink = place.sink()
+    server = place.server(sink, profile='rate = "40/s"')
+    place.people(server, emails(200, DOMAINS))
+    campaign = server.create_campaign(ab={"share": 50, "variants": VARIANTS[:2], "winner": "manual"},
+                                      segment={"field": "domain", "in": ["a.test", "b.test"]})
+    run_until(server, campaign, lambda stats: stats["delivered"] >= 5, "5 deliveries")
+    assert server.api.post("/v1/campaigns/%d/winner" % campaign, {"variant": 0}).status == 202
+    stats = run_to_end(server, campaign)
+    assert stats["delivered"] == stats["audience"] == 100, stats
+    assert all(len(copies) == 1 for copies in sink.messages().values())
