@@ -17,9 +17,13 @@
 #include "storage/members.h"
 #include "storage/writer.h"
 
-#define ROWS_MAX ((size_t)300000)
+/* The larger a chunk, the more of its rows share a page of the index of addresses. A command has the memory for it (some
+ * 200 MB), a server that also sends does not. */
+#define ROWS_MAX ((size_t)800000)
+#define SERVER_ROWS_MAX ((size_t)250000)
 #define ROWS_FIRST ((size_t)1024) /* room to begin with: most loads over HTTP are small */
-#define TEXT_BYTES ((size_t)32 << 20)
+#define TEXT_BYTES ((size_t)96 << 20)
+#define SERVER_TEXT_BYTES ((size_t)28 << 20)
 #define MERGED_BYTES ((size_t)64 << 20)
 #define DOMAIN_BYTES ((size_t)256 << 20)
 #define ATTRIBUTES_MAX_BYTES ((size_t)65536)
@@ -86,6 +90,8 @@ int storage_import_begin(struct storage *storage, int64_t list_id, enum upsert_m
     import->storage = storage;
     import->list_id = list_id;
     import->mode = mode;
+    import->rows_max = storage->server ? SERVER_ROWS_MAX : ROWS_MAX;
+    import->text_bytes = storage->server ? SERVER_TEXT_BYTES : TEXT_BYTES;
     import->merged = ARENA_INIT(MERGED_BYTES);
     import->domain_arena = ARENA_INIT(DOMAIN_BYTES);
     int64_t id;
@@ -251,12 +257,12 @@ static int make_room(struct storage_import *import, struct error *err)
 {
     if (import->text == NULL) {
         /* Touched page by page as it fills: a small load does not pay for it. */
-        import->text = malloc(TEXT_BYTES);
+        import->text = malloc(import->text_bytes);
         if (import->text == NULL)
             return error_memory(err);
     }
     if (import->row_count == import->row_capacity) {
-        size_t capacity = import->row_capacity == 0 ? ROWS_FIRST : MIN_OF(import->row_capacity * 4, ROWS_MAX);
+        size_t capacity = import->row_capacity == 0 ? ROWS_FIRST : MIN_OF(import->row_capacity * 4, import->rows_max);
         struct import_row *grown = reallocarray(import->rows, capacity, sizeof(*grown));
         if (grown == NULL)
             return error_memory(err);
@@ -291,7 +297,7 @@ int storage_import_add(struct storage_import *import, const char *email, size_t 
     int failed = check_row(email, email_len, attributes_json, json_len, &at, err);
     if (failed)
         return failed;
-    if (import->row_count == ROWS_MAX || import->text_used + email_len + json_len > TEXT_BYTES)
+    if (import->row_count == import->rows_max || import->text_used + email_len + json_len > import->text_bytes)
         failed = run_chunk(import, false, err);
     if (!failed)
         failed = make_room(import, err);
