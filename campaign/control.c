@@ -93,6 +93,32 @@ void campaign_preflight(struct mailer *mailer, struct storage_reader *reader, in
     copy_free(&copy);
 }
 
+/* The links of an A/B campaign are those of all its variants, in one list. */
+static int freeze_variants(struct mailer *mailer, struct storage_reader *reader, const struct storage_campaign *campaign,
+                           struct problem *problem, struct error *err)
+{
+    struct split split;
+    struct problem ignored = {.count = 0}; /* it was checked when it was stored */
+    struct storage_campaign all = *campaign;
+    struct content *content = NULL;
+    json_t *spec = json_loads(campaign->spec, 0, NULL);
+    split_parse(spec, &split, &ignored);
+    json_t *merged = split.variants > 0 ? split_union(spec, split.variants) : NULL;
+    char *text = merged != NULL ? json_dumps(merged, JSON_COMPACT) : NULL;
+    int result = split.variants > 0 && text == NULL ? error_memory(err) : 0;
+    if (text != NULL) {
+        all.spec = text;
+        result = mailer_compile(mailer, reader, &all, SIGNATURE_NONE, &content, problem, err);
+    }
+    if (result == 0 && content != NULL)
+        result = mailer_freeze(mailer, campaign->id, content, err);
+    content_unref(content);
+    free(text);
+    json_decref(merged);
+    json_decref(spec);
+    return result;
+}
+
 int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_t id, bool force, struct problem *problem,
                     struct error *err)
 {
@@ -115,6 +141,8 @@ int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_
     if (result == 0)
         result = mailer_freeze(mailer, id, content, err);
     content_unref(content);
+    if (result == 0)
+        result = freeze_variants(mailer, reader, &copy.campaign, problem, err);
     if (result == 0)
         result = check_domain(mailer, reader, &copy.campaign, force, problem, err);
     if (result != 0)

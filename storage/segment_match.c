@@ -40,11 +40,15 @@ static bool is_test(const struct segment_node *node)
 
 /* What became of the campaign's delivery, as a set of 1 << enum segment_event. */
 #define EVENTS                                                                                                         \
-    "(SELECT 1 + 2 * (d.state = 2) + 4 * (d.state = 4)"                                                                \
+    "(SELECT 1 + 2 * (d.state = 2) + 4 * (d.state = 4) + 8 * EXISTS (SELECT 1 FROM hit h"                              \
+    " WHERE h.recipient_id = d.recipient_id AND h.campaign_id = d.campaign_id AND h.first > 0)"                        \
+    " + 16 * EXISTS (SELECT 1 FROM hit h WHERE h.recipient_id = d.recipient_id"                                        \
+    " AND h.campaign_id = d.campaign_id AND h.link > 0 AND h.first > 0)"                                               \
     " + 128 * EXISTS (SELECT 1 FROM unsubscribe u WHERE u.recipient_id = d.recipient_id"                               \
     " AND u.campaign_id = d.campaign_id)"                                                                              \
     " FROM delivery d WHERE d.recipient_id = r.id AND d.campaign_id = ?%d)"
-_Static_assert(SEGMENT_EVENT_DELIVERED == 1 && SEGMENT_EVENT_BOUNCED == 2 && SEGMENT_EVENT_UNSUBSCRIBED == 7,
+_Static_assert(SEGMENT_EVENT_DELIVERED == 1 && SEGMENT_EVENT_BOUNCED == 2 && SEGMENT_EVENT_OPENED == 3 &&
+                   SEGMENT_EVENT_CLICKED == 4 && SEGMENT_EVENT_UNSUBSCRIBED == 7,
                "the sums in EVENTS");
 
 /* Parameter 1 is the recipient; each test has the next two. */

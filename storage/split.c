@@ -40,23 +40,18 @@ int storage_split_get(struct storage_reader *reader, int64_t campaign_id, struct
 #define HIT(link)                                                                                                      \
     "EXISTS (SELECT 1 FROM hit h WHERE h.recipient_id = d.recipient_id AND h.campaign_id = d.campaign_id"              \
     " AND h.link " link " AND h.first > 0)"
-#define COUNTS(opened, clicked)                                                                                        \
-    "SELECT " SLOT " % ?2 AS variant, count(*), sum(d.state = 2), " opened ", " clicked                                \
-    " FROM delivery d INDEXED BY delivery_campaign WHERE d.campaign_id = ?1 AND d.id <="                               \
-    " (SELECT upto FROM campaign_split WHERE campaign_id = ?1) AND " SLOT " < ?3 GROUP BY 1"
 
 int storage_split_counts(struct storage_reader *reader, int64_t campaign_id, const struct storage_split *split,
                          struct storage_split_counts counts[SPLIT_VARIANTS_MAX], struct error *err)
 {
     for (int i = 0; i < SPLIT_VARIANTS_MAX; i++)
         counts[i] = (struct storage_split_counts){0};
-    int64_t tracked;
-    int failed = db_get(&reader->db, err, &tracked, "SELECT count(*) FROM sqlite_schema WHERE name = 'hit'");
-    if (failed)
-        return failed;
-    const struct db_value id = DB_I(campaign_id), variants = DB_I(split->variants), share = DB_I(split->share);
-    sqlite3_stmt *rows = tracked ? db_query(&reader->db, err, COUNTS("sum(" HIT(">= 0") ")", "sum(" HIT("> 0") ")"), id, variants, share)
-                                 : db_query(&reader->db, err, COUNTS("0", "0"), id, variants, share);
+    sqlite3_stmt *rows =
+        db_query(&reader->db, err,
+                 "SELECT " SLOT " % ?2 AS variant, count(*), sum(d.state = 2), sum(" HIT(">= 0") "), sum(" HIT("> 0") ")"
+                 " FROM delivery d INDEXED BY delivery_campaign WHERE d.campaign_id = ?1 AND d.id <="
+                 " (SELECT upto FROM campaign_split WHERE campaign_id = ?1) AND " SLOT " < ?3 GROUP BY 1",
+                 DB_I(campaign_id), DB_I(split->variants), DB_I(split->share));
     if (rows == NULL)
         return -EIO;
     int more;

@@ -4,6 +4,7 @@
 #include "campaign/schedule/split.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -116,6 +117,34 @@ json_t *split_variant(const json_t *spec, int variant)
         }
     }
     return copy;
+}
+
+/* Appends the part of `from` to that of `to`. */
+static bool append_part(json_t *to, const json_t *from, const char *part)
+{
+    const char *more = json_string_value(json_object_get(from, part)), *have = json_string_value(json_object_get(to, part));
+    if (more == NULL)
+        return true;
+    char *both = str_printf("%s%s\n", have != NULL ? have : "", more);
+    bool done = both != NULL && json_object_set_new(to, part, json_string(both)) == 0;
+    free(both);
+    return done;
+}
+
+json_t *split_union(const json_t *spec, int variants)
+{
+    json_t *all = split_variant(spec, -1);
+    bool done = all != NULL;
+    for (int i = 0; done && i < variants; i++) {
+        json_t *variant = split_variant(spec, i);
+        done = variant != NULL && append_part(all, variant, "html") && append_part(all, variant, "text");
+        json_decref(variant);
+    }
+    if (!done) {
+        json_decref(all);
+        return NULL;
+    }
+    return all;
 }
 
 int split_choice(const struct split *split, int64_t campaign_id, int64_t recipient_id, int winner)

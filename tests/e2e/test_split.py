@@ -1,7 +1,13 @@
 """A/B campaigns: a share gets the variants in turn, the rest the winner, over restarts and once each."""
+import email as email_package
+import email.policy
+import re
+import time
+
 import pytest
 
 from conftest import add_up, emails, run_to_end, run_until
+from harness import Api, wait_until
 
 VARIANTS = [{"subject": "Variant zero {{name}}"}, {"subject": "Variant one", "html": "<p>One</p>"}, {"text": "Two {{name}}"}]
 DOMAINS = ["a.test", "b.test", "c.test", "d.test"]
@@ -78,3 +84,37 @@ def test_a_winner_that_is_chosen_early_waits_for_the_test(place):
     stats = run_to_end(server, campaign)
     assert stats["delivered"] == stats["audience"] == 100, stats
     assert all(len(copies) == 1 for copies in sink.messages().values())
+
+
+def html_of(sink, address):
+    message = email_package.message_from_bytes(sink.content(sink.messages()[address][0]), policy=email.policy.default)
+    return message.get_body(("html",)).get_content()
+
+
+def test_clicks_decide_and_segments_see_them(place):
+    """Three people click, all on the second variant; the rest gets that, and a later campaign can ask who did."""
+    sink = place.sink(store=True)
+    server = place.server(sink)
+    place.people(server, emails(100, DOMAINS))
+    link = '<p>%s <a href="https://shop.test/%s">go</a></p>'
+    campaign = server.create_campaign(text=None, html=link % ("base", "base"), track={"opens": True, "clicks": True},
+                                      ab={"share": 50, "winner": "clicks", "after": "6s",
+                                          "variants": [{}, {"html": link % ("other", "other")}]})
+    stats = run_until(server, campaign, lambda stats: stats["limited_by"] == "winner" and stats["sending"] == 0, "the test to be sent")
+    others = [row["email"] for row in server.deliveries(campaign) if "other" in html_of(sink, row["email"])]
+    assert 10 <= len(others) <= stats["delivered"] - 10
+    time.sleep(1.2)  # who comes sooner after the delivery is no person
+    visitor = Api(server.url)
+    for address in others[:3]:
+        path = re.search(r'href="https?://[^/"]+(/c/[a-z2-7]+)"', html_of(sink, address)).group(1)
+        answer = visitor.get(path, headers={"User-Agent": "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0"})
+        assert answer.status == 302 and answer.headers["Location"] == "https://shop.test/other"
+    wait_until(lambda: server.api.get("/v1/campaigns/%d/variants" % campaign).json["variants"][1]["clicked"] == 3, 10, "the clicks to be recorded")
+    add_up(run_to_end(server, campaign))
+    variants = server.api.get("/v1/campaigns/%d/variants" % campaign).json
+    assert variants["winner"] == 1 and [variant["clicked"] for variant in variants["variants"]] == [0, 3], variants
+    kinds = [("other" in html_of(sink, row["email"])) for row in server.deliveries(campaign)]
+    assert len(kinds) == 100 and sum(kinds) == 100 - (stats["delivered"] - len(others))
+    for word, count in (("clicked", 3), ("opened", 3), ("not_clicked", 97)):
+        later = server.create_campaign(segment={"campaign": campaign, "was": word})
+        assert run_to_end(server, later)["audience"] == count, word
