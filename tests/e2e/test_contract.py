@@ -22,7 +22,8 @@ METHODS = ("get", "post", "patch", "delete")
 # 503 needs a failing disk, 429 is seen below on a server of its own.
 NOT_PROVOKED = {"503", "429", "507"}
 # These have no 409 but that of a second request under an Idempotency-Key whose first one still runs: test_idempotency.py.
-ONLY_RUNNING_409 = {"/v1/campaigns", "/v1/lists/{id}/recipients", "/v1/lists/{id}/imports", "/v1/campaigns/{id}/clone", "/v1/suppressions"}
+ONLY_RUNNING_409 = {"/v1/campaigns", "/v1/lists/{id}/recipients", "/v1/lists/{id}/imports", "/v1/campaigns/{id}/clone", "/v1/suppressions",
+                    "/v1/suspensions"}  # or of the 10,001st suspension
 
 
 def flat(schema, known):
@@ -223,6 +224,10 @@ def others(contract):
     for end in ("", "/sites", "/timeseries"):
         call(200, "get", "/v1/stats" + end)
     call(200, "get", "/v1/stats/sites/{site}", "one.test")
+    call(200, "get", "/v1/sources")
+    held = call(201, "post", "/v1/suspensions", data={"domain": "held.test", "reason": "r"}).json["id"]
+    call(200, "get", "/v1/suspensions")
+    call(204, "delete", "/v1/suspensions/{id}", held)
     call(201, "post", "/v1/suppressions", data={"email": "s@two.test"})
     call(200, "post", "/v1/suppressions", data={"email": "s@two.test"})
     call(200, "get", "/v1/suppressions")

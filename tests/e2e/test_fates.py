@@ -10,7 +10,8 @@ from sinklib import share
 
 # 20,000 recipients, shared by the four ways of sending. Each way with 20,000 of its own: POSTHASTE_FATES=80000 pytest test_fates.py
 COUNT = int(os.environ.get("POSTHASTE_FATES", "20000")) // 4
-TIMES = ('timeouts { greeting = "2s"  ehlo = "2s"  mail = "2s"  rcpt = "2s"  data = "2s"  block = "2s"  final = "2s"  quit = "500ms" }\n')
+TIMES = ('timeouts { greeting = "2s"  ehlo = "2s"  mail = "2s"  rcpt = "2s"  data = "2s"  block = "2s"  final = "2s"  quit = "500ms" }\n'
+         'guard { hard_bounces = "off" }\n')
 FATES = [  # share of the recipients, rule, what becomes of them
     (0.04, {"command": "RCPT", "reply": "550 5.1.1 no such user"}, "bounced"),
     (0.04, {"command": "EOD", "reply": "554 5.7.1 not wanted"}, "bounced"),
