@@ -15,6 +15,7 @@
 #include "storage/storage.h"
 
 struct readers;
+struct hub;
 struct import_jobs;
 
 struct app {
@@ -24,6 +25,7 @@ struct app {
     struct readers *readers;
     struct import_jobs *imports;
     struct intake *intake; /* NULL: no listener for reports */
+    struct hub *hub; /* events */
     uint8_t local_token_sha256[32]; /* of data_dir/local.token, scope admin, this process only */
     pthread_mutex_t edits; /* held between the check of an If-Match and the change that it guards */
     int64_t started_mono_ms;

@@ -179,6 +179,7 @@ void config_free(struct config *config)
     for (size_t i = 0; i < config->sender_count; i++)
         free(config->senders[i].name);
     free(config->senders);
+    free(config->events.log);
     for (size_t i = 0; i < config->route_count; i++) {
         free(config->routes[i].pattern);
         free(config->routes[i].host);

@@ -88,6 +88,19 @@ struct config_timeouts { /* RFC 5321 section 4.5.3.2 minimums are the defaults; 
     int64_t final_ms;    /* 10 min: until the reply to the end of the content */
     int64_t quit_ms;     /* 5 s */
 };
+struct config_webhooks { /* section `webhooks { retry_first = "5s" … }` */
+    bool allow_private;     /* receivers on loopback and private addresses */
+    int64_t timeout_ms;     /* 15 s: from the connection to the receiver's answer */
+    int64_t retry_first_ms; /* 5 s; doubles ... */
+    int64_t retry_max_ms;   /* ... up to 1 h */
+    int64_t give_up_ms;     /* 1 d: a receiver that took nothing for so long is disabled */
+};
+struct config_events {  /* section `events { keep = "3d" … }` */
+    int64_t keep_ms;    /* 3 d: how long taken events stay, for replays */
+    char *log;          /* a file that gets every event as a line of JSON; "" = none */
+    uint32_t log_mb;    /* 100: the file is renamed to FILE.1 when it has so many MiB ... */
+    uint32_t log_files; /* 5: ... and so many old ones are kept */
+};
 struct config_domain { /* per recipient domain, inside its site; 0 / unlimited = no limit of its own */
     char *name;        /* as a route's pattern; each domain that it matches has the limit for itself */
     struct rate rate, byte_rate;
@@ -134,6 +147,8 @@ struct config {
     int64_t keep_deliveries_ms; /* 0 = for ever: of campaigns that ended so long ago, only the totals are kept */
     int64_t shutdown_ms;      /* 30 s: how long SIGTERM waits for what is in the air */
     struct config_timeouts timeouts;
+    struct config_webhooks webhooks;
+    struct config_events events;
     struct config_route *routes;
     size_t route_count;
     struct config_source *sources;

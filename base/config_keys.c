@@ -66,6 +66,19 @@ static const struct config_key timeout_keys[] = {
     {"final", KIND_DURATION, FIELD(config, timeouts.final_ms), .min = 1, .max = HOUR_MS},
     {"quit", KIND_DURATION, FIELD(config, timeouts.quit_ms), .min = 1, .max = HOUR_MS},
 };
+static const struct config_key webhook_keys[] = {
+    {"allow_private", KIND_BOOL, FIELD(config, webhooks.allow_private)},
+    {"timeout", KIND_DURATION, FIELD(config, webhooks.timeout_ms), .min = 100, .max = 5 * MINUTE_MS},
+    {"retry_first", KIND_DURATION, FIELD(config, webhooks.retry_first_ms), .min = 1, .max = HOUR_MS},
+    {"retry_max", KIND_DURATION, FIELD(config, webhooks.retry_max_ms), .min = 1, .max = DAY_MS},
+    {"give_up", KIND_DURATION, FIELD(config, webhooks.give_up_ms), .min = 1, .max = LONGEST_MS},
+};
+static const struct config_key event_keys[] = {
+    {"keep", KIND_DURATION, FIELD(config, events.keep_ms), .min = MINUTE_MS, .max = LONGEST_MS},
+    {"log", KIND_PATH, FIELD(config, events.log)},
+    {"log_mb", KIND_U32, FIELD(config, events.log_mb), .min = 1, .max = 1 << 20},
+    {"log_files", KIND_U32, FIELD(config, events.log_files), .min = 1, .max = 1000},
+};
 static const struct config_key route_keys[] = {
     {"host", KIND_HOST, FIELD(config_route, host), .required = true},
     {"port", KIND_PORT, FIELD(config_route, port), .min = 1, .max = 65535},
@@ -178,6 +191,8 @@ const struct config_section config_sections[CONFIG_SECTIONS] = {
     {"limits", limits_keys, countof(limits_keys), TITLE_NONE, 0, 0, 0},
     {"warmup", warmup_keys, countof(warmup_keys), TITLE_NAME, ITEMS(config_warmup, warmups, warmup_count)},
     {"sending_domain", sender_keys, countof(sender_keys), TITLE_PATTERN, ITEMS(config_sender, senders, sender_count)},
+    {"webhooks", webhook_keys, countof(webhook_keys), TITLE_NONE, 0, 0, 0},
+    {"events", event_keys, countof(event_keys), TITLE_NONE, 0, 0, 0},
 };
 const struct config_section *const config_profile_section = &config_sections[7];
 
@@ -343,12 +358,18 @@ struct config *config_defaults(void)
                                               .complaint_dkim = true};
     config->guard = (struct config_guard){.hard_bounces_ppm = 50000, .complaints_ppm = 1000, .after = 1000};
     const struct config_bounces *bounces = &config->bounces;
+    config->webhooks = (struct config_webhooks){.timeout_ms = 15 * SECOND_MS,
+                                                .retry_first_ms = 5 * SECOND_MS,
+                                                .retry_max_ms = HOUR_MS,
+                                                .give_up_ms = DAY_MS};
+    config->events =
+        (struct config_events){.keep_ms = 3 * DAY_MS, .log = str_dup(""), .log_mb = 100, .log_files = 5};
 
     char *name = str_dup("default");
     bool whole = config->file != NULL && config->hostname != NULL && config->data_dir != NULL &&
                  config->listen_host != NULL && config->public_url != NULL && config->bounce_domain != NULL &&
                  config->dns_server != NULL && config->tls_ca_file != NULL && config->profiles_file != NULL && config->tls_cert != NULL &&
-                 config->tls_key != NULL && config->dns_trust_anchor != NULL && name != NULL && bounces->listen_host != NULL &&
+                 config->tls_key != NULL && config->dns_trust_anchor != NULL && config->events.log != NULL && name != NULL && bounces->listen_host != NULL &&
                  bounces->domain != NULL && bounces->tls_cert != NULL && bounces->tls_key != NULL &&
                  bounces->feedback != NULL;
     if (!whole || config_add_item(config, config_profile_section, name) == NULL) {

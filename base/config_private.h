@@ -58,7 +58,7 @@ struct config_section {
     size_t item_bytes;                 /* size of one struct; its title is its first field, a char * */
 };
 
-#define CONFIG_SECTIONS 14
+#define CONFIG_SECTIONS 16
 #define CONFIG_KEYS_MAX 24                                           /* in one section */
 extern const struct config_section config_sections[CONFIG_SECTIONS]; /* [0] is the top */
 extern const struct config_section *const config_profile_section;

@@ -1,5 +1,5 @@
 /*
- * digest.c - SHA-256, HMAC-SHA-256, comparison and random bytes, by OpenSSL.
+ * digest.c - SHA-256, HMAC-SHA-256, base64, comparison and random bytes, by OpenSSL.
  *
  * A mac_key is an HMAC context that has taken its key once; each use works on a duplicate, so the key is never expanded
  * twice and threads never meet. Failure here means that OpenSSL has no memory or no provider: -EIO, nothing more can be
@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -67,6 +68,32 @@ int mac_sha256(const struct mac_key *key, const void *bytes, size_t len, uint8_t
 bool digest_equal(const void *a, const void *b, size_t len)
 {
     return CRYPTO_memcmp(a, b, len) == 0;
+}
+
+void digest_base64(const void *bytes, size_t len, char *out)
+{
+    assure(len <= (size_t)1 << 20);
+    int n = EVP_EncodeBlock((unsigned char *)out, bytes, (int)len);
+    assure(n >= 0 && (size_t)n == (len + 2) / 3 * 4);
+}
+
+int digest_unbase64(const char *text, void *out, size_t out_bytes)
+{
+    unsigned char bytes[384];
+    size_t len = strnlen(text, 512);
+    int padding = 0;
+    if (len == 0 || len % 4 != 0 || len / 4 * 3 > sizeof(bytes))
+        return -EINVAL;
+    for (; padding < 2 && text[len - 1 - (size_t)padding] == '='; padding++) {
+    }
+    if (memchr(text, '=', len - (size_t)padding) != NULL)
+        return -EINVAL;
+    int n = EVP_DecodeBlock(bytes, (const unsigned char *)text, (int)len);
+    if (n < padding || (size_t)(n - padding) > out_bytes)
+        return -EINVAL;
+    memcpy(out, bytes, (size_t)(n - padding));
+    OPENSSL_cleanse(bytes, sizeof(bytes));
+    return n - padding;
 }
 
 int random_bytes(void *out, size_t len)

@@ -257,7 +257,7 @@ static enum event_kind event_of(enum campaign_status from, enum campaign_status 
 static int tell_move(struct storage *storage, const struct move *move, struct error *err)
 {
     enum event_kind kind = event_of(move->was, move->to);
-    return kind == EVENT_KIND_COUNT ? 0 : event_add_plain(storage, kind, move->id, 0, move->now_ms, "", err);
+    return kind == EVENT_KIND_COUNT ? 0 : event_write_plain(storage, kind, move->id, 0, move->now_ms, "", err);
 }
 
 static int move_run(struct storage *storage, void *arg, struct error *err)

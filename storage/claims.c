@@ -61,8 +61,8 @@ static int end_untried(struct storage *storage, const struct storage_claim *clai
         return failed;
     tally->suppressed += state == DELIVERY_SUPPRESSED;
     tally->failed += state == DELIVERY_FAILED;
-    return event_add_plain(storage, state == DELIVERY_SUPPRESSED ? EVENT_DROPPED : EVENT_FAILED, claim->campaign_id,
-                           recipient_id, claim->now_ms, why, err);
+    return event_write_plain(storage, state == DELIVERY_SUPPRESSED ? EVENT_DROPPED : EVENT_FAILED, claim->campaign_id,
+                             recipient_id, claim->now_ms, why, err);
 }
 
 /* The database is a file that others can write: what does not look like an address or an object is not handed on. */
@@ -260,12 +260,12 @@ static int claim_due_row(struct storage *storage, const struct suppress_kinds *k
         int failed = db_run(db, err, "UPDATE delivery SET state = ?2, next_attempt = 0, updated = ?3 WHERE id = ?1",
                             DB_I(id), DB_I(state), DB_I(claim->now_ms));
         return failed ? failed
-                      : event_add_plain(storage, state == DELIVERY_SUPPRESSED ? EVENT_DROPPED : EVENT_FAILED,
-                                        claim->campaign_id, db_int(row, 1), claim->now_ms,
-                                        suppressed > 0                ? "suppressed while it waited for another attempt"
-                                        : state == DELIVERY_SUPPRESSED ? "not a member of the list any more"
-                                                                       : "the stored address or attributes are damaged",
-                                        err);
+                      : event_write_plain(storage, state == DELIVERY_SUPPRESSED ? EVENT_DROPPED : EVENT_FAILED,
+                                          claim->campaign_id, db_int(row, 1), claim->now_ms,
+                                          suppressed > 0                ? "suppressed while it waited for another attempt"
+                                          : state == DELIVERY_SUPPRESSED ? "not a member of the list any more"
+                                                                         : "the stored address or attributes are damaged",
+                                          err);
     }
     int failed = add_job(claim, db_int(row, 1), db_text(row, 4), db_text(row, 5), err);
     if (failed)

@@ -41,7 +41,7 @@ uint32_t event_kinds_parse(const char *name)
 
 /* ---- writing ---- */
 
-int event_begin(struct storage *storage, struct error *err)
+int event_write_begin(struct storage *storage, struct error *err)
 {
     int64_t kinds = 0;
     int failed = db_get(&storage->db, err, &kinds, "SELECT event_hooks | event_live FROM meta");
@@ -50,7 +50,7 @@ int event_begin(struct storage *storage, struct error *err)
     return failed < 0 ? failed : 0;
 }
 
-void event_rolled_back(struct storage *storage)
+void event_write_undone(struct storage *storage)
 {
     storage->event_minute_ms = 0; /* its mark may be gone */
 }
@@ -78,7 +78,7 @@ static struct db_value text_value(const char *text)
     return text != NULL ? DB_N(text, strnlen(text, DETAIL_MAX_BYTES)) : DB_T("");
 }
 
-int event_insert(struct storage *storage, const struct storage_event *event, struct error *err)
+int event_write(struct storage *storage, const struct storage_event *event, struct error *err)
 {
     if (!event_wanted(storage, event->kind))
         return 0;
@@ -95,16 +95,16 @@ int event_insert(struct storage *storage, const struct storage_event *event, str
     return mark_minute(storage, db_last_id(db), err);
 }
 
-int event_add_plain(struct storage *storage, enum event_kind kind, int64_t campaign_id, int64_t recipient_id,
-                    int64_t at_ms, const char *detail, struct error *err)
+int event_write_plain(struct storage *storage, enum event_kind kind, int64_t campaign_id, int64_t recipient_id,
+                      int64_t at_ms, const char *detail, struct error *err)
 {
-    return event_insert(storage,
-                     &(struct storage_event){.kind = kind,
-                                             .campaign_id = campaign_id,
-                                             .recipient_id = recipient_id,
-                                             .at_ms = at_ms,
-                                             .detail = detail},
-                     err);
+    return event_write(storage,
+                       &(struct storage_event){.kind = kind,
+                                               .campaign_id = campaign_id,
+                                               .recipient_id = recipient_id,
+                                               .at_ms = at_ms,
+                                               .detail = detail},
+                       err);
 }
 
 /* ---- reading ---- */
@@ -171,11 +171,11 @@ int storage_event_range(struct storage_reader *reader, int64_t *oldest, int64_t 
 
 int storage_event_before(struct storage_reader *reader, int64_t from_ms, int64_t *position, struct error *err)
 {
-    int failed = event_position(&reader->db, from_ms, position, err);
+    int failed = event_place_before(&reader->db, from_ms, position, err);
     return failed < 0 ? failed : 0;
 }
 
-int event_position(struct db *db, int64_t from_ms, int64_t *position, struct error *err)
+int event_place_before(struct db *db, int64_t from_ms, int64_t *position, struct error *err)
 {
     int64_t minute_ms = from_ms - from_ms % MINUTE_MS;
     int failed = db_get(db, err, position,
@@ -236,7 +236,7 @@ struct trim {
 static int lowest_kept(struct db *db, const struct trim *trim, int64_t *keep, struct error *err)
 {
     int64_t position, newest, hooks, logged;
-    int failed = event_position(db, trim->before_ms, &position, err);
+    int failed = event_place_before(db, trim->before_ms, &position, err);
     if (failed >= 0)
         failed = db_get(db, err, &newest, "SELECT max(id) FROM event");
     if (failed >= 0)

@@ -76,7 +76,7 @@ static int guard_run(struct storage *storage, void *arg, struct error *err)
     int failed = db_run(&storage->db, err, "UPDATE campaign SET status = ?2, pause_reason = ?3 WHERE id = ?1",
                         DB_I(it->id), DB_I(CAMPAIGN_PAUSED), DB_T(it->reason));
     return failed ? failed
-                  : event_add_plain(storage, EVENT_GUARD_PAUSED, it->id, 0, clock_wall_ms(), it->reason, err);
+                  : event_write_plain(storage, EVENT_GUARD_PAUSED, it->id, 0, clock_wall_ms(), it->reason, err);
 }
 
 int storage_campaign_guard(struct storage *storage, int64_t id, const struct storage_guard *guard,

@@ -164,8 +164,8 @@ static int unsubscribe_run(struct storage *storage, void *arg, struct error *err
     failed = db_run(db, err, "UPDATE campaign SET unsubscribed = unsubscribed + 1 WHERE id = ?",
                     DB_I(request->campaign_id));
     return failed ? failed
-                  : event_add_plain(storage, EVENT_UNSUBSCRIBED, request->campaign_id, request->recipient_id,
-                                    request->now_ms, "", err);
+                  : event_write_plain(storage, EVENT_UNSUBSCRIBED, request->campaign_id, request->recipient_id,
+                                      request->now_ms, "", err);
 }
 
 int storage_unsubscribe(struct storage *storage, int64_t campaign_id, int64_t recipient_id, int64_t now_ms,

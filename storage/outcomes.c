@@ -204,18 +204,18 @@ static int tell(struct storage *storage, const struct storage_outcome *record, e
     bool news = record->tried || state == DELIVERY_FAILED || state == DELIVERY_SUPPRESSED;
     if (!news || kinds[state] == EVENT_KIND_COUNT || !event_wanted(storage, kinds[state]))
         return 0;
-    return event_insert(storage,
-                     &(struct storage_event){.kind = kinds[state],
-                                             .campaign_id = record->campaign_id,
-                                             .recipient_id = record->recipient_id,
-                                             .at_ms = ended_ms(record),
-                                             .attempt = record->attempts,
-                                             .uncertain = record->uncertain,
-                                             .code = outcome->code,
-                                             .enhanced = outcome->enhanced,
-                                             .mx_host = outcome->mx_host,
-                                             .detail = outcome->text},
-                     err);
+    return event_write(storage,
+                       &(struct storage_event){.kind = kinds[state],
+                                               .campaign_id = record->campaign_id,
+                                               .recipient_id = record->recipient_id,
+                                               .at_ms = ended_ms(record),
+                                               .attempt = record->attempts,
+                                               .uncertain = record->uncertain,
+                                               .code = outcome->code,
+                                               .enhanced = outcome->enhanced,
+                                               .mx_host = outcome->mx_host,
+                                               .detail = outcome->text},
+                       err);
 }
 
 /* What a stored outcome adds up to beside the row. The line is not used after the minute, which may move it. */

@@ -53,14 +53,14 @@ static int tell(struct storage *storage, const struct storage_hit *hit, struct e
     if (!event_wanted(storage, kind))
         return 0;
     if (hit->link == 0)
-        return event_add_plain(storage, kind, hit->campaign_id, hit->recipient_id, hit->at_ms, "", err);
+        return event_write_plain(storage, kind, hit->campaign_id, hit->recipient_id, hit->at_ms, "", err);
     struct db *db = &storage->db;
     sqlite3_stmt *row = db_query(db, err, "SELECT url FROM campaign_link WHERE campaign_id = ? AND number = ?",
                                  DB_I(hit->campaign_id), DB_I(hit->link));
     int more = row == NULL ? -EIO : db_step(db, row, err);
     if (more < 0)
         return more;
-    int failed = event_add_plain(storage, kind, hit->campaign_id, hit->recipient_id, hit->at_ms,
+    int failed = event_write_plain(storage, kind, hit->campaign_id, hit->recipient_id, hit->at_ms,
                                  more > 0 ? db_text(row, 0) : "", err);
     if (more > 0)
         db_end(row);

@@ -92,7 +92,7 @@ static int update_run(struct storage *storage, void *arg, struct error *err)
     return changed_one(db,
                        db_run(db, err,
                               "UPDATE webhook SET url = ?2, description = ?3, kinds = ?4, batch = ?5, disabled = ?6,"
-                              " reason = ?7, attempts = 0, failing_since = 0, next_attempt = 0 WHERE id = ?1",
+                              " reason = ?7, batch_end = 0, attempts = 0, failing_since = 0, next_attempt = 0 WHERE id = ?1",
                               DB_I(webhook->id), DB_T(webhook->url), DB_T(webhook->description),
                               DB_I(webhook->kinds & EVENT_ALL), DB_I(webhook->batch), DB_I(webhook->disabled),
                               DB_T(webhook->disabled ? webhook->reason : "")),
@@ -149,7 +149,7 @@ static int replay_run(struct storage *storage, void *arg, struct error *err)
     struct replay *replay = arg;
     struct db *db = &storage->db;
     int64_t position, newest;
-    int failed = event_position(db, replay->from_ms, &position, err);
+    int failed = event_place_before(db, replay->from_ms, &position, err);
     if (failed >= 0)
         failed = db_get(db, err, &newest, "SELECT max(id) FROM event");
     if (failed < 0)

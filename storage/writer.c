@@ -170,7 +170,7 @@ static int run_calls(struct storage *storage, struct batch *batch, struct error 
             return failed;
         call->result = call->run(storage, call->arg, call->err);
         if (call->result != 0)
-            event_rolled_back(storage);
+            event_write_undone(storage);
         failed = savepoint_end(&storage->db, call->result == 0, err);
         if (failed)
             return failed;
@@ -189,7 +189,7 @@ static int run_claims(struct storage *storage, struct batch *batch, struct error
         struct error why = {.text = ""};
         int status = claim_make(storage, claim, &why);
         if (status != 0) {
-            event_rolled_back(storage);
+            event_write_undone(storage);
             if (claim->job_count > 0)
                 ledger_claim_drop(&storage->ledger, claim->jobs[0].claim_id);
             claim_clear(claim, status);
@@ -208,7 +208,7 @@ static int apply(struct storage *storage, struct batch *batch, struct error *err
 {
     int failed = db_begin(&storage->db, err);
     if (!failed)
-        failed = event_begin(storage, err);
+        failed = event_write_begin(storage, err);
     if (failed)
         return failed;
     list_for_each(node, &batch->outcomes)
@@ -308,7 +308,7 @@ static void batch_done(struct storage *storage, struct batch *batch)
 static void batch_failed(struct storage *storage, struct batch *batch, int failed, const struct error *why)
 {
     db_rollback(&storage->db);
-    event_rolled_back(storage);
+    event_write_undone(storage);
     ledger_dropped(&storage->ledger);
     paths_forget(&storage->paths); /* ids that were given in it are free again */
     pthread_mutex_lock(&storage->lock);

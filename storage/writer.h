@@ -86,6 +86,6 @@ int split_store(struct db *db, int64_t id, const struct storage_campaign *campai
 void claim_clear(struct storage_claim *claim, int status);
 
 /* The id before the first event of the minute that holds `from_ms`, or of what is left after it (events.c). */
-int event_position(struct db *db, int64_t from_ms, int64_t *position, struct error *err) ATTR_MUSTCHECK;
+int event_place_before(struct db *db, int64_t from_ms, int64_t *position, struct error *err) ATTR_MUSTCHECK;
 
 #endif

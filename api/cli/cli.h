@@ -105,6 +105,9 @@ int cli_db_check(struct cli *cli), cli_db_vacuum(struct cli *cli), cli_db_backup
 int cli_bounce_classify(struct cli *cli), cli_bounce_ingest(struct cli *cli);
 int cli_token_create(struct cli *cli), cli_token_list(struct cli *cli), cli_token_revoke(struct cli *cli);
 int cli_site_suspend(struct cli *cli), cli_site_resume(struct cli *cli), cli_site_suspensions(struct cli *cli), cli_source_show(struct cli *cli);
+int cli_webhook_add(struct cli *cli), cli_webhook_list(struct cli *cli), cli_webhook_show(struct cli *cli);
+int cli_webhook_enable(struct cli *cli), cli_webhook_disable(struct cli *cli), cli_webhook_rotate(struct cli *cli);
+int cli_webhook_replay(struct cli *cli), cli_webhook_remove(struct cli *cli);
 int cli_status(struct cli *cli), cli_top(struct cli *cli), cli_site_show(struct cli *cli), cli_site_explain(struct cli *cli);
 int cli_config_check(struct cli *cli), cli_config_show(struct cli *cli), cli_version(struct cli *cli),
     cli_help(struct cli *cli);

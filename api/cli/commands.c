@@ -43,6 +43,12 @@ static const struct cli_option CAMPAIGN_LIST_OPTIONS[] = {
     {"limit", 0, "N", false, "how many at most (default 50)"},
     END,
 };
+static const struct cli_option WEBHOOK_OPTIONS[] = {
+    {"event", 'e', "NAME", true, "an event, a group like campaign.*, or * (default); may be given several times"},
+    {"batch", 0, "N", false, "events in one request at the most, 1 to 1000 (default 100)"},
+    {"description", 0, "TEXT", false, "what it is for"},
+    END,
+};
 static const struct cli_option PREVIEW_OPTIONS[] = {
     {"recipient", 0, "EMAIL", false, "as it would go to this recipient (default: one of the list)"},
     {"html", 0, NULL, false, "print the HTML part only"},
@@ -178,6 +184,18 @@ static const struct cli_command COMMANDS[] = {
     {"token create", "", 0, 0, "make an API token; it is shown this once", NULL, TOKEN_OPTIONS, cli_token_create},
     {"token list", "", 0, 0, "show all tokens (never their text)", NULL, NULL, cli_token_list},
     {"token revoke", "ID", 1, 1, "make a token worthless", NULL, NULL, cli_token_revoke},
+    {"webhook add", "URL", 1, 1, "have events sent to an address; prints the secret of its signatures", NULL,
+     WEBHOOK_OPTIONS, cli_webhook_add},
+    {"webhook list", "", 0, 0, "show all webhooks", NULL, NULL, cli_webhook_list},
+    {"webhook show", "ID", 1, 1, "show one: how far it is, and what is wrong with it", NULL, NULL, cli_webhook_show},
+    {"webhook enable", "ID", 1, 1, "try it again, now", NULL, NULL, cli_webhook_enable},
+    {"webhook disable", "ID", 1, 1, "send it nothing; what happens meanwhile is not kept for it", NULL, NULL,
+     cli_webhook_disable},
+    {"webhook rotate", "ID", 1, 1, "make a new secret; the old one signs beside it for a day", NULL, NULL,
+     cli_webhook_rotate},
+    {"webhook replay", "ID TIME", 2, 2, "send everything again from a time on",
+     "TIME is like 2026-11-26T08:00:00Z, or a span of time back from now, like 2h.", NULL, cli_webhook_replay},
+    {"webhook remove", "ID", 1, 1, "delete a webhook", NULL, NULL, cli_webhook_remove},
     {"status", "", 0, 0, "show how the server is doing", NULL, NULL, cli_status},
     {"top", "", 0, 0, "watch campaigns and sites live", NULL, TOP_OPTIONS, cli_top},
     {"site show", "[DOMAIN]", 0, 1, "show destinations: queue, connections, rate, and what limits them", NULL, NULL,

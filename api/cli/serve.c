@@ -17,6 +17,7 @@
 
 #include "api/app.h"
 #include "api/cli/output.h"
+#include "api/events/hub.h"
 #include "api/http/server.h"
 #include "api/imports.h"
 #include "api/local_state.h"
@@ -105,6 +106,8 @@ static int start(struct server *server, struct config *config, struct error *err
     if (rc == 0 && config->bounces.listen_host[0] != '\0')
         rc = intake_start(config, app->storage, &app->intake, err);
     if (rc == 0)
+        rc = hub_start(app, &app->hub, err);
+    if (rc == 0)
         rc = local_state_write(config->data_dir, server->url, app->local_token_sha256, err);
     if (rc != 0)
         return rc;
@@ -123,6 +126,7 @@ static void stop(struct server *server, const struct config *config)
     if (server->listen_fd >= 0)
         (void)close(server->listen_fd);
     intake_stop(app->intake);
+    hub_stop(app->hub);
     if (app->mailer != NULL)
         mailer_stop(app->mailer);
     import_jobs_stop(app->imports);

@@ -69,6 +69,14 @@ static const struct route ROUTES[] = {
     {METHOD_POST, "/v1/tokens", ACCESS_ADMIN, BODY_JSON, NULL, tokens_create, true},
     {METHOD_DELETE, "/v1/tokens/{id}", ACCESS_ADMIN, BODY_NONE, NULL, tokens_revoke, true},
 
+    {METHOD_GET, "/v1/webhooks", ACCESS_ADMIN, BODY_NONE, PAGE, webhooks_page, false},
+    {METHOD_POST, "/v1/webhooks", ACCESS_ADMIN, BODY_JSON, NULL, webhooks_create_one, true},
+    {METHOD_GET, "/v1/webhooks/{id}", ACCESS_ADMIN, BODY_NONE, NULL, webhooks_get, false},
+    {METHOD_PATCH, "/v1/webhooks/{id}", ACCESS_ADMIN, BODY_JSON, NULL, webhooks_update, false},
+    {METHOD_DELETE, "/v1/webhooks/{id}", ACCESS_ADMIN, BODY_NONE, NULL, webhooks_delete, true},
+    {METHOD_POST, "/v1/webhooks/{id}/rotate", ACCESS_ADMIN, BODY_JSON_OPTIONAL, NULL, webhooks_rotate, true},
+    {METHOD_POST, "/v1/webhooks/{id}/replay", ACCESS_ADMIN, BODY_JSON, NULL, webhooks_replay, true},
+
     {METHOD_GET, "/healthz", ACCESS_OPEN, BODY_NONE, NULL, health_live, true},
     {METHOD_GET, "/readyz", ACCESS_OPEN, BODY_NONE, NULL, health_ready, true},
     {METHOD_GET, "/metrics", ACCESS_OPEN, BODY_NONE, NULL, metrics_get, false},

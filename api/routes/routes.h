@@ -23,6 +23,8 @@ route_handler suspensions_page, suspensions_add, suspensions_cancel, sources_pag
 route_handler suppressions_page, suppressions_add, suppressions_get, suppressions_remove;
 route_handler domains_page, domains_add, domains_get, domains_check;
 route_handler tokens_page, tokens_create, tokens_revoke;
+route_handler webhooks_page, webhooks_create_one, webhooks_get, webhooks_update, webhooks_delete, webhooks_rotate,
+    webhooks_replay;
 route_handler health_live, health_ready, metrics_get, openapi_get;
 route_handler root_get, dashboard_page, dashboard_script, dashboard_style, dashboard_charts;
 route_handler unsubscribe_page, unsubscribe_act;

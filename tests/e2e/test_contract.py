@@ -23,7 +23,7 @@ METHODS = ("get", "post", "patch", "delete")
 NOT_PROVOKED = {"503", "429", "507"}
 # These have no 409 but that of a second request under an Idempotency-Key whose first one still runs: test_idempotency.py.
 ONLY_RUNNING_409 = {"/v1/campaigns", "/v1/lists/{id}/recipients", "/v1/lists/{id}/imports", "/v1/campaigns/{id}/clone", "/v1/suppressions",
-                    "/v1/suspensions"}  # or of the 10,001st suspension
+                    "/v1/webhooks/{id}/replay", "/v1/suspensions"}  # the last: or of the 10,001st suspension
 
 
 def flat(schema, known):
@@ -244,6 +244,19 @@ def others(contract):
     call(409, "post", "/v1/tokens", data={"name": "t", "scope": "read"}, headers=key)
     call(200, "get", "/v1/tokens")
     call(204, "delete", "/v1/tokens/{id}", number)
+    number = call(201, "post", "/v1/webhooks", data={"url": "https://hook.test/", "events": ["guard.*"]}).json["id"]
+    key = {"Idempotency-Key": "hook"}
+    wish = {"url": "https://hook.test/"}
+    call(201, "post", "/v1/webhooks", data=wish, headers=key)
+    call(409, "post", "/v1/webhooks", data=wish, headers=key)
+    hook = "/v1/webhooks/{id}"
+    call(200, "get", "/v1/webhooks", query="?limit=1")
+    call(200, "get", hook, number)
+    call(200, "patch", hook, number, data={"enabled": False})
+    call(200, "post", hook + "/rotate", number, headers={"Idempotency-Key": "rotate"})
+    call(409, "post", hook + "/rotate", number, headers={"Idempotency-Key": "rotate"})
+    call(202, "post", hook + "/replay", number, data={"from": "2026-01-01T00:00:00Z"})
+    call(204, "delete", hook, number)
     assert call(200, "get", "/openapi.json").json == contract.document
     for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/dashboard", "/dashboard/dashboard.js", "/dashboard/dashboard.css",
                  "/dashboard/chart.js"):
@@ -286,7 +299,8 @@ def refusals(contract):
         if "404" in responses:
             unknown = re.sub(r"\{[^}]*\}", lambda name: "999999" if name.group() == "{id}" else "nobody@nowhere.test", path)
             kind = "text/csv" if "text/csv" in body else "application/json"
-            data = b"email\nx@y.test\n" if kind == "text/csv" else b'{"email":"x@y.test"}' if path.endswith("recipients") else b"{}"
+            data = b"email\nx@y.test\n" if kind == "text/csv" else b"{}"
+            data = b'{"email":"x@y.test"}' if path.endswith("recipients") else b'{"from":"2026-01-01T00:00:00Z"}' if path.endswith("replay") else data
             send(404, {"Content-Type": kind} if body else {}, url=unknown, body=data if body else None)
         if "application/json" in body:
             kind = {"Content-Type": "application/json"}
@@ -310,7 +324,8 @@ def refusals(contract):
 
 
 def test_the_document_is_the_truth(contract):
-    contract.call(201, "post", "/v1/campaigns", data=GOOD)  # the draft with which the refusals are made
+    contract.call(201, "post", "/v1/campaigns", data=GOOD)  # the draft and the webhook with which the refusals are made
+    contract.call(201, "post", "/v1/webhooks", data={"url": "https://hook.test/", "events": ["guard.*"]})
     refusals(contract)
     lists(contract)
     campaigns(contract)

@@ -2,6 +2,7 @@
  * randomness, threads. */
 #include "tests/unit/base/unit.h"
 
+#include <errno.h>
 #include <pthread.h>
 
 #include "dkim/digest.h"
@@ -149,6 +150,24 @@ static void comparison_and_randomness(void **state)
     assert_int_equal(random_bytes(a, 0), 0);
 }
 
+static void base64_and_back(void **state)
+{
+    (void)state;
+    uint8_t bytes[64];
+    uint8_t back[64];
+    char text[96];
+    for (size_t len = 1; len <= sizeof(bytes); len++) {
+        assert_int_equal(random_bytes(bytes, len), 0);
+        digest_base64(bytes, len, text);
+        assert_int_equal(digest_unbase64(text, back, sizeof(back)), len);
+        assert_memory_equal(back, bytes, len);
+        assert_int_equal(digest_unbase64(text, back, len - 1), -EINVAL);
+    }
+    static const char *const wrong[] = {"", "a", "abc", "ab?=", "====", "abcd="};
+    for (size_t i = 0; i < countof(wrong); i++)
+        assert_int_equal(digest_unbase64(wrong[i], back, sizeof(back)), -EINVAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +176,7 @@ int main(void)
         cmocka_unit_test(empty_key_and_empty_data),
         cmocka_unit_test(one_key_for_many_threads),
         cmocka_unit_test(comparison_and_randomness),
+        cmocka_unit_test(base64_and_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,244 @@
+"""Webhooks: every event reaches its receiver, in order, signed, whatever happens to the receiver or to the server."""
+import collections
+
+import pytest
+
+from conftest import emails, run_to_end
+from harness import wait_until
+from hooklib import Receiver, check_order
+from test_api import is_problem
+
+QUICK = 'webhooks { allow_private = true  retry_first = "50ms"  retry_max = "400ms"  timeout = "2s" }\n'
+
+
+@pytest.fixture
+def receiver():
+    made = Receiver()
+    yield made
+    made.stop()
+
+
+def add(server, receiver, **fields):
+    answer = server.api.post("/v1/webhooks", {"url": receiver.url, **fields})
+    assert answer.status == 201, answer
+    receiver.secrets = [answer.json["secret"]]
+    return answer.json["id"]
+
+
+def hook(server, number):
+    return server.api.get("/v1/webhooks/%d" % number).json
+
+
+def states(events):
+    """What the events say became of each recipient in the end."""
+    last = {}
+    for event in events:
+        if "email" in event["data"]:
+            last[event["data"]["email"]] = event["type"]
+    return collections.Counter(last.values())
+
+
+def count(receiver, kind):
+    with receiver.lock:
+        return len({event["id"] for event in receiver.taken if event["type"] == kind})
+
+
+@pytest.mark.sanitize
+def test_a_campaign_is_told(place, receiver):
+    sink = place.sink(script={"rules": [{"command": "RCPT", "domain": "bad.test", "reply": "550 5.1.1 <b>nobody</b>"},
+                                        {"command": "RCPT", "domain": "slow.test", "reply": "451 4.3.0 later", "first": 1}]})
+    server = place.server(sink, config=QUICK)
+    people = emails(90, ["one.test", "bad.test", "slow.test"])
+    place.people(server, people)
+    server.cli("suppress", "add", people[0])
+    number = add(server, receiver, events=["*"], batch=7)
+    campaign = server.create_campaign(tags=["spring"], metadata={"k": "v"})
+    stats = run_to_end(server, campaign)
+    wait_until(lambda: count(receiver, "campaign.finished") == 1, 20, "the last event")
+    assert not receiver.wrong and receiver.taken[0]["type"] == "campaign.started" and receiver.taken[-1]["type"] == "campaign.finished"
+    ids = check_order(receiver.taken)
+    assert len(ids) == len(receiver.taken)
+    assert states(receiver.taken) == {"delivered": stats["delivered"], "bounced": 30, "dropped": 1}
+    for headers, body, _ in receiver.requests:
+        assert body["type"] == "events" and 1 <= len(body["data"]["events"]) <= 7
+        assert headers["Content-Type"] == "application/json" and headers["User-Agent"].startswith("posthaste/")
+    bounced = next(event for event in receiver.taken if event["type"] == "bounced")
+    data = bounced["data"]
+    assert data["tags"] == ["spring"] and data["metadata"] == {"k": "v"} and data["campaign_id"] == campaign
+    assert data["code"] == 550 and data["enhanced"] == "5.1.1" and "<b>nobody</b>" in data["reply"] and data["attempt"] == 1
+    assert any(event["type"] == "deferred" and event["data"]["code"] == 451 for event in receiver.taken)
+    shown = wait_until(lambda: (now := hook(server, number))["behind"] == 0 and now, 10, "the place to be noted")
+    assert shown["taken"] == len(ids) and shown["last_status"] == 200 and shown["attempts"] == 0
+
+
+def test_only_what_was_asked_for(place, receiver):
+    server = place.server(place.sink(), config=QUICK)
+    place.people(server, emails(2000, ["one.test", "two.test"]))
+    number = add(server, receiver, events=["campaign.*", "bounced"], batch=1)
+    other = Receiver()
+    try:
+        assert server.api.post("/v1/webhooks", {"url": other.url, "events": ["delivered"], "batch": 1000}).status == 201
+        run_to_end(server, server.create_campaign())
+        wait_until(lambda: count(receiver, "campaign.finished") == 1 and count(other, "delivered") == 2000, 30, "both")
+    finally:
+        other.stop()
+    assert [event["type"] for event in receiver.taken] == ["campaign.started", "campaign.finished"]
+    headers, body, _ = receiver.requests[0]
+    assert set(body) == {"id", "type", "timestamp", "data"} and headers["webhook-id"] == body["id"]
+    assert wait_until(lambda: hook(server, number)["behind"] == 0, 15, "the place to pass what is not wanted")
+
+
+@pytest.mark.sanitize
+def test_a_receiver_that_is_down_slow_or_broken_gets_everything(place, receiver):
+    server = place.server(place.sink(), config=QUICK)
+    place.people(server, emails(600, ["one.test", "two.test"]))
+    number = add(server, receiver, batch=50)
+    receiver.status = lambda n: 500 if n % 3 else 200
+    run_to_end(server, server.create_campaign())
+    receiver.stop()
+    wait_until(lambda: hook(server, number)["attempts"] > 1, 20, "it to be down")
+    assert hook(server, number)["failing_since"] and hook(server, number)["last_error"]
+    receiver.status, receiver.delay_s = 200, 0.2
+    receiver.start(receiver.port)
+    wait_until(lambda: count(receiver, "campaign.finished") == 1, 60, "everything")
+    assert not receiver.wrong and check_order(receiver.taken) and count(receiver, "delivered") == 600
+    repeated = collections.defaultdict(set)
+    for headers, body, _ in receiver.requests:
+        repeated[headers["webhook-id"]].add(str(body))
+    assert all(len(bodies) == 1 for bodies in repeated.values()), "the same id means the same content"
+    shown = wait_until(lambda: (now := hook(server, number))["behind"] == 0 and now, 10, "the place to be noted")
+    assert shown["attempts"] == 0 and shown["failing_since"] is None
+
+
+def test_nothing_is_lost_over_kill_9(place, receiver):
+    server = place.server(place.sink(), config=QUICK, profile='rate = "600/s"')
+    place.people(server, emails(1500, ["one.test", "two.test"]))
+    add(server, receiver, batch=40)
+    receiver.status = lambda n: 503 if n % 4 == 1 else 200
+    receiver.delay_s = 0.01
+    campaign = server.create_campaign()
+    for part in (1, 2, 3):
+        wait_until(lambda: count(receiver, "delivered") > 350 * part, 30, "a part of the events")
+        server.kill()
+        server.start()
+    stats = run_to_end(server, campaign)
+    wait_until(lambda: count(receiver, "campaign.finished") == 1, 60, "the last event")
+    assert not receiver.wrong and check_order(receiver.taken)
+    told = {event["data"]["email"] for event in receiver.taken if event["type"] == "delivered"}
+    delivered = {row["email"] for row in server.api.pages("/v1/campaigns/%d/deliveries?state=delivered" % campaign)}
+    assert told == delivered and len(delivered) == stats["delivered"] == 1500
+
+
+def test_gone_is_gone_until_it_is_enabled(place, receiver):
+    server = place.server(place.sink(), config=QUICK)
+    place.people(server, emails(20, ["one.test"]))
+    number = add(server, receiver)
+    receiver.status = 410
+    run_to_end(server, server.create_campaign())
+    shown = wait_until(lambda: not (now := hook(server, number))["enabled"] and now, 20, "it to be disabled")
+    assert shown["reason"] == "HTTP 410" and shown["last_status"] == 410
+    asked = len(receiver.requests)
+    receiver.status = 200
+    run_to_end(server, server.create_campaign())
+    assert len(receiver.requests) == asked
+    assert server.api.call("PATCH", "/v1/webhooks/%d" % number, {"enabled": True}).json["enabled"]
+    wait_until(lambda: count(receiver, "campaign.started") == 1, 20, "what it had not taken")
+    assert {event["data"]["campaign_id"] for event in receiver.taken} == {1}, "what happened while it was disabled is not told"
+    run_to_end(server, server.create_campaign())
+    wait_until(lambda: count(receiver, "delivered") == 20, 20, "what happens from now on")
+
+
+def test_a_day_without_success_ends_it(place, receiver):
+    server = place.server(place.sink(), config=QUICK.replace("}", ' give_up = "1s" }'))
+    place.people(server, emails(3, ["one.test"]))
+    number = add(server, receiver)
+    receiver.status = 302
+    receiver.headers = {"Location": "http://169.254.169.254/"}
+    run_to_end(server, server.create_campaign())
+    shown = wait_until(lambda: not (now := hook(server, number))["enabled"] and now, 20, "it to be disabled")
+    assert "nothing was taken for too long" in shown["reason"] and "redirects are not followed" in shown["reason"]
+
+
+def test_retry_after_is_honoured(place, receiver):
+    server = place.server(place.sink(), config=QUICK.replace('"400ms"', '"5s"'))
+    place.people(server, emails(1, ["one.test"]))
+    receiver.status = lambda n: 429 if n == 0 else 200
+    receiver.headers = {"Retry-After": "2"}
+    add(server, receiver, events=["campaign.started"])
+    run_to_end(server, server.create_campaign())
+    wait_until(lambda: len(receiver.requests) == 2, 20, "the second attempt")
+    first, second = (int(headers["webhook-timestamp"]) for headers, _, _ in receiver.requests)
+    assert second - first >= 1 and receiver.requests[0][0]["webhook-id"] == receiver.requests[1][0]["webhook-id"]
+
+
+def test_secrets_rotate_and_the_past_is_replayed(place, receiver):
+    server = place.server(place.sink(), config=QUICK)
+    place.people(server, emails(10, ["one.test"]))
+    number = add(server, receiver)
+    run_to_end(server, server.create_campaign())
+    wait_until(lambda: count(receiver, "campaign.finished") == 1, 20, "the events")
+    first = [event["id"] for event in receiver.taken]
+    new = server.api.post("/v1/webhooks/%d/rotate" % number).json["secret"]
+    receiver.secrets = [new] + receiver.secrets
+    answer = server.api.post("/v1/webhooks/%d/replay" % number, {"from": "2020-01-01T00:00:00Z"})
+    assert answer.status == 202 and answer.json["events"] == len(first)
+    wait_until(lambda: len(receiver.taken) == 2 * len(first), 20, "the events again")
+    assert [event["id"] for event in receiver.taken[len(first):]] == first and not receiver.wrong
+
+
+def test_they_are_made_by_the_command_line_too(place, receiver):
+    server = place.server(place.sink(), config=QUICK)
+    place.people(server, emails(5, ["one.test"]))
+    made = server.cli_json("webhook", "add", receiver.url, "--event", "delivered", "--event", "campaign.finished", "--batch", "2")
+    receiver.secrets = [made["secret"]]
+    run_to_end(server, server.create_campaign())
+    wait_until(lambda: count(receiver, "campaign.finished") == 1, 20, "the events")
+    assert count(receiver, "delivered") == 5 and not receiver.wrong
+    assert [row["id"] for row in server.cli_json("webhook", "list")] == [made["id"]]
+    assert server.cli_json("webhook", "disable", made["id"])["enabled"] is False
+    assert "disabled" in server.cli("webhook", "show", made["id"]).stdout
+    assert server.cli_json("webhook", "enable", made["id"])["enabled"] is True
+    assert server.cli_json("webhook", "replay", made["id"], "1h")["events"] >= 6
+    assert server.cli_json("webhook", "rotate", made["id"])["secret"].startswith("whsec_")
+    assert receiver.url in server.cli("webhook", "list").stdout
+    assert server.cli("webhook", "add", "ftp://x.test/", check=False).returncode == 1
+    assert server.cli("webhook", "show", "x", check=False).returncode == 2
+    server.cli("webhook", "remove", made["id"])
+    assert server.cli("webhook", "show", made["id"], check=False).returncode == 1
+    assert any("webhook add" == entry.get("action") for entry in map(__import__("json").loads, (server.data_dir / "audit.jsonl").open()))
+
+
+PRIVATE = ["http://127.0.0.1/", "http://0x7f000001/", "http://2130706433/", "http://0177.1/", "https://[::1]/", "http://[::ffff:127.0.0.1]/",
+           "http://[::]/", "http://10.1.2.3/", "http://192.168.0.1/", "http://172.16.9.9:8080/", "http://100.64.0.1/", "http://169.254.169.254/latest",
+           "http://[fe80::1]/", "http://[fd00::1]/", "http://[64:ff9b::7f00:1]/", "http://0.0.0.0/", "http://localhost/", "http://224.0.0.1/"]
+
+
+def test_private_addresses_are_not_knocked_at(place, receiver):
+    server = place.server(place.sink(), config='webhooks { retry_first = "50ms"  retry_max = "200ms" }\n')
+    place.people(server, emails(2, ["one.test"]))
+    for url in PRIVATE + ["ftp://x.test/", "file:///etc/passwd", "gopher://x.test/", "https://u:p@x.test/", "https://x.test/#f", "x.test", "", "http:// x",
+                          "https://x.test/" + "a" * 2000]:
+        is_problem(server.api.post("/v1/webhooks", {"url": url}), 422)
+    # A name that leads to a private address is known only when it is resolved: this host's own.
+    name = "http://localhost.:%d/"
+    number = server.api.post("/v1/webhooks", {"url": name % receiver.port}).json["id"]
+    run_to_end(server, server.create_campaign())
+    shown = wait_until(lambda: (now := hook(server, number))["attempts"] > 1 and now, 20, "it to be refused")
+    assert "loopback, private or reserved" in shown["last_error"] or "resolve" in shown["last_error"].lower(), shown
+    assert not receiver.requests
+
+
+def test_wishes_are_checked(place):
+    server = place.server(None, config=QUICK)
+    for wish, field in (({}, "url"), ({"url": "https://x.test/", "events": ["deliverd"]}, "events[0]"), ({"url": "https://x.test/", "events": []}, "events"),
+                        ({"url": "https://x.test/", "batch": 1001}, "batch"), ({"url": "https://x.test/", "enabled": False}, "enabled"),
+                        ({"url": "https://x.test/", "secret": "x"}, "secret")):
+        answer = is_problem(server.api.post("/v1/webhooks", wish), 422)
+        assert [fault["field"] for fault in answer["errors"]] == [field], answer
+    for n in range(100):
+        assert server.api.post("/v1/webhooks", {"url": "https://x%d.test/" % n, "events": ["guard.paused"]}).status == 201
+    is_problem(server.api.post("/v1/webhooks", {"url": "https://x.test/"}), 409)
+    rows = server.api.pages("/v1/webhooks", limit=30)
+    assert len(rows) == 100 and not any("secret" in row for row in rows)
+    reader = server.cli_json("token", "create", "--name", "r", "--scope", "send")["token"]
+    is_problem(server.api.get("/v1/webhooks", headers={"Authorization": "Bearer " + reader}), 403)
