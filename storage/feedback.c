@@ -106,14 +106,13 @@ static int complain(struct storage *storage, struct storage_feedback *item, stru
     struct db *db = &storage->db;
     int failed = db_run(db, err, "INSERT INTO complaint VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                         DB_I(item->campaign_id), DB_I(item->recipient_id), DB_I(item->at_ms));
-    if (!failed && db_changes(db) > 0) {
-        item->changed = true;
-        failed =
-            db_run(db, err, "UPDATE campaign SET complained = complained + 1 WHERE id = ?", DB_I(item->campaign_id));
-        if (!failed)
-            failed = event_write_plain(storage, EVENT_COMPLAINED, item->campaign_id, item->recipient_id, item->at_ms,
-                                       item->origin, err);
-    }
+    if (failed || db_changes(db) == 0)
+        return failed;
+    item->changed = true;
+    failed = db_run(db, err, "UPDATE campaign SET complained = complained + 1 WHERE id = ?", DB_I(item->campaign_id));
+    if (!failed)
+        failed = event_write_plain(storage, EVENT_COMPLAINED, item->campaign_id, item->recipient_id, item->at_ms,
+                                   item->origin, err);
     return failed ? failed : suppress(db, item, "complaint", err);
 }
 

@@ -122,6 +122,7 @@ static void stop(struct server *server, const struct config *config)
 {
     struct app *app = &server->app;
     atomic_store(&app->stopping, true);
+    hub_end_streams(app->hub);
     http_server_stop(server->http);
     if (server->listen_fd >= 0)
         (void)close(server->listen_fd);

@@ -11,7 +11,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "api/events/event_log.h"
 #include "api/events/event_view.h"
+#include "api/events/stream.h"
 #include "api/events/webhooks.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -26,6 +28,8 @@ struct hub {
     struct event_view view;
     CURLM *multi;
     struct webhooks *webhooks;
+    struct streams *streams;
+    struct event_log *log;
     pthread_t thread;
     atomic_bool stop, look;
     pthread_mutex_t lock; /* guards `counts` */
@@ -46,6 +50,28 @@ void hub_look(struct hub *hub)
         return;
     atomic_store(&hub->look, true);
     wake(hub);
+}
+
+struct streams *hub_streams(struct hub *hub)
+{
+    return hub->streams;
+}
+
+void hub_end_streams(struct hub *hub)
+{
+    if (hub != NULL)
+        streams_end(hub->streams);
+}
+
+void hub_look_at(struct hub *hub, struct hub_view *out)
+{
+    *out = (struct hub_view){0};
+    if (hub == NULL)
+        return;
+    (void)pthread_mutex_lock(&hub->lock);
+    out->hooks = hub->counts;
+    (void)pthread_mutex_unlock(&hub->lock);
+    out->listeners = streams_count(hub->streams);
 }
 
 /* ---- the thread ---- */
@@ -81,6 +107,7 @@ static void look(struct hub *hub, int64_t now_ms)
         return;
     hub->look_ms = now_ms + LOOK_MS;
     webhooks_reload(hub->webhooks);
+    streams_watch(hub->streams, hub->log != NULL ? EVENT_ALL : 0);
     struct webhooks_counts counts;
     webhooks_count(hub->webhooks, &counts);
     (void)pthread_mutex_lock(&hub->lock);
@@ -98,6 +125,9 @@ static void *hub_main(void *context)
         look(hub, now_ms);
         trim(hub, now_ms);
         int64_t wait_ms = webhooks_run(hub->webhooks, LOOK_MS);
+        wait_ms = streams_feed(hub->streams, &hub->view, wait_ms);
+        if (event_log_run(hub->log, now_ms))
+            wait_ms = 0;
         (void)curl_multi_perform(hub->multi, &running);
         reap(hub);
         (void)curl_multi_poll(hub->multi, NULL, 0, (int)wait_ms, NULL);
@@ -115,9 +145,11 @@ static int open_parts(struct hub *hub, struct error *err)
     event_view_init(&hub->view, hub->reader);
     hub->multi = curl_multi_init();
     hub->webhooks = hub->multi != NULL ? webhooks_create(hub->app, hub->multi, &hub->view) : NULL;
-    if (hub->webhooks == NULL)
+    hub->streams = streams_create(hub->app);
+    if (hub->webhooks == NULL || hub->streams == NULL)
         return error_memory(err);
-    return storage_event_watch(hub->app->storage, 0, err);
+    rc = event_log_open(hub->app, &hub->view, &hub->log, err);
+    return rc != 0 ? rc : storage_event_watch(hub->app->storage, hub->log != NULL ? EVENT_ALL : 0, err);
 }
 
 int hub_start(struct app *app, struct hub **out, struct error *err)
@@ -161,6 +193,8 @@ void hub_stop(struct hub *hub)
     if (storage_event_watch(hub->app->storage, 0, &err) != 0)
         log_debug("events", "watch_not_ended error=%s", LOG_QUOTE(err.text));
     webhooks_free(hub->webhooks);
+    streams_free(hub->streams);
+    event_log_close(hub->log);
     if (hub->multi != NULL)
         (void)curl_multi_cleanup(hub->multi);
     event_view_finish(&hub->view);

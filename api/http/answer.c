@@ -80,10 +80,11 @@ static void add_headers(const struct response *response, bool close, struct MHD_
         (void)MHD_add_response_header(answer, "Connection", "close");
 }
 
-struct MHD_Response *answer_make(struct response *response, bool packs, bool close)
+struct MHD_Response *answer_make(struct response *response, struct MHD_Response *stream, bool packs, bool close)
 {
-    pack(response, packs);
-    struct MHD_Response *answer = make(response);
+    if (stream == NULL)
+        pack(response, packs);
+    struct MHD_Response *answer = stream != NULL ? stream : make(response);
     if (answer != NULL)
         add_headers(response, close, answer);
     return answer;

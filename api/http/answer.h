@@ -8,8 +8,8 @@
 
 #include "api/http/response.h"
 
-/* Takes the body out of the response. `packs`: the client takes gzip; `close`: the connection ends behind it. NULL: no
- * memory. */
-struct MHD_Response *answer_make(struct response *response, bool packs, bool close);
+/* Takes the body out of the response, or takes `stream` (NULL = none), an answer that was made already and lacks the
+ * headers. `packs`: the client takes gzip; `close`: the connection ends behind it. NULL: no memory. */
+struct MHD_Response *answer_make(struct response *response, struct MHD_Response *stream, bool packs, bool close);
 
 #endif

@@ -28,6 +28,7 @@
 #include "api/http/replay.h"
 #include "api/http/throttle.h"
 #include "api/audit.h"
+#include "api/events/stream.h"
 #include "api/readers.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -105,6 +106,7 @@ void exchange_end(void *context, struct MHD_Connection *connection, void **slot,
     exchange->request.reader = NULL;
     gunzip_free(exchange->gunzip);
     request_finish(&exchange->request);
+    stream_drop(exchange->response.stream);
     response_finish(&exchange->response);
     free(exchange->target);
     free(exchange);
@@ -363,6 +365,7 @@ static void begin(struct exchange *exchange, struct MHD_Connection *connection, 
 
     request->if_match = header(connection, "If-Match");
     request->idempotency_key = header(connection, "Idempotency-Key");
+    request->last_event_id = header(connection, "Last-Event-ID");
 
     watch_set(exchange->server->watch, exchange->watch, HTTP_BODY_DEADLINE_MS);
     exchange->next_step = HTTP_UPLOAD_STEP_BYTES;
@@ -539,7 +542,13 @@ static enum MHD_Result send_answer(struct exchange *exchange, struct MHD_Connect
 {
     struct app *app = exchange->server->app;
     int status = exchange->response.status;
-    struct MHD_Response *answer = answer_make(&exchange->response, exchange->packs, exchange->at_once);
+    struct stream *stream = exchange->response.stream;
+    exchange->response.stream = NULL;
+    struct MHD_Response *own =
+        stream != NULL ? stream_answer(stream, connection, exchange->server->watch, exchange->watch) : NULL;
+    if (stream != NULL && own == NULL)
+        return MHD_NO;
+    struct MHD_Response *answer = answer_make(&exchange->response, own, exchange->packs, exchange->at_once);
     if (answer == NULL)
         return MHD_NO;
     enum MHD_Result queued = MHD_queue_response(connection, (unsigned)status, answer);

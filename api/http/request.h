@@ -53,6 +53,7 @@ struct request {
     const char *content_type;    /* "" when there is none */
     const char *if_none_match;   /* "" when there is none */
     const char *if_match;        /* NULL when there is none */
+    const char *last_event_id;   /* NULL when there is none */
     const char *idempotency_key; /* NULL when there is none */
     struct caller caller;
     const char *user_agent; /* "" when there is none */

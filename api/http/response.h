@@ -22,6 +22,7 @@ struct response {
     bool has_file; /* `file_bytes` of this descriptor, in place of `body`; the response closes it */
     int file;
     size_t file_bytes;
+    struct stream *stream; /* a listener of /v1/events that answers without end, in place of `body` */
     const char *security_policy; /* static text of Content-Security-Policy; NULL = nothing may be loaded */
     char *location;              /* heap: a redirect's, which may be long; NULL = none */
     bool cacheable;              /* else Cache-Control: no-store */

@@ -50,6 +50,7 @@ static const struct route ROUTES[] = {
     {METHOD_GET, "/v1/stats/sites", ACCESS_READ, BODY_NONE, "limit site", stats_sites, true},
     {METHOD_GET, "/v1/stats/sites/{text}", ACCESS_READ, BODY_NONE, NULL, stats_site, true},
     {METHOD_GET, "/v1/stats/timeseries", ACCESS_READ, BODY_NONE, "from to", stats_timeseries, false},
+    {METHOD_GET, "/v1/events", ACCESS_READ, BODY_NONE, "types", events_stream, true},
 
     {METHOD_GET, "/v1/sources", ACCESS_READ, BODY_NONE, NULL, sources_page, true},
     {METHOD_GET, "/v1/suspensions", ACCESS_READ, BODY_NONE, NULL, suspensions_page, true},

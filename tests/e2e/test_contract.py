@@ -16,6 +16,7 @@ import pytest
 import dnslib
 from conftest import ROOT, emails, run_to_end
 from harness import Api, wait_until
+from streamlib import Listener
 from test_api import GOOD
 
 METHODS = ("get", "post", "patch", "delete")
@@ -90,6 +91,11 @@ class Contract:
             except jsonschema.ValidationError as fault:
                 raise AssertionError("%s: %s at %s" % (where, fault.message, list(fault.absolute_path))) from None
         return answer
+
+    def fits(self, name, value):
+        """The value is one of the document's schema."""
+        jsonschema.validate(value, {**self.strict["components"]["schemas"][name], "components": self.strict["components"]},
+                            cls=jsonschema.Draft202012Validator)
 
     def call(self, status, method, path, *values, data=None, query="", **more):
         """One call; `values` fill the parameters of the path."""
@@ -221,6 +227,12 @@ def tracking(contract):
 
 def others(contract):
     call = contract.call
+    listener = Listener(contract.server, "?types=stats")
+    wait_until(lambda: listener.of("stats"), 20, "statistics")
+    contract.fits("ServerStats", listener.of("stats")[0])
+    assert listener.answer.headers["Content-Type"].split(";")[0] == "text/event-stream"
+    contract.seen.add(("get", "/v1/events", str(listener.status)))
+    listener.close()
     for end in ("", "/sites", "/timeseries"):
         call(200, "get", "/v1/stats" + end)
     call(200, "get", "/v1/stats/sites/{site}", "one.test")

@@ -1,0 +1,150 @@
+/*
+ * event_log.c - the event log.
+ */
+#include "api/events/event_log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define PAGE_EVENTS 1000
+#define PIECE_MAX_BYTES ((size_t)8 << 20)
+#define RETRY_MS 10000
+#define PATH_BYTES 4200
+
+struct event_log {
+    struct app *app;
+    struct event_view *view;
+    const char *path;
+    int64_t position, bytes, retry_ms;
+    int fd;
+};
+
+static int open_file(struct event_log *log)
+{
+    struct stat status;
+    log->fd = open(log->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+    if (log->fd < 0)
+        return -errno;
+    log->bytes = fstat(log->fd, &status) == 0 ? status.st_size : 0;
+    return 0;
+}
+
+static void rotate(struct event_log *log)
+{
+    char from[PATH_BYTES], to[PATH_BYTES];
+    (void)close(log->fd);
+    log->fd = -1;
+    for (uint32_t i = log->app->config->events.log_files; i > 0; i--) {
+        (void)snprintf(to, sizeof(to), "%s.%u", log->path, i);
+        (void)snprintf(from, sizeof(from), i > 1 ? "%s.%u" : "%s", log->path, i - 1);
+        if (rename(from, to) != 0)
+            continue; /* a gap in the row is no harm */
+    }
+}
+
+int event_log_open(struct app *app, struct event_view *view, struct event_log **out, struct error *err)
+{
+    *out = NULL;
+    if (app->config->events.log[0] == '\0')
+        return 0;
+    struct event_log *log = calloc(1, sizeof(*log));
+    if (log == NULL)
+        return error_memory(err);
+    *log = (struct event_log){.app = app, .view = view, .path = app->config->events.log, .fd = -1};
+    int64_t oldest = 0, newest = 0;
+    int rc = open_file(log);
+    if (rc != 0)
+        (void)error_errno(err, rc, "events: log: cannot open %s", log->path);
+    if (rc == 0)
+        rc = storage_event_logged(view->reader, &log->position, err);
+    if (rc == 0)
+        rc = storage_event_range(view->reader, &oldest, &newest, err);
+    if (rc != 0) {
+        event_log_close(log);
+        return rc;
+    }
+    if (log->position == 0) /* the first time: what webhooks were told before is not its business */
+        log->position = newest;
+    *out = log;
+    return 0;
+}
+
+void event_log_close(struct event_log *log)
+{
+    if (log == NULL)
+        return;
+    if (log->fd >= 0)
+        (void)close(log->fd);
+    free(log);
+}
+
+struct piece {
+    struct event_view *view;
+    struct buffer text;
+};
+
+static int put_line(void *context, const struct storage_event *event)
+{
+    struct piece *piece = context;
+    json_t *value = event_view_json(piece->view, event);
+    char *text = value != NULL ? json_dumps(value, JSON_COMPACT) : NULL;
+    json_decref(value);
+    if (text == NULL) {
+        piece->text.failed = true;
+        return 1;
+    }
+    buffer_append_str(&piece->text, text);
+    buffer_append_char(&piece->text, '\n');
+    free(text);
+    return piece->text.len >= PIECE_MAX_BYTES / 2;
+}
+
+static int write_all(struct event_log *log, const char *bytes, size_t len)
+{
+    if (log->fd >= 0 && log->bytes >= (int64_t)log->app->config->events.log_mb << 20)
+        rotate(log);
+    int rc = log->fd < 0 ? open_file(log) : 0;
+    while (rc == 0 && len > 0) {
+        ssize_t n = write(log->fd, bytes, len);
+        if (n < 0 && errno != EINTR)
+            rc = -errno;
+        if (n > 0) {
+            bytes += n;
+            len -= (size_t)n;
+            log->bytes += n;
+        }
+    }
+    return rc == 0 && fdatasync(log->fd) != 0 && errno != EINVAL ? -errno : rc; /* EINVAL: a pipe, a terminal */
+}
+
+bool event_log_run(struct event_log *log, int64_t now_ms)
+{
+    if (log == NULL || now_ms < log->retry_ms)
+        return false;
+    struct error err = {""};
+    struct piece piece = {.view = log->view, .text = BUFFER_INIT(PIECE_MAX_BYTES)};
+    int64_t reached = log->position;
+    int rc = storage_event_page(log->view->reader, log->position, 0, EVENT_ALL, PAGE_EVENTS, put_line, &piece, &reached,
+                                &err);
+    if (rc == 0 && piece.text.failed)
+        rc = error_memory(&err);
+    if (rc == 0 && piece.text.len > 0 && (rc = write_all(log, piece.text.data, piece.text.len)) != 0)
+        (void)error_errno(&err, rc, "cannot write %s", log->path);
+    bool more = rc == 0 && reached != log->position;
+    if (more)
+        rc = storage_event_set_logged(log->app->storage, reached, &err);
+    if (rc == 0) {
+        log->position = reached;
+    } else {
+        log_error("events", "log_not_written error=%s", LOG_QUOTE(err.text));
+        log->retry_ms = now_ms + RETRY_MS;
+    }
+    buffer_finish(&piece.text);
+    return more && rc == 0;
+}
