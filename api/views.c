@@ -222,13 +222,14 @@ static json_t *rate_json(double per_second)
 json_t *view_site(const struct engine_site_stats *site)
 {
     char rate[RATE_TEXT_BYTES];
-    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "site",
+    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "site",
                      json_line(site->site), "next_hop", json_line(site->next_hop), "profile", json_line(site->profile),
                      "queued", (json_int_t)site->queued, "in_flight", (json_int_t)site->in_flight, "connections",
                      (json_int_t)site->connections, "connections_max", (json_int_t)site->connections_max, "rate",
                      rate_format(site->rate, rate), "rate_now", rate_json(site->rate_now), "delivered",
                      (json_int_t)site->delivered, "temporary", (json_int_t)site->temporary, "permanent",
-                     (json_int_t)site->permanent, "transport", (json_int_t)site->transport, "limited_by",
+                     (json_int_t)site->permanent, "transport", (json_int_t)site->transport, "p50_ms",
+                     (json_int_t)site->p50_ms, "p95_ms", (json_int_t)site->p95_ms, "limited_by",
                      json_line(site->limited_by), "backoff_until", json_time(site->backoff_until_wall_ms), "last_reply",
                      json_line(site->last_reply), "adaptive_rate",
                      site->adaptive_rate > 0 ? rate_json(site->adaptive_rate) : json_null());

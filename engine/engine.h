@@ -116,6 +116,7 @@ struct engine_site_stats {
     struct rate rate;
     double rate_now;          /* delivered/s over the last seconds */
     uint64_t delivered, temporary, permanent, transport; /* since start */
+    uint32_t p50_ms, p95_ms;  /* MAIL to the final reply, of what was delivered lately; 0 = nothing was */
     const char *limited_by;   /* "nothing", "idle", "compose", "connections", "sources", "back-off", "dns", "suspended", "adaptive rate", "warm-up", "storage" (engine_hold()), or
                                * a scope and what it counts: "rate" (of the site), "domain rate", "campaign byte rate", … */
     int64_t backoff_until_wall_ms; /* 0 = none */

@@ -72,6 +72,7 @@ int storage_sizes(struct storage *storage, int64_t *database_bytes, int64_t *wal
 #include "storage/edit.h"
 #include "storage/events.h"
 #include "storage/idempotency.h"
+#include "storage/insight.h"
 #include "storage/journal.h"
 #include "storage/outcomes.h"
 #include "storage/segment.h"

@@ -1,23 +1,27 @@
-// The dashboard: asks /v1/stats and /v1/stats/sites once a second and draws what they say. #/campaign/7 is one campaign, #/recipient/ADDRESS one person.
+// The dashboard's frame: signing in, the live stream, which page is shown, and the overview. The other pages are in views.js.
+// The numbers come as server-sent events (/v1/events?types=stats), once a second; what they do not hold is asked for when it may have changed.
 // Every text that comes from the API goes in through textContent; nothing here builds HTML out of strings.
 "use strict";
 
 const STATES = ["delivered", "sending", "deferred", "uncertain", "bounced", "failed", "suppressed", "cancelled", "pending"];
 // The order in which a message goes through them, for the line of counts.
 const FUNNEL = ["audience", "suppressed", "pending", "sending", "delivered", "deferred", "bounced", "failed", "uncertain", "cancelled"];
-const STEP_MS = 1000;
 const SPAN_MS = 5 * 60 * 1000;
-const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const HOUR_MS = 60 * 60 * 1000;
 const SVG = "http://www.w3.org/2000/svg";
+const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const clockShort = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", hour12: false });
+const number = new Intl.NumberFormat("en");
 
 const $ = (id) => document.getElementById(id);
-const number = new Intl.NumberFormat("en");
 const count = (value) => number.format(Math.round(value || 0));
 const rate = (value) => (value >= 100 ? count(value) : (value || 0).toFixed(1));
+const share = (part, whole) => (whole > 0 && part > 0 ? ((100 * part) / whole).toFixed(part / whole < 0.1 ? 2 : 1) + " %" : "");
 
 let token = sessionStorage.getItem("posthaste-token");
-let timer = null;
 let chart = null;
+let outcomes = null;
+let last = null; // the newest statistics
 
 function bytes(value) {
   const units = ["B", "kB", "MB", "GB", "TB"];
@@ -30,6 +34,7 @@ function bytes(value) {
 }
 
 function duration(seconds) {
+  seconds = Math.round(seconds);
   if (seconds >= 86400) return Math.floor(seconds / 86400) + " d " + Math.floor((seconds % 86400) / 3600) + " h";
   if (seconds >= 3600) return Math.floor(seconds / 3600) + " h " + Math.floor((seconds % 3600) / 60) + " min";
   if (seconds >= 60) return Math.floor(seconds / 60) + " min " + (seconds % 60) + " s";
@@ -43,201 +48,6 @@ function element(name, className, text) {
   return made;
 }
 
-// ---- the API ----
-
-async function get(path) {
-  const answer = await fetch(path, { headers: { Authorization: "Bearer " + token, Accept: "application/json" }, cache: "no-store" });
-  if (answer.status === 401 || answer.status === 403) throw Object.assign(new Error("token"), { refused: true });
-  if (!answer.ok) throw new Error("status " + answer.status);
-  return answer.json();
-}
-
-// ---- throughput ----
-
-function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-}
-
-function makeChart() {
-  const made = new Chart($("chart"), {
-    type: "line",
-    data: { datasets: [{ data: [], borderWidth: 2, pointRadius: 0, tension: 0.25, cubicInterpolationMode: "monotone", fill: true }] },
-    options: {
-      animation: false,
-      parsing: false,
-      normalized: true,
-      maintainAspectRatio: false,
-      interaction: { intersect: false, mode: "index" },
-      plugins: { legend: { display: false }, tooltip: {
-        callbacks: { title: (items) => clock.format(items[0].parsed.x), label: (item) => rate(item.parsed.y) + " messages/s" } } },
-      scales: {
-        x: { type: "linear", ticks: { stepSize: 60000, maxRotation: 0, callback: (value) => clock.format(value) }, grid: { display: false } },
-        y: { beginAtZero: true, suggestedMax: 10, ticks: { maxTicksLimit: 5, callback: (value) => number.format(value) } },
-      },
-    },
-  });
-  paintChart(made);
-  return made;
-}
-
-function paintChart(made) {
-  const accent = colour("--accent");
-  made.data.datasets[0].borderColor = accent;
-  made.data.datasets[0].backgroundColor = accent + "22";
-  for (const axis of ["x", "y"]) {
-    made.options.scales[axis].ticks.color = colour("--muted");
-    made.options.scales[axis].grid.color = colour("--line");
-  }
-  made.update("none");
-}
-
-// The minutes before the page was opened, so that the picture does not begin empty.
-async function loadHistory() {
-  const minutes = (await get("/v1/stats/timeseries")).data;
-  for (const minute of minutes) addPoint(Date.parse(minute.time) + 30000, minute.delivered / 60);
-}
-
-function addPoint(at, value) {
-  const points = chart.data.datasets[0].data;
-  if (points.length > 0 && points[points.length - 1].x >= at) return;
-  points.push({ x: at, y: value });
-  const begin = at - SPAN_MS;
-  while (points.length > 0 && points[0].x < begin) points.shift();
-  chart.options.scales.x.min = begin;
-  chart.options.scales.x.max = at;
-}
-
-// ---- drawing ----
-
-function drawTotals(stats) {
-  $("server").textContent = stats.hostname + " · " + stats.version + " · up " + duration(stats.uptime_s);
-  $("t-rate").textContent = rate(stats.engine.rate_now);
-  for (const state of ["delivered", "deferred", "bounced", "failed", "pending"]) {
-    $("t-" + state).textContent = count(stats.deliveries[state]);
-    $("t-" + state).classList.toggle("none", !stats.deliveries[state]);
-  }
-  $("t-connections").textContent = count(stats.engine.connections);
-  $("t-recipients").textContent = count(stats.recipients);
-  $("t-suppressions").textContent = count(stats.suppressions);
-  $("storage").textContent = "database " + bytes(stats.storage.database_bytes) + ", log " + bytes(stats.storage.wal_bytes);
-  $("rate-note").textContent = count(stats.engine.queued) + " queued, " + count(stats.engine.in_flight) + " in flight";
-  const trouble = stats.storage.healthy ? stats.engine.held_by : stats.storage.why;
-  $("alert").hidden = !trouble;
-  $("alert").textContent = trouble ? "Sending is held: " + trouble : "";
-}
-
-async function drawEmpty(stats) {
-  $("empty").hidden = stats.campaigns_total > 0;
-  if (stats.campaigns_total > 0) return;
-  $("step-import").classList.toggle("done", stats.recipients > 0);
-  $("step-domain").classList.toggle("done", (await get("/v1/domains?limit=1")).total > 0);
-}
-
-// One bar with a stretch for each state. An SVG, because a width is an attribute there and the page allows no inline style.
-function funnelBar(stats) {
-  const bar = document.createElementNS(SVG, "svg");
-  bar.setAttribute("class", "funnel");
-  bar.setAttribute("viewBox", "0 0 1000 10");
-  bar.setAttribute("preserveAspectRatio", "none");
-  bar.setAttribute("aria-hidden", "true");
-  let at = 0;
-  for (const state of STATES) {
-    const width = stats.audience > 0 ? (1000 * stats[state]) / stats.audience : 0;
-    if (width <= 0) continue;
-    const part = document.createElementNS(SVG, "rect");
-    part.setAttribute("class", "f-" + state);
-    part.setAttribute("x", at.toFixed(2));
-    part.setAttribute("width", width.toFixed(2));
-    part.setAttribute("height", "10");
-    bar.append(part);
-    at += width;
-  }
-  return bar;
-}
-
-function counts(stats) {
-  const line = element("div", "counts");
-  for (const state of FUNNEL) {
-    const item = element("span", stats[state] ? "" : "zero");
-    if (state !== "audience") item.append(element("i", "dot d-" + state));
-    item.append(state + " ", element("b", "", count(stats[state])));
-    line.append(item);
-  }
-  for (const flag of ["opened", "clicked", "unsubscribed", "complained"]) {
-    if (!stats[flag]) continue;
-    const item = element("span", "", flag + " ");
-    item.append(element("b", "", count(stats[flag])));
-    line.append(item);
-  }
-  return line;
-}
-
-function pace(campaign) {
-  const stats = campaign.stats;
-  if (stats.status === "running") {
-    const left = stats.eta_s === null ? "" : ", " + duration(stats.eta_s) + " left";
-    return rate(stats.rate_now) + " messages/s, limited by " + stats.limited_by + left;
-  }
-  if (stats.pause_reason) return "paused by itself: " + stats.pause_reason;
-  if (stats.status === "scheduled" && campaign.scheduled_at) return "starts " + new Date(campaign.scheduled_at).toLocaleString();
-  if (campaign.finished_at) return "ended " + new Date(campaign.finished_at).toLocaleString();
-  return "";
-}
-
-function nameLink(campaign) {
-  const made = link("#/campaign/" + campaign.id, campaign.name);
-  made.className = "name";
-  return made;
-}
-
-function drawCampaign(campaign, alone) {
-  const box = element("article", "campaign");
-  const title = element("div", "title");
-  title.append(element("span", "muted", "#" + campaign.id), alone ? element("h2", "name", campaign.name) : nameLink(campaign),
-    element("span", "chip " + campaign.status, campaign.status), element("span", "muted", pace(campaign)));
-  if (campaign.missing_attributes > 0)
-    title.append(element("span", "warn small", count(campaign.missing_attributes) + " renderings lacked an attribute"));
-  box.append(title, funnelBar(campaign.stats), counts(campaign.stats));
-  return box;
-}
-
-function drawCampaigns(stats) {
-  $("campaigns").hidden = stats.campaigns.length === 0;
-  $("campaigns-note").textContent = count(stats.campaigns_active) + " active, " + count(stats.campaigns_total) + " in all";
-  $("campaign-list").replaceChildren(...stats.campaigns.map((campaign) => drawCampaign(campaign, false)));
-}
-
-function drawSite(site) {
-  const row = document.createElement("tr");
-  const cell = (text, className) => row.append(element("td", className || "", text));
-  cell(site.site);
-  cell(count(site.queued), "r");
-  cell(count(site.in_flight), "r");
-  cell(site.connections + " / " + site.connections_max, "r");
-  cell(rate(site.rate_now), "r");
-  cell(site.rate, "r");
-  cell(site.limited_by, site.limited_by === "back-off" ? "warn" : "");
-  cell(count(site.delivered), "r");
-  cell(count(site.temporary + site.transport), "r" + (site.temporary + site.transport ? " warn" : ""));
-  cell(count(site.permanent), "r" + (site.permanent ? " bad" : ""));
-  cell(site.last_reply, "reply");
-  row.lastChild.title = site.last_reply;
-  return row;
-}
-
-function drawSites(page) {
-  $("site-rows").replaceChildren(...page.data.map(drawSite));
-  $("sites-empty").hidden = page.data.length > 0;
-  $("sites-note").textContent = page.total > page.data.length ? "the busiest " + page.data.length + " of " + count(page.total) : "";
-}
-
-// ---- one campaign ----
-
-let view = { name: "overview" };
-let campaignChart = null;
-let cursor = null;
-const LINES = [["delivered", "--good"], ["deferred", "--warn"], ["bounced", "--bad"], ["failed", "--held"]];
-
 function when(time) {
   return time ? new Date(time).toLocaleString() : "";
 }
@@ -245,6 +55,13 @@ function when(time) {
 function link(address, text) {
   const made = element("a", "", text);
   made.href = address;
+  return made;
+}
+
+function button(text, work, className) {
+  const made = element("button", className || "", text);
+  made.type = "button";
+  made.addEventListener("click", work);
   return made;
 }
 
@@ -258,248 +75,360 @@ function row(...cells) {
   return made;
 }
 
-function makeCampaignChart() {
-  const datasets = LINES.map(([label]) => ({ label, data: [], borderWidth: 2, pointRadius: 1, tension: 0.2 }));
-  return new Chart($("campaign-chart"), {
+// A table is drawn anew only when it would look different: so a selection, or a place in it, is not lost every second.
+function redraw(place, key, make) {
+  const mark = JSON.stringify(key);
+  if (place.drawn === mark) return;
+  place.drawn = mark;
+  place.replaceChildren(...make());
+}
+
+// ---- the API ----
+
+async function call(method, path, body) {
+  const headers = { Authorization: "Bearer " + token, Accept: "application/json" };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const answer = await fetch(path, { method, headers, cache: "no-store", body: body === undefined ? undefined : JSON.stringify(body) });
+  if (answer.status === 401) throw Object.assign(new Error("token"), { refused: true });
+  const text = await answer.text();
+  const value = text ? JSON.parse(text) : null;
+  if (!answer.ok) throw Object.assign(new Error((value && value.detail) || "status " + answer.status), { status: answer.status });
+  return value;
+}
+const get = (path) => call("GET", path);
+
+// ---- the live stream ----
+
+let stream = null; // an AbortController while one is open
+let waitMs = 500;
+
+function pulse(className, text) {
+  $("pulse").className = "pulse " + className;
+  if ($("pulse").textContent !== text) $("pulse").textContent = text;
+}
+
+function dispatch(type, data) {
+  if (type === "stats") onStats(data);
+  else if (type === "guard.paused") notice("Campaign " + data.data.campaign_id + " was paused: " + (data.data.reason || ""));
+}
+
+// The parts of one event stand in lines, an empty line ends it.
+async function readStream(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    text += value;
+    for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
+      const fields = {};
+      for (const line of text.slice(0, end).split("\n")) {
+        const colon = line.indexOf(": ");
+        if (colon > 0) fields[line.slice(0, colon)] = line.slice(colon + 2);
+      }
+      text = text.slice(end + 2);
+      if (fields.event) dispatch(fields.event, JSON.parse(fields.data));
+    }
+  }
+}
+
+async function listen() {
+  stream = new AbortController();
+  const mine = stream;
+  while (token && stream === mine) {
+    try {
+      const answer = await fetch("/v1/events?types=stats,guard.paused", { headers: { Authorization: "Bearer " + token }, signal: mine.signal, cache: "no-store" });
+      if (answer.status === 401) return logout("This token is not accepted.");
+      if (answer.status === 403) return logout("This token may not read.");
+      if (!answer.ok) throw new Error("status " + answer.status);
+      waitMs = 500;
+      await readStream(answer.body);
+    } catch (problem) {
+      if (mine.signal.aborted) return;
+    }
+    if (stream !== mine) return;
+    pulse("lost", "no answer from the server");
+    await new Promise((ready) => setTimeout(ready, waitMs));
+    waitMs = Math.min(2 * waitMs, 5000);
+  }
+}
+
+function hush() {
+  if (stream) stream.abort();
+  stream = null;
+}
+
+async function onStats(stats) {
+  last = stats;
+  drawTotals(stats);
+  addPoint(Date.parse(stats.time), stats.engine.rate_now);
+  if (view.name === "overview") chart.update("none");
+  pulse("live", "live");
+  await stepView();
+}
+
+// ---- charts ----
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+const COMMON = { animation: false, parsing: false, normalized: true, maintainAspectRatio: false, interaction: { intersect: false, mode: "index" } };
+
+function paintAxes(made) {
+  for (const axis of ["x", "y"]) {
+    made.options.scales[axis].ticks.color = colour("--muted");
+    made.options.scales[axis].grid.color = colour("--line");
+  }
+}
+
+function makeChart() {
+  return new Chart($("chart"), {
     type: "line",
-    data: { datasets },
+    data: { datasets: [{ data: [], borderWidth: 2, pointRadius: 0, tension: 0.25, cubicInterpolationMode: "monotone", fill: true }] },
     options: {
-      animation: false, parsing: false, normalized: true, maintainAspectRatio: false, interaction: { intersect: false, mode: "index" },
-      plugins: { legend: { labels: { boxWidth: 12 } }, tooltip: { callbacks: { title: (items) => clock.format(items[0].parsed.x) } } },
-      scales: { x: { type: "linear", ticks: { maxRotation: 0, maxTicksLimit: 6, callback: (value) => clock.format(value) } },
-        y: { beginAtZero: true, title: { display: true, text: "messages a minute" } } },
+      ...COMMON,
+      plugins: { legend: { display: false }, tooltip: {
+        callbacks: { title: (items) => clock.format(items[0].parsed.x), label: (item) => rate(item.parsed.y) + " messages/s" } } },
+      scales: {
+        x: { type: "linear", ticks: { stepSize: 60000, maxRotation: 0, callback: (value) => clockShort.format(value) }, grid: { display: false } },
+        y: { beginAtZero: true, suggestedMax: 10, ticks: { maxTicksLimit: 5, callback: (value) => number.format(value) }, grid: {} },
+      },
     },
   });
 }
 
-function paintCampaignChart(minutes) {
-  LINES.forEach(([state, name], i) => {
-    const set = campaignChart.data.datasets[i];
-    set.data = minutes.map((minute) => ({ x: Date.parse(minute.time), y: minute[state] }));
-    set.borderColor = set.backgroundColor = colour(name);
+const BARS = [["delivered", "--good"], ["deferred", "--warn"], ["bounced", "--bad"]];
+
+function makeOutcomes() {
+  return new Chart($("outcomes"), {
+    type: "bar",
+    data: { datasets: BARS.map(([label]) => ({ label, data: [], barThickness: "flex", maxBarThickness: 14, categoryPercentage: 0.9 })) },
+    options: {
+      ...COMMON,
+      plugins: { legend: { labels: { boxWidth: 10, boxHeight: 10 } }, tooltip: { callbacks: { title: (items) => clockShort.format(items[0].parsed.x) } } },
+      scales: {
+        x: { type: "linear", stacked: true, offset: false, ticks: { stepSize: 10 * 60000, maxRotation: 0, callback: (value) => clockShort.format(value) }, grid: { display: false } },
+        y: { stacked: true, beginAtZero: true, suggestedMax: 10, ticks: { maxTicksLimit: 5, callback: (value) => number.format(value) }, grid: {} },
+      },
+    },
   });
-  // One minute alone would have no width.
-  const first = minutes.length > 0 ? Date.parse(minutes[0].time) : Date.now();
-  const last = minutes.length > 0 ? Date.parse(minutes[minutes.length - 1].time) : first;
-  campaignChart.options.scales.x.min = Math.min(first, last - SPAN_MS / 2);
-  campaignChart.options.scales.x.max = last + 60000;
-  campaignChart.options.plugins.legend.labels.color = colour("--muted");
-  for (const axis of ["x", "y"]) {
-    campaignChart.options.scales[axis].ticks.color = colour("--muted");
-    campaignChart.options.scales[axis].grid = { color: colour("--line") };
-  }
-  campaignChart.options.scales.y.title.color = colour("--muted");
-  campaignChart.update("none");
 }
 
-function drawDelivery(delivery) {
-  const reply = [delivery.code || "", delivery.enhanced, delivery.reply].filter(Boolean).join(" ");
-  const made = row([link("#/recipient/" + encodeURIComponent(delivery.email), delivery.email)], [delivery.state, "s-" + delivery.state],
-    [count(delivery.attempts), "r"], [when(delivery.updated_at)], [delivery.mx_host], [reply, "reply"]);
-  made.lastChild.title = reply;
+function paint() {
+  if (chart === null) return;
+  const accent = colour("--accent");
+  chart.data.datasets[0].borderColor = accent;
+  chart.data.datasets[0].backgroundColor = accent + "22";
+  BARS.forEach(([, name], i) => (outcomes.data.datasets[i].backgroundColor = colour(name)));
+  outcomes.options.plugins.legend.labels.color = colour("--muted");
+  for (const made of [chart, outcomes]) {
+    paintAxes(made);
+    made.update("none");
+  }
+}
+
+function addPoint(at, value) {
+  const points = chart.data.datasets[0].data;
+  if (points.length > 0 && points[points.length - 1].x >= at) return;
+  points.push({ x: at, y: value });
+  const begin = at - SPAN_MS;
+  while (points.length > 0 && points[0].x < begin) points.shift();
+  chart.options.scales.x.min = begin;
+  chart.options.scales.x.max = at;
+}
+
+// The minutes before the page was opened, so that the picture does not begin empty.
+function loadHistory(minutes) {
+  const points = chart.data.datasets[0].data;
+  if (points.length === 0) for (const minute of minutes) addPoint(Date.parse(minute.time) + 30000, minute.delivered / 60);
+}
+
+function drawOutcomes(minutes) {
+  const now = Date.now();
+  BARS.forEach(([state], i) => (outcomes.data.datasets[i].data = minutes.map((minute) => ({ x: Date.parse(minute.time) + 30000, y: minute[state] }))));
+  outcomes.options.scales.x.min = now - HOUR_MS;
+  outcomes.options.scales.x.max = now + 30000;
+  outcomes.update("none");
+}
+
+// ---- the overview ----
+
+function drawAlerts(stats) {
+  redraw($("alerts"), stats.alerts, () => stats.alerts.map((alert) => element("p", "alert " + alert.level, alert.text)));
+}
+
+function drawTotals(stats) {
+  $("t-rate").textContent = rate(stats.engine.rate_now);
+  for (const state of ["delivered", "deferred", "bounced", "failed", "pending"]) {
+    $("t-" + state).textContent = count(stats.deliveries[state]);
+    $("t-" + state).classList.toggle("none", !stats.deliveries[state]);
+  }
+  $("t-connections").textContent = count(stats.engine.connections);
+  $("t-recipients").textContent = count(stats.recipients);
+  $("t-suppressions").textContent = count(stats.suppressions);
+  const busiest = stats.campaigns.find((campaign) => campaign.status === "running");
+  $("rate-note").textContent = count(stats.engine.queued) + " queued, " + count(stats.engine.in_flight) + " in flight" +
+    (busiest && busiest.stats.limited_by !== "nothing" ? ", limited by " + busiest.stats.limited_by : "");
+  drawAlerts(stats);
+}
+
+async function drawEmpty(stats) {
+  $("empty").hidden = stats.campaigns_total > 0;
+  if (stats.campaigns_total > 0) return;
+  $("step-import").classList.toggle("done", stats.recipients > 0);
+  $("step-domain").classList.toggle("done", (await get("/v1/domains?limit=1")).total > 0);
+}
+
+function drawSite(site) {
+  const reached = site.delivered + site.permanent + site.temporary;
+  const made = row([site.site], [count(site.queued), "r"], [count(site.in_flight), "r"], [site.connections + " / " + site.connections_max, "r"],
+    [rate(site.rate_now), "r"], [site.rate, "r"], [site.limited_by, site.limited_by === "back-off" ? "warn" : ""], [count(site.delivered), "r"],
+    [count(site.temporary + site.transport) + " " + share(site.temporary, reached), "r" + (site.temporary + site.transport ? " warn" : "")],
+    [count(site.permanent) + " " + share(site.permanent, reached), "r" + (site.permanent ? " bad" : "")],
+    [site.p50_ms ? site.p50_ms + " ms" : "", "r"], [site.p95_ms ? site.p95_ms + " ms" : "", "r"], [site.last_reply, "reply"]);
+  made.lastChild.title = site.last_reply;
   return made;
 }
 
-async function loadDeliveries(more) {
-  const shown = view;
-  const query = new URLSearchParams({ limit: 100 });
-  if ($("state").value) query.set("state", $("state").value);
-  if (more) query.set("cursor", cursor);
-  const page = await get("/v1/campaigns/" + shown.id + "/deliveries?" + query);
-  if (shown !== view) return; // another page was opened meanwhile
-  const rows = page.data.map(drawDelivery);
-  if (more) $("delivery-rows").append(...rows);
-  else $("delivery-rows").replaceChildren(...rows);
-  shown.pages = more ? shown.pages + 1 : 1;
-  cursor = page.next;
-  $("more").hidden = !cursor;
-  $("deliveries-empty").hidden = $("delivery-rows").childElementCount > 0;
+function drawSites(page) {
+  redraw($("site-rows"), page.data, () => page.data.map(drawSite));
+  $("sites-empty").hidden = page.data.length > 0;
+  $("sites-note").textContent = page.total > page.data.length ? "the busiest " + page.data.length + " of " + count(page.total) : "";
 }
 
-async function stepCampaign() {
-  const shown = view;
-  const [campaign, series] = await Promise.all([get("/v1/campaigns/" + shown.id), get("/v1/campaigns/" + shown.id + "/timeseries")]);
-  if (shown !== view) return;
-  $("campaign-head").replaceChildren(drawCampaign(campaign, true));
-  paintCampaignChart(series.data);
-  // The table moves only when something has, and never under somebody who reads on.
-  const mark = JSON.stringify([campaign.stats.status, FUNNEL.map((state) => campaign.stats[state])]);
-  if (mark === shown.mark || shown.pages > 1) return;
-  shown.mark = mark;
-  await loadDeliveries(false);
+function drawQueue(queue) {
+  const total = queue.data.reduce((sum, part) => sum + part.waiting, 0);
+  $("queue").hidden = total === 0;
+  $("queue-note").textContent = count(total) + " deferred";
+  redraw($("queue-rows"), queue.data, () => queue.data.flatMap((part) => {
+    const bar = document.createElementNS(SVG, "svg");
+    bar.setAttribute("viewBox", "0 0 1000 10");
+    bar.setAttribute("preserveAspectRatio", "none");
+    bar.setAttribute("aria-hidden", "true");
+    const rect = document.createElementNS(SVG, "rect");
+    rect.setAttribute("width", total > 0 ? ((1000 * part.waiting) / total).toFixed(1) : "0");
+    rect.setAttribute("height", "10");
+    bar.append(rect);
+    return [element("span", "", part.due), bar, element("b", "", count(part.waiting))];
+  }));
 }
 
-// ---- one recipient ----
-
-function fact(list, name, value) {
-  list.append(element("dt", "", name), element("dd", "", value));
-}
-
-function drawHistory(delivery) {
-  const box = element("article", "campaign");
-  const title = element("div", "title");
-  title.append(link("#/campaign/" + delivery.campaign_id, "#" + delivery.campaign_id), element("span", "name", delivery.campaign),
-    element("span", "s-" + delivery.state, delivery.state));
-  if (delivery.next_attempt_at) title.append(element("span", "muted", "next attempt " + when(delivery.next_attempt_at)));
-  if (delivery.unsubscribed_at) title.append(element("span", "warn small", "unsubscribed " + when(delivery.unsubscribed_at)));
-  const table = document.createElement("table");
-  const body = document.createElement("tbody");
-  body.className = "attempts";
-  for (const attempt of delivery.history)
-    body.append(row([when(attempt.at)], [attempt.state, "s-" + attempt.state], [attempt.stage], [attempt.mx_host],
-      [[attempt.code || "", attempt.enhanced, attempt.reply].filter(Boolean).join(" "), "whole"]));
-  table.append(body);
-  const scroll = element("div", "scroll");
-  scroll.append(table);
-  box.append(title, scroll);
-  return box;
-}
-
-async function loadRecipient() {
-  const shown = view;
-  let person = null;
-  try {
-    person = await get("/v1/recipients/" + encodeURIComponent(shown.email));
-  } catch (problem) {
-    if (problem.refused || !problem.message.startsWith("status 4")) throw problem;
-  }
-  if (shown !== view) return;
-  const title = element("h2", "", shown.email);
-  if (person === null) {
-    $("recipient").replaceChildren(title, element("p", "muted", "Nobody with this address is known."));
-    return;
-  }
-  const facts = element("dl", "facts");
-  fact(facts, "Lists", person.lists.map((list) => list.list + " (" + list.status + ")").join(", ") || "none");
-  fact(facts, "Since", when(person.created_at));
-  if (person.suppression) fact(facts, "Suppressed", person.suppression.reason + ", " + when(person.suppression.created_at));
-  for (const [name, value] of Object.entries(person.attributes)) fact(facts, name, typeof value === "string" ? value : JSON.stringify(value));
-  const empty = person.deliveries.length === 0 ? [element("p", "muted", "Nothing was sent to this address.")] : [];
-  $("recipient").replaceChildren(title, facts, element("h2", "", "Deliveries"), ...empty, ...person.deliveries.map(drawHistory));
+async function stepOverview(stats) {
+  $("campaigns").hidden = stats.campaigns.length === 0;
+  $("campaigns-note").textContent = count(stats.campaigns_active) + " active, " + count(stats.campaigns_total) + " in all";
+  redraw($("campaign-list"), stats.campaigns.slice(0, 6), () => stats.campaigns.slice(0, 6).map((campaign) => drawCampaign(campaign, false)));
+  await drawEmpty(stats);
+  const [sites, series, queue] = await Promise.all([get("/v1/stats/sites?limit=50"), get("/v1/stats/timeseries"), get("/v1/stats/queue")]);
+  loadHistory(series.data);
+  drawSites(sites);
+  drawOutcomes(series.data);
+  drawQueue(queue);
 }
 
 // ---- which page ----
 
+let view = { name: "overview" };
+let stepping = false;
+
+// Milliseconds between two askings of a page, besides the stream.
+const EVERY = { overview: 1000, campaigns: 1000, campaign: 1000, recipient: Infinity, suppressions: Infinity, domains: Infinity, health: 1000 };
+
 function open() {
-  const [, name, rest] = /^#\/(campaign|recipient)\/(.+)$/.exec(location.hash) || [null, "overview", ""];
+  const [, name, rest] = /^#\/(campaigns|campaign|recipient|suppressions|domains|health)(?:\/(.+))?$/.exec(location.hash) || [null, "overview", ""];
   let email = "";
   try {
-    email = decodeURIComponent(rest);
+    email = decodeURIComponent(rest || "");
   } catch {
     email = rest; // typed by hand
   }
-  view = { name, id: parseInt(rest, 10), email, mark: null, pages: 0 };
-  for (const section of document.querySelectorAll(".overview")) section.classList.toggle("away", name !== "overview");
-  $("campaign-view").hidden = name !== "campaign";
-  $("recipient-view").hidden = name !== "recipient";
-  $("campaign-head").replaceChildren();
-  $("delivery-rows").replaceChildren();
-  $("recipient").replaceChildren();
-  scrollTo(0, 0);
-  if (name === "campaign" && campaignChart === null) campaignChart = makeCampaignChart();
-  if (token) {
-    clearTimeout(timer);
-    step();
+  view = { name, id: parseInt(rest, 10), email, mark: null, pages: 0, next: 0 };
+  for (const section of document.querySelectorAll("[data-page]")) section.classList.toggle("away", section.dataset.page !== name);
+  for (const item of document.querySelectorAll("nav a")) {
+    const current = item.dataset.view === name || (item.dataset.view === "campaigns" && name === "campaign");
+    if (current) item.setAttribute("aria-current", "page");
+    else item.removeAttribute("aria-current");
   }
+  notice("");
+  resetView();
+  scrollTo(0, 0);
+  if (token && chart !== null) stepView();
 }
 
 async function stepView() {
-  if (view.name === "campaign") return stepCampaign();
-  if (view.name === "recipient" && view.mark === null) {
-    view.mark = "loaded";
-    return loadRecipient();
-  }
+  const now = performance.now();
+  if (stepping || last === null || now < view.next) return;
+  const shown = view;
+  stepping = true;
+  shown.next = now + EVERY[shown.name] - 100;
+  await act(() => (shown.name === "overview" ? stepOverview(last) : VIEWS[shown.name](shown, last)));
+  stepping = false;
+  if (shown !== view) stepView();
 }
 
 async function act(work) {
   try {
     await work();
   } catch (problem) {
-    if (problem.refused) logout("This token is not accepted.");
-    else pulse("lost", problem.message === "status 404" ? "there is no such thing" : "no answer from the server");
-  }
-}
-
-// ---- the loop ----
-
-let steps = 0;
-
-function pulse(className, text) {
-  $("pulse").className = "pulse " + className;
-  $("pulse").textContent = text;
-}
-
-async function step() {
-  const mine = ++steps; // a page that is opened starts its own row of questions, the old one ends
-  try {
-    const [stats, sites] = await Promise.all([get("/v1/stats"), get("/v1/stats/sites?limit=50")]);
-    drawTotals(stats);
-    await drawEmpty(stats);
-    drawCampaigns(stats);
-    drawSites(sites);
-    addPoint(Date.parse(stats.time), stats.engine.rate_now);
-    chart.update("none");
-    await stepView();
-    pulse("live", "live");
-  } catch (problem) {
     if (problem.refused) return logout("This token is not accepted.");
-    pulse("lost", problem.message === "status 404" ? "there is no such thing" : "no answer from the server");
+    if (problem.status === 404) return notice("There is no such thing.");
+    if (problem.status === 403) return notice("This token may not do that: " + problem.message);
+    if (problem.status) return notice(problem.message);
+    pulse("lost", "no answer from the server");
   }
-  if (mine !== steps) return;
-  // One question at a time: the next is asked when the last was answered.
-  timer = setTimeout(step, document.hidden ? 5 * STEP_MS : STEP_MS);
 }
+
+function notice(text) {
+  $("notice").hidden = !text;
+  $("notice").textContent = text;
+}
+
+// ---- in and out ----
 
 async function begin() {
+  for (const id of ["page", "logout", "search-form", "nav"]) $(id).hidden = false;
   $("login").hidden = true;
-  $("page").hidden = false;
-  $("logout").hidden = false;
-  $("search-form").hidden = false;
-  if (chart === null) chart = makeChart();
-  try {
-    if (chart.data.datasets[0].data.length === 0) await loadHistory();
-  } catch (problem) {
-    if (problem.refused) return logout("This token is not accepted.");
+  if (chart === null) {
+    chart = makeChart();
+    outcomes = makeOutcomes();
+    paint();
   }
-  return step();
+  open();
+  listen();
 }
 
 function logout(why) {
-  clearTimeout(timer);
-  steps++;
+  hush();
   sessionStorage.removeItem("posthaste-token");
   token = null;
-  $("page").hidden = true;
-  $("logout").hidden = true;
-  $("search-form").hidden = true;
+  last = null;
+  for (const id of ["page", "logout", "search-form", "nav"]) $(id).hidden = true;
   $("login").hidden = false;
   $("login-error").textContent = why || "";
-  pulse("", "not logged in");
+  pulse("", "not signed in");
   $("token").focus();
 }
 
-$("login-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  token = $("token").value.trim();
-  $("token").value = "";
-  sessionStorage.setItem("posthaste-token", token);
-  begin();
+addEventListener("DOMContentLoaded", () => {
+  $("login-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    token = $("token").value.trim();
+    $("token").value = "";
+    sessionStorage.setItem("posthaste-token", token);
+    begin();
+  });
+  $("logout").addEventListener("click", () => logout());
+  $("search-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    location.hash = "#/recipient/" + encodeURIComponent($("search").value.trim());
+  });
+  $("skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the part behind # is the page's own
+    $("content").focus();
+  });
+  addEventListener("hashchange", open);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
+  prepareViews();
+  if (token) begin();
+  else logout();
 });
-$("logout").addEventListener("click", () => logout());
-$("search-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  location.hash = "#/recipient/" + encodeURIComponent($("search").value.trim());
-});
-$("state").append(...["", ...STATES.filter((state) => state !== "pending" && state !== "sending")].map((state) => {
-  const option = element("option", "", state || "all");
-  option.value = state;
-  return option;
-}));
-$("state").addEventListener("change", () => act(() => loadDeliveries(false)));
-$("more").addEventListener("click", () => act(() => loadDeliveries(true)));
-addEventListener("hashchange", open);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart && paintChart(chart));
-
-if (token) begin();
-else logout();
-if (location.hash) open();

@@ -50,6 +50,8 @@ static const struct route ROUTES[] = {
     {METHOD_GET, "/v1/stats/sites", ACCESS_READ, BODY_NONE, "limit site", stats_sites, true},
     {METHOD_GET, "/v1/stats/sites/{text}", ACCESS_READ, BODY_NONE, NULL, stats_site, true},
     {METHOD_GET, "/v1/stats/timeseries", ACCESS_READ, BODY_NONE, "from to", stats_timeseries, false},
+    {METHOD_GET, "/v1/campaigns/{id}/replies", ACCESS_READ, BODY_NONE, "limit", campaigns_replies, false},
+    {METHOD_GET, "/v1/stats/queue", ACCESS_READ, BODY_NONE, NULL, stats_queue, false},
     {METHOD_GET, "/v1/events", ACCESS_READ, BODY_NONE, "types", events_stream, true},
 
     {METHOD_GET, "/v1/sources", ACCESS_READ, BODY_NONE, NULL, sources_page, true},
@@ -85,6 +87,7 @@ static const struct route ROUTES[] = {
     {METHOD_GET, "/", ACCESS_OPEN, BODY_NONE, NULL, root_get, true},
     {METHOD_GET, "/dashboard", ACCESS_OPEN, BODY_NONE, NULL, dashboard_page, true},
     {METHOD_GET, "/dashboard/dashboard.js", ACCESS_OPEN, BODY_NONE, NULL, dashboard_script, true},
+    {METHOD_GET, "/dashboard/views.js", ACCESS_OPEN, BODY_NONE, NULL, dashboard_views, true},
     {METHOD_GET, "/dashboard/dashboard.css", ACCESS_OPEN, BODY_NONE, NULL, dashboard_style, true},
     {METHOD_GET, "/dashboard/chart.js", ACCESS_OPEN, BODY_NONE, NULL, dashboard_charts, true},
     {METHOD_GET, "/c/{text}", ACCESS_OPEN, BODY_NONE, NULL, tracking_follow, false},

@@ -139,6 +139,7 @@ static void count_outcome(struct site *site, const struct outcome *outcome)
     switch (outcome->class_) {
     case OUTCOME_DELIVERED:
         site->counts.delivered++;
+        latency_add(&site->latency, outcome->duration_ms);
         dispatch->counts.delivered++;
         meter_add(&site->meter, now_ms(site));
         meter_add(&dispatch->meter, now_ms(site));

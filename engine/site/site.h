@@ -17,6 +17,7 @@
 #include "engine/site/dispatch.h"
 #include "engine/site/flow.h"
 #include "engine/site/lane.h"
+#include "engine/site/latency.h"
 #include "engine/site/limits.h"
 #include "engine/site/via.h"
 
@@ -62,6 +63,7 @@ struct site {
     int64_t idle_since_ms;
     const char *limited_by; /* as of the last pump */
     struct dispatch_counts counts;
+    struct latency latency; /* of what was delivered */
     struct meter meter;
     char last_reply[256];
 };
