@@ -190,7 +190,7 @@ def campaigns(contract):
     for query in ("", "?status=finished,cancelled&limit=1"):
         call(200, "get", "/v1/campaigns", query=query)
     call(200, "get", path, number)
-    for end in ("/stats", "/deliveries", "/timeseries", "/sites", "/links"):
+    for end in ("/stats", "/deliveries", "/timeseries", "/sites", "/replies", "/links"):
         call(200, "get", path + end, number)
     call(200, "get", path + "/deliveries", number, query="?state=bounced&domain=bad.test&limit=3")
     for person in ("person0@one.test", "person2@bad.test"):
@@ -233,7 +233,7 @@ def others(contract):
     assert listener.answer.headers["Content-Type"].split(";")[0] == "text/event-stream"
     contract.seen.add(("get", "/v1/events", str(listener.status)))
     listener.close()
-    for end in ("", "/sites", "/timeseries"):
+    for end in ("", "/sites", "/timeseries", "/queue"):
         call(200, "get", "/v1/stats" + end)
     call(200, "get", "/v1/stats/sites/{site}", "one.test")
     call(200, "get", "/v1/sources")
@@ -270,7 +270,7 @@ def others(contract):
     call(202, "post", hook + "/replay", number, data={"from": "2026-01-01T00:00:00Z"})
     call(204, "delete", hook, number)
     assert call(200, "get", "/openapi.json").json == contract.document
-    for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/dashboard", "/dashboard/dashboard.js", "/dashboard/dashboard.css",
+    for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/dashboard", "/dashboard/dashboard.js", "/dashboard/views.js", "/dashboard/dashboard.css",
                  "/dashboard/chart.js"):
         call(200, "get", path)
     call(302, "get", "/")
