@@ -247,7 +247,8 @@ def test_stats_have_exactly_the_fields_of_the_contract(server):
     number = server.create_campaign()
     stats = run_to_end(server, number)
     assert set(stats) == {"status", "audience", "pending", "sending", "deferred", "delivered", "bounced", "failed", "suppressed", "cancelled",
-                          "uncertain", "opened", "clicked", "unsubscribed", "complained", "rate_now", "limited_by", "eta_s"}
+                          "uncertain", "opened", "clicked", "unsubscribed", "complained", "hard_bounced", "pause_reason", "rate_now", "limited_by",
+                          "eta_s"}
     assert stats["status"] == "finished" and stats["limited_by"] == "finished" and stats["eta_s"] == 0
     assert json.loads(server.cli("campaign", "stats", number, "--json").stdout)["delivered"] == 3
 

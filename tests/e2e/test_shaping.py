@@ -81,6 +81,7 @@ def test_twelve_sites_keep_their_limits_and_reach_them(place):
 
 # --- scopes that span sites ------------------------------------------------------------------------------------------
 
+@pytest.mark.alone
 @pytest.mark.parametrize("what", ["machine", "source", "sending domain", "campaign", "domain bytes", "provider", "connection rate"])
 def test_limits_of_every_scope(place, what):
     sink = place.sink()
@@ -97,7 +98,7 @@ def test_limits_of_every_scope(place, what):
     profile = {"provider": 'provider_rate = "40/s"', "connection rate": 'connection_rate = "8/s"  messages_per_connection = 1  connections = 20'}.get(what, "")
     server = place.server(sink, config=config, profile=profile + ' rate = "unlimited"')
     domains = ["one.test", "two.test", "three.test"] if what not in ("domain bytes", "connection rate") else ["one.test"]
-    count = {"domain bytes": 150, "connection rate": 30}.get(what, 180)
+    count = {"domain bytes": 150, "connection rate": 60}.get(what, 180)
     place.people(server, emails(count, domains))
     campaign = server.create_campaign(**({"rate": "40/s"} if what == "campaign" else {}))
     words = {"machine": "machine rate", "source": "source rate", "sending domain": "sending domain rate", "campaign": "campaign rate",
@@ -149,6 +150,7 @@ def adaptive_run(place, limit, before_s, after_s):
     return sink.ledger(), middle
 
 
+@pytest.mark.alone
 def test_it_settles_below_what_a_site_bears(place):
     ledger, site = adaptive_run(place, 20, 30, 0)
     begin = min(line["t_us"] for line in ledger if line["event"] == "message")
