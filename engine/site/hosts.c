@@ -99,6 +99,16 @@ const struct nexthop_host *hosts_pick(struct site *site)
     return host != NULL ? host : &site->hosts[dispatch_random(site->dispatch, (uint32_t)site->host_count)];
 }
 
+bool hosts_have_other(const struct site *site, const char *where)
+{
+    char other[STREAM_ADDRESS_TEXT_BYTES];
+    for (size_t i = 0; i < site->host_count; i++) {
+        if (strcmp(stream_address_text(&site->hosts[i].address, other), where) != 0 && !is_down(site, &site->hosts[i]))
+            return true;
+    }
+    return false;
+}
+
 void hosts_failed(struct site *site, const char *where, const struct outcome *why)
 {
     const struct engine_tuning *tuning = &site->dispatch->tuning;

@@ -17,6 +17,8 @@ void hosts_forget(struct site *site);
 bool hosts_known(struct site *site);
 /* The host for the next connection: at random among the best that are not known to be down. Needs hosts_known(). */
 const struct nexthop_host *hosts_pick(struct site *site);
+/* True when the site has an address besides `where` that is not known to be down. */
+bool hosts_have_other(const struct site *site, const char *where);
 
 /* A connection to `where` (see stream_address_text()) carried no message; NULL = no address of the site is to blame. */
 void hosts_failed(struct site *site, const char *where, const struct outcome *why);

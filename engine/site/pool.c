@@ -19,6 +19,7 @@
 
 #define WRITE_PIECES_MAX 64
 #define IDLE_TRIED_MAX 32
+#define CONNECT_EAGER_MS ((int64_t)4000) /* two repetitions of a SYN */
 #define PORT_SUBMISSIONS 465 /* RFC 8314 section 3.3 */
 #define DOUBT_MS ((int64_t)3600 * 1000)
 #define CONTENT_LOSSES_MAX 2 /* in a row */
@@ -400,12 +401,20 @@ static int64_t idle_ms(const struct conn *conn)
     return jobs || conn->dispatch->conn_count <= CONNS_EASY ? idle_ms : MIN_OF(idle_ms, IDLE_SHORT_MS);
 }
 
+/* In the spirit of RFC 8305, one address after the other: one that swallows packets (IPv6 where only IPv4 gets through)
+ * must not cost the whole time-out while another may answer; the last one that is left has it. */
+static int64_t connect_ms(const struct conn *conn)
+{
+    int64_t connect_ms = conn->dispatch->config->timeouts.connect_ms;
+    return hosts_have_other(conn->site, conn->where) ? MIN_OF(connect_ms, CONNECT_EAGER_MS) : connect_ms;
+}
+
 static int64_t deadline_ms(const struct conn *conn)
 {
     const struct config_timeouts *timeouts = &conn->dispatch->config->timeouts;
     switch (conn->phase) {
     case CONN_CONNECTING:
-        return conn->since_ms + timeouts->connect_ms;
+        return conn->since_ms + connect_ms(conn);
     case CONN_LINGERING:
         return conn->since_ms + timeouts->quit_ms;
     case CONN_OPEN:

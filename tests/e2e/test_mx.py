@@ -1,5 +1,7 @@
 """From the recipient's domain to the servers of its mail: MX records out of a real name server, sites that share them, and what DNS can do wrong."""
 import collections
+import contextlib
+import socket
 
 import pytest
 
@@ -25,6 +27,9 @@ equal      MX 10 mx1.big
 down       MX 10 gone.down
            MX 20 mx.small
 gone.down  A 127.0.0.9
+hanging    MX 10 mx.hang
+           MX 20 mx.small
+mx.hang    A 127.0.0.8
 nullmx     MX 0 .
 hollow     MX 10 mx.hollow
 mx.hollow  TXT "no address"
@@ -105,6 +110,21 @@ def test_the_next_host_when_the_first_is_down(place, knot):
 
 
 @pytest.mark.sanitize
+def test_an_address_that_swallows_packets_costs_seconds(place, knot):
+    """Its queue of connections is full, so a SYN gets no answer; the next address is tried long before the time-out of 60 s."""
+    (_, _, small), server = network(place, knot, config='timeouts { connect = "60s" }\n')
+    with socket.socket() as deaf, contextlib.ExitStack() as fillers:
+        deaf.bind(("127.0.0.8", small.port))
+        deaf.listen(0)
+        for _ in range(4):
+            filler = fillers.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.8", small.port))
+        place.people(server, emails(30, ["hanging.test"]))
+        assert run_to_end(server, server.create_campaign(), 40)["delivered"] == 30
+    assert by_domain(small) == {"hanging.test": 30}
+
+
 def test_final_answers_of_the_dns(place, knot):
     (_, _, small), server = network(place, knot)
     people = {"a@nullmx.test": (556, "5.1.10"), "b@nowhere.test": (None, "5.1.2"), "c@hollow.test": (None, "5.4.4")}
