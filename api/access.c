@@ -82,8 +82,10 @@ int access_domain_add(struct storage *storage, const struct config *config, cons
 int access_domain_rotate(struct storage *storage, struct storage_reader *reader, const struct config *config,
                          const char *domain, json_t **out, struct error *err)
 {
-    static const char *const steps[] = {
-        [ROTATION_MADE] = "made", [ROTATION_WAITS] = "waits", [ROTATION_SWITCHED] = "switched", [ROTATION_RETIRED] = "retired"};
+    static const char *const steps[] = {[ROTATION_MADE] = "made",
+                                        [ROTATION_WAITS] = "waits",
+                                        [ROTATION_SWITCHED] = "switched",
+                                        [ROTATION_RETIRED] = "retired"};
     struct domain_rotation rotation;
     int rc = sending_domain_rotate(storage, reader, config, domain, &rotation, err);
     if (rc == 0)

@@ -20,7 +20,8 @@ int access_domain_add(struct storage *storage, const struct config *config, cons
 /* view_domain() with "rotation":{step,why,wait_until} after the next step; STORAGE_NOT_FOUND. */
 int access_domain_rotate(struct storage *storage, struct storage_reader *reader, const struct config *config,
                          const char *domain, json_t **out, struct error *err) ATTR_MUSTCHECK;
-/* view_domain() and the records that the domain wants besides its keys; STORAGE_NOT_FOUND. `name` is brought into normal form. */
+/* view_domain() and the records that the domain wants besides its keys; STORAGE_NOT_FOUND. `name` is brought into
+ * normal form. */
 int access_domain_get(struct storage_reader *reader, const struct config *config, const char *name, json_t **out,
                       struct error *err) ATTR_MUSTCHECK;
 

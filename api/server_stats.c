@@ -153,8 +153,8 @@ static void alert(json_t *alerts, const char *level, const char *what, const cha
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    (void)json_array_append_new(alerts, json_pack("{s:s, s:s, s:o}", "level", level, "what", what, "text",
-                                                  json_line(text)));
+    (void)json_array_append_new(alerts,
+                                json_pack("{s:s, s:s, s:o}", "level", level, "what", what, "text", json_line(text)));
 }
 
 static json_t *alerts_json(const struct disk *disk, const struct mailer_status *status, const struct hub_view *events)
@@ -192,14 +192,13 @@ json_t *server_stats(struct app *app, struct storage_reader *reader, struct erro
     mailer_status(app->mailer, &status);
     hub_look_at(app->hub, &events);
     look_at_disk(app, &disk);
-    json_t *object =
-        json_pack("{s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "time",
-                  json_time(clock_wall_ms()), "version", POSTHASTE_VERSION, "hostname", app->config->hostname,
-                  "uptime_s", (json_int_t)((clock_monotonic_ms() - app->started_mono_ms) / 1000), "recipients",
-                  (json_int_t)recipients, "lists", (json_int_t)lists, "suppressions", (json_int_t)suppressions,
-                  "deliveries", view_states(states), "engine", engine_json(app, &status), "storage", disk_json(&disk),
-                  "bounces", bounces_json(app), "process", process_json(), "events", events_json(&events), "alerts",
-                  alerts_json(&disk, &status, &events));
+    json_t *object = json_pack(
+        "{s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "time", json_time(clock_wall_ms()),
+        "version", POSTHASTE_VERSION, "hostname", app->config->hostname, "uptime_s",
+        (json_int_t)((clock_monotonic_ms() - app->started_mono_ms) / 1000), "recipients", (json_int_t)recipients,
+        "lists", (json_int_t)lists, "suppressions", (json_int_t)suppressions, "deliveries", view_states(states),
+        "engine", engine_json(app, &status), "storage", disk_json(&disk), "bounces", bounces_json(app), "process",
+        process_json(), "events", events_json(&events), "alerts", alerts_json(&disk, &status, &events));
     if (object == NULL) {
         (void)error_memory(err);
         return NULL;

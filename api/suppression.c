@@ -12,7 +12,8 @@
 
 bool suppression_reason_known(const char *reason)
 {
-    static const char *const reasons[] = {"manual", "unsubscribe", "complaint", "hard-bounce", "soft-bounce", "invalid"};
+    static const char *const reasons[] = {"manual",      "unsubscribe", "complaint",
+                                          "hard-bounce", "soft-bounce", "invalid"};
     for (size_t i = 0; i < countof(reasons); i++) {
         if (strcmp(reasons[i], reason) == 0)
             return true;
@@ -22,7 +23,8 @@ bool suppression_reason_known(const char *reason)
 
 int suppression_email(const char *text, char out[ADDRESS_MAX_BYTES + 1], struct error *err)
 {
-    const char *digits = str_starts_nocase(text, SUPPRESSION_HASH_PREFIX) ? text + strlen(SUPPRESSION_HASH_PREFIX) : text;
+    const char *digits =
+        str_starts_nocase(text, SUPPRESSION_HASH_PREFIX) ? text + strlen(SUPPRESSION_HASH_PREFIX) : text;
     bool digest = strlen(digits) == DIGEST_DIGITS;
     for (size_t i = 0; digest && i < DIGEST_DIGITS; i++) {
         char c = ascii_lower(digits[i]);

@@ -107,13 +107,13 @@ static int add_key(void *context, const struct storage_dkim_key *key)
     struct domain_keys *lists = context;
     if (key->state != DKIM_KEY_RETIRED) {
         json_t *name = json_sprintf("%s._domainkey.%s", key->selector, key->domain);
-        (void)json_array_append_new(lists->dns, json_pack("{s:o, s:s, s:o}", "name", name, "type", "TXT", "value",
-                                                          json_line(key->record)));
+        (void)json_array_append_new(
+            lists->dns, json_pack("{s:o, s:s, s:o}", "name", name, "type", "TXT", "value", json_line(key->record)));
     }
-    (void)json_array_append_new(
-        lists->keys, json_pack("{s:o, s:o, s:s, s:o}", "selector", json_line(key->selector), "algorithm",
-                               json_line(key->algorithm), "state", dkim_key_state_name(key->state), "since",
-                               json_time(key->changed_ms)));
+    (void)json_array_append_new(lists->keys,
+                                json_pack("{s:o, s:o, s:s, s:o}", "selector", json_line(key->selector), "algorithm",
+                                          json_line(key->algorithm), "state", dkim_key_state_name(key->state), "since",
+                                          json_time(key->changed_ms)));
     return 0;
 }
 
@@ -168,14 +168,15 @@ static void add_attempt_fields(json_t *object, const struct storage_delivery *de
 
 json_t *view_delivery(const struct storage_delivery *delivery)
 {
-    json_t *object = json_pack(
-        "{s:I, s:I, s:o, s:I, s:o, s:o, s:s, s:b, s:i, s:o, s:o, s:o, s:o, s:o}", "id", (json_int_t)delivery->id, "campaign_id",
-        (json_int_t)delivery->campaign_id, "campaign", json_line(delivery->campaign_name), "recipient_id",
-        (json_int_t)delivery->recipient_id, "email", json_line(delivery->email), "domain", json_line(delivery->domain),
-        "state", delivery_state_name(delivery->state), "uncertain", delivery->uncertain ? 1 : 0, "attempts",
-        delivery->attempts, "next_attempt_at", json_time(delivery->next_attempt_ms), "updated_at",
-        json_time(delivery->updated_ms), "unsubscribed_at", json_time(delivery->unsubscribed_ms), "opened_at",
-        json_time(delivery->opened_ms), "clicked_at", json_time(delivery->clicked_ms));
+    json_t *object =
+        json_pack("{s:I, s:I, s:o, s:I, s:o, s:o, s:s, s:b, s:i, s:o, s:o, s:o, s:o, s:o}", "id",
+                  (json_int_t)delivery->id, "campaign_id", (json_int_t)delivery->campaign_id, "campaign",
+                  json_line(delivery->campaign_name), "recipient_id", (json_int_t)delivery->recipient_id, "email",
+                  json_line(delivery->email), "domain", json_line(delivery->domain), "state",
+                  delivery_state_name(delivery->state), "uncertain", delivery->uncertain ? 1 : 0, "attempts",
+                  delivery->attempts, "next_attempt_at", json_time(delivery->next_attempt_ms), "updated_at",
+                  json_time(delivery->updated_ms), "unsubscribed_at", json_time(delivery->unsubscribed_ms), "opened_at",
+                  json_time(delivery->opened_ms), "clicked_at", json_time(delivery->clicked_ms));
     add_attempt_fields(object, delivery);
     return object;
 }
@@ -192,7 +193,8 @@ json_t *view_attempt(const struct storage_delivery *attempt)
 json_t *view_link(const struct storage_link *link)
 {
     return json_pack("{s:i, s:o, s:I, s:I, s:I}", "id", link->number, "url", json_line(link->url), "people",
-                     (json_int_t)link->people, "clicks", (json_int_t)link->hits, "machines", (json_int_t)link->machines);
+                     (json_int_t)link->people, "clicks", (json_int_t)link->hits, "machines",
+                     (json_int_t)link->machines);
 }
 
 /* The text is the author's, line ends and all. */
@@ -222,16 +224,16 @@ static json_t *rate_json(double per_second)
 json_t *view_site(const struct engine_site_stats *site)
 {
     char rate[RATE_TEXT_BYTES];
-    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "site",
-                     json_line(site->site), "next_hop", json_line(site->next_hop), "profile", json_line(site->profile),
-                     "queued", (json_int_t)site->queued, "in_flight", (json_int_t)site->in_flight, "connections",
-                     (json_int_t)site->connections, "connections_max", (json_int_t)site->connections_max, "rate",
-                     rate_format(site->rate, rate), "rate_now", rate_json(site->rate_now), "delivered",
-                     (json_int_t)site->delivered, "temporary", (json_int_t)site->temporary, "permanent",
-                     (json_int_t)site->permanent, "transport", (json_int_t)site->transport, "p50_ms",
-                     (json_int_t)site->p50_ms, "p95_ms", (json_int_t)site->p95_ms, "limited_by",
-                     json_line(site->limited_by), "backoff_until", json_time(site->backoff_until_wall_ms), "last_reply",
-                     json_line(site->last_reply), "adaptive_rate",
+    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}",
+                     "site", json_line(site->site), "next_hop", json_line(site->next_hop), "profile",
+                     json_line(site->profile), "queued", (json_int_t)site->queued, "in_flight",
+                     (json_int_t)site->in_flight, "connections", (json_int_t)site->connections, "connections_max",
+                     (json_int_t)site->connections_max, "rate", rate_format(site->rate, rate), "rate_now",
+                     rate_json(site->rate_now), "delivered", (json_int_t)site->delivered, "temporary",
+                     (json_int_t)site->temporary, "permanent", (json_int_t)site->permanent, "transport",
+                     (json_int_t)site->transport, "p50_ms", (json_int_t)site->p50_ms, "p95_ms",
+                     (json_int_t)site->p95_ms, "limited_by", json_line(site->limited_by), "backoff_until",
+                     json_time(site->backoff_until_wall_ms), "last_reply", json_line(site->last_reply), "adaptive_rate",
                      site->adaptive_rate > 0 ? rate_json(site->adaptive_rate) : json_null());
 }
 
@@ -240,8 +242,8 @@ json_t *view_limits(const struct engine_site_stats *site)
     json_t *array = json_array();
     for (size_t i = 0; i < site->limit_count; i++) {
         const struct engine_limit *limit = &site->limits[i];
-        json_t *row = json_pack("{s:s, s:o, s:s, s:o, s:o, s:o, s:b, s:o}", "scope", limit_scope_name(limit->scope), "name",
-                                json_line(limit->name), "what", limit_what_name(limit->what), "value",
+        json_t *row = json_pack("{s:s, s:o, s:s, s:o, s:o, s:o, s:b, s:o}", "scope", limit_scope_name(limit->scope),
+                                "name", json_line(limit->name), "what", limit_what_name(limit->what), "value",
                                 json_line(limit->value), "now", json_line(limit->now), "origin",
                                 json_line(limit->origin), "binding", limit->binding ? 1 : 0, "next_s",
                                 limit->next_ms >= 0 ? json_real((double)limit->next_ms / 1000) : json_null());
@@ -305,15 +307,13 @@ json_t *view_campaign_stats(const struct storage_campaign *campaign, struct mail
     json_t *states = view_states(campaign->states);
     (void)json_object_update(stats, states);
     json_decref(states);
-    json_t *rest = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:s, s:o}", "opened", (json_int_t)campaign->opened, "clicked",
-                             (json_int_t)campaign->clicked, "unsubscribed", (json_int_t)campaign->unsubscribed,
-                             "complained", (json_int_t)campaign->complained, "hard_bounced",
-                             (json_int_t)campaign->hard_bounced, "pause_reason",
-                             campaign->status == CAMPAIGN_PAUSED && campaign->pause_reason[0] != '\0'
-                                 ? json_line(campaign->pause_reason)
-                                 : json_null(),
-                             "rate_now", rate_json(rate_now),
-                             "limited_by", limited_by, "eta_s", time_left(campaign, rate_now));
+    json_t *rest = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:s, s:o}", "opened", (json_int_t)campaign->opened, "clicked",
+        (json_int_t)campaign->clicked, "unsubscribed", (json_int_t)campaign->unsubscribed, "complained",
+        (json_int_t)campaign->complained, "hard_bounced", (json_int_t)campaign->hard_bounced, "pause_reason",
+        campaign->status == CAMPAIGN_PAUSED && campaign->pause_reason[0] != '\0' ? json_line(campaign->pause_reason)
+                                                                                 : json_null(),
+        "rate_now", rate_json(rate_now), "limited_by", limited_by, "eta_s", time_left(campaign, rate_now));
     (void)json_object_update(stats, rest);
     json_decref(rest);
     return stats;

@@ -29,19 +29,18 @@ json_t *webhook_events(uint32_t kinds)
 
 json_t *webhook_view(const struct storage_webhook *webhook, int64_t newest)
 {
-    json_t *object = json_pack("{s:I, s:o, s:o, s:o, s:i, s:b, s:o, s:o}", "id", (json_int_t)webhook->id, "url",
-                               json_line(webhook->url), "description", json_line(webhook->description), "events",
-                               webhook_events(webhook->kinds), "batch", webhook->batch, "enabled",
-                               webhook->disabled ? 0 : 1, "reason", json_line(webhook->reason), "created_at",
-                               json_time(webhook->created_ms));
-    json_t *rest =
-        json_pack("{s:I, s:I, s:i, s:o, s:o, s:o, s:o, s:o}", "taken", (json_int_t)webhook->taken, "behind",
-                  (json_int_t)(webhook->disabled ? 0 : MAX_OF(newest - webhook->position, 0)), "attempts",
-                  webhook->attempts, "failing_since", json_time(webhook->failing_since_ms), "next_attempt_at",
-                  json_time(webhook->disabled ? 0 : webhook->next_attempt_ms), "last_success_at",
-                  json_time(webhook->last_success_ms), "last_status",
-                  webhook->last_code > 0 ? json_integer(webhook->last_code) : json_null(), "last_error",
-                  json_line(webhook->last_error));
+    json_t *object =
+        json_pack("{s:I, s:o, s:o, s:o, s:i, s:b, s:o, s:o}", "id", (json_int_t)webhook->id, "url",
+                  json_line(webhook->url), "description", json_line(webhook->description), "events",
+                  webhook_events(webhook->kinds), "batch", webhook->batch, "enabled", webhook->disabled ? 0 : 1,
+                  "reason", json_line(webhook->reason), "created_at", json_time(webhook->created_ms));
+    json_t *rest = json_pack("{s:I, s:I, s:i, s:o, s:o, s:o, s:o, s:o}", "taken", (json_int_t)webhook->taken, "behind",
+                             (json_int_t)(webhook->disabled ? 0 : MAX_OF(newest - webhook->position, 0)), "attempts",
+                             webhook->attempts, "failing_since", json_time(webhook->failing_since_ms),
+                             "next_attempt_at", json_time(webhook->disabled ? 0 : webhook->next_attempt_ms),
+                             "last_success_at", json_time(webhook->last_success_ms), "last_status",
+                             webhook->last_code > 0 ? json_integer(webhook->last_code) : json_null(), "last_error",
+                             json_line(webhook->last_error));
     (void)json_object_update(object, rest);
     json_decref(rest);
     return object;
@@ -197,8 +196,7 @@ static int change_one(void *context, const struct storage_webhook *row)
 int webhook_change(struct storage *storage, struct storage_reader *reader, const struct config *config, int64_t id,
                    const json_t *fields, struct problem *problem, struct error *err)
 {
-    struct change change = {
-        .storage = storage, .config = config, .fields = fields, .problem = problem, .err = err};
+    struct change change = {.storage = storage, .config = config, .fields = fields, .problem = problem, .err = err};
     int rc = storage_webhook_get(reader, id, change_one, &change, err);
     return rc != 0 ? rc : change.result;
 }

@@ -90,7 +90,8 @@ static int complete_bounces(struct config *config, struct error *err)
 {
     const struct config_bounces *bounces = &config->bounces;
     if ((bounces->tls_cert[0] != '\0') != (bounces->tls_key[0] != '\0'))
-        return error_set(err, -EINVAL, "%s: bounces: tls_cert and tls_key are set together or not at all", config->file);
+        return error_set(err, -EINVAL, "%s: bounces: tls_cert and tls_key are set together or not at all",
+                         config->file);
     if (bounces->listen_host[0] != '\0' && bounces->domain[0] == '\0')
         return error_set(err, -EINVAL, "%s: bounces: \"listen\" needs \"domain\" beside it", config->file);
     if (bounces->domain[0] == '\0' || config->bounce_domain[0] != '\0')

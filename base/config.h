@@ -32,11 +32,11 @@ struct config_route {    /* an explicit next hop in place of the MX lookup */
     bool auth_clear;     /* the password may go over a connection that is not encrypted */
 };
 struct config_source {
-    char *name, *address, *hostname; /* hostname "" = the global one */
-    uint32_t weight;                 /* share of the connections, default 1 */
-    uint32_t connections;            /* at one time; 0 = no limit */
+    char *name, *address, *hostname;              /* hostname "" = the global one */
+    uint32_t weight;                              /* share of the connections, default 1 */
+    uint32_t connections;                         /* at one time; 0 = no limit */
     struct rate rate, byte_rate, connection_rate; /* of all its messages and connections; count 0 = no limit */
-    uint32_t burst;                  /* as in a profile */
+    uint32_t burst;                               /* as in a profile */
 };
 struct config_warmup { /* the first days of a source: so many messages a day to each profile's sites */
     char *source;
@@ -88,7 +88,7 @@ struct config_timeouts { /* RFC 5321 section 4.5.3.2 minimums are the defaults; 
     int64_t final_ms;    /* 10 min: until the reply to the end of the content */
     int64_t quit_ms;     /* 5 s */
 };
-struct config_webhooks { /* section `webhooks { retry_first = "5s" … }` */
+struct config_webhooks {    /* section `webhooks { retry_first = "5s" … }` */
     bool allow_private;     /* receivers on loopback and private addresses */
     int64_t timeout_ms;     /* 15 s: from the connection to the receiver's answer */
     int64_t retry_first_ms; /* 5 s; doubles ... */
@@ -110,11 +110,11 @@ struct config_machine { /* section `limits`: all that this server sends */
     struct rate rate, byte_rate, connection_rate;
     uint32_t connections, burst;
 };
-struct config_origin { /* where a value was set */
+struct config_origin {   /* where a value was set */
     const char *section; /* "profile", ...; NULL = the top of the file */
     char *title;         /* "" = none */
     const char *key;
-    uint32_t file;       /* index in config.files */
+    uint32_t file; /* index in config.files */
     uint32_t line;
 };
 
@@ -140,12 +140,12 @@ struct config {
     uint32_t compose_threads; /* default: cores */
     enum on_uncertain on_uncertain;
     enum preflight_mode preflight; /* what a launch from a domain that providers would refuse is: refused, or told */
-    int64_t preflight_every_ms; /* 1 d: domains of running campaigns are checked again */
-    int64_t retry_first_ms;   /* 5 min; doubles ... */
-    int64_t retry_max_ms;     /* ... up to 4 h */
-    int64_t expires_after_ms; /* 3 d */
-    int64_t keep_deliveries_ms; /* 0 = for ever: of campaigns that ended so long ago, only the totals are kept */
-    int64_t shutdown_ms;      /* 30 s: how long SIGTERM waits for what is in the air */
+    int64_t preflight_every_ms;    /* 1 d: domains of running campaigns are checked again */
+    int64_t retry_first_ms;        /* 5 min; doubles ... */
+    int64_t retry_max_ms;          /* ... up to 4 h */
+    int64_t expires_after_ms;      /* 3 d */
+    int64_t keep_deliveries_ms;    /* 0 = for ever: of campaigns that ended so long ago, only the totals are kept */
+    int64_t shutdown_ms;           /* 30 s: how long SIGTERM waits for what is in the air */
     struct config_timeouts timeouts;
     struct config_webhooks webhooks;
     struct config_events events;

@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct config_bounces {  /* section `bounces { … }` */
-    char *listen_host;   /* where mail servers hand reports to us; "" = nowhere */
+struct config_bounces { /* section `bounces { … }` */
+    char *listen_host;  /* where mail servers hand reports to us; "" = nowhere */
     uint16_t listen_port;
     char *domain;             /* of its recipients, and of the return path unless bounce_domain names another */
     char *tls_cert, *tls_key; /* PEM files for STARTTLS; both "" = none */

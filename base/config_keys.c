@@ -358,18 +358,16 @@ struct config *config_defaults(void)
                                               .complaint_dkim = true};
     config->guard = (struct config_guard){.hard_bounces_ppm = 50000, .complaints_ppm = 1000, .after = 1000};
     const struct config_bounces *bounces = &config->bounces;
-    config->webhooks = (struct config_webhooks){.timeout_ms = 15 * SECOND_MS,
-                                                .retry_first_ms = 5 * SECOND_MS,
-                                                .retry_max_ms = HOUR_MS,
-                                                .give_up_ms = DAY_MS};
-    config->events =
-        (struct config_events){.keep_ms = 3 * DAY_MS, .log = str_dup(""), .log_mb = 100, .log_files = 5};
+    config->webhooks = (struct config_webhooks){
+        .timeout_ms = 15 * SECOND_MS, .retry_first_ms = 5 * SECOND_MS, .retry_max_ms = HOUR_MS, .give_up_ms = DAY_MS};
+    config->events = (struct config_events){.keep_ms = 3 * DAY_MS, .log = str_dup(""), .log_mb = 100, .log_files = 5};
 
     char *name = str_dup("default");
     bool whole = config->file != NULL && config->hostname != NULL && config->data_dir != NULL &&
                  config->listen_host != NULL && config->public_url != NULL && config->bounce_domain != NULL &&
-                 config->dns_server != NULL && config->tls_ca_file != NULL && config->profiles_file != NULL && config->tls_cert != NULL &&
-                 config->tls_key != NULL && config->dns_trust_anchor != NULL && config->events.log != NULL && name != NULL && bounces->listen_host != NULL &&
+                 config->dns_server != NULL && config->tls_ca_file != NULL && config->profiles_file != NULL &&
+                 config->tls_cert != NULL && config->tls_key != NULL && config->dns_trust_anchor != NULL &&
+                 config->events.log != NULL && name != NULL && bounces->listen_host != NULL &&
                  bounces->domain != NULL && bounces->tls_cert != NULL && bounces->tls_key != NULL &&
                  bounces->feedback != NULL;
     if (!whole || config_add_item(config, config_profile_section, name) == NULL) {

@@ -83,7 +83,8 @@ int config_scan(const char *file, char *text, size_t len, struct error *err) ATT
 
 /* Reads NUL-terminated text into a config that holds the defaults. -EINVAL with "FILE:LINE: key: …", -ENOMEM. */
 int config_read(const char *file, const char *text, struct config *config, struct error *err) ATTR_MUSTCHECK;
-/* The profiles that come with the program: the file that config->profiles_file names, as text in *out (to be freed). The name goes to config->files[1]. */
+/* The profiles that come with the program: the file that config->profiles_file names, as text in *out (to be freed).
+ * The name goes to config->files[1]. */
 int config_profiles_text(struct config *config, char **out, struct error *err) ATTR_MUSTCHECK;
 /* Of a file of at most 4 MiB. -ENOENT and others as config_load(). */
 int config_read_file(const char *file, struct buffer *out, struct error *err) ATTR_MUSTCHECK;

@@ -129,19 +129,22 @@ static void check_profiles(const struct warner *warner)
             const struct config_profile *later = &config->profiles[j];
             for (size_t k = 0; k < profile->mx_count; k++) {
                 if (has_pattern(later->mx, later->mx_count, profile->mx[k]))
-                    warn(warner, "profile", profile->name, "mx", "\"%s\" never matches: the profile \"%s\" has it too and stands later",
-                         profile->mx[k], later->name);
+                    warn(warner, "profile", profile->name, "mx",
+                         "\"%s\" never matches: the profile \"%s\" has it too and stands later", profile->mx[k],
+                         later->name);
             }
             for (size_t k = 0; k < later->domain_count; k++) {
                 if (has_pattern(profile->domain, profile->domain_count, later->domain[k]))
-                    warn(warner, "profile", later->name, "domain", "\"%s\" never matches: the profile \"%s\" has it too and stands first",
-                         later->domain[k], profile->name);
+                    warn(warner, "profile", later->name, "domain",
+                         "\"%s\" never matches: the profile \"%s\" has it too and stands first", later->domain[k],
+                         profile->name);
             }
         }
         for (size_t k = 0; k < profile->mx_count; k++) {
             for (size_t m = 0; m < profile->mx_count; m++) {
                 if (m != k && covers(profile->mx[m], profile->mx[k]))
-                    warn(warner, "profile", profile->name, "mx", "\"%s\" is within \"%s\" already", profile->mx[k], profile->mx[m]);
+                    warn(warner, "profile", profile->name, "mx", "\"%s\" is within \"%s\" already", profile->mx[k],
+                         profile->mx[m]);
             }
         }
     }
@@ -153,7 +156,8 @@ static void check_profiles(const struct warner *warner)
         const struct config_profile *profile = &config->profiles[i];
         const struct config_origin *origin = find(config, "profile", profile->name, "mx");
         if (profile->mx_count > 0 && profile->domain_count == 0 && origin != NULL && origin->file == 0)
-            warn(warner, "profile", profile->name, "mx", "never matches: the route \"*\" sends all mail without a look-up of MX records");
+            warn(warner, "profile", profile->name, "mx",
+                 "never matches: the route \"*\" sends all mail without a look-up of MX records");
     }
 }
 
@@ -172,14 +176,16 @@ static void check_sources(const struct warner *warner)
     const struct config *config = warner->config;
     for (size_t i = 0; i < config->source_count; i++) {
         if (!is_in_a_pool(config, config->sources[i].name))
-            warn(warner, "source", config->sources[i].name, "address", "is never used: the pool \"default\" does not have it");
+            warn(warner, "source", config->sources[i].name, "address",
+                 "is never used: the pool \"default\" does not have it");
     }
     for (size_t i = 0; i < config->warmup_count; i++) {
         bool there = false;
         for (size_t j = 0; j < config->source_count; j++)
             there = there || strcmp(config->sources[j].name, config->warmups[i].source) == 0;
         if (!there || !is_in_a_pool(config, config->warmups[i].source))
-            warn(warner, "warmup", config->warmups[i].source, "start", "does nothing: no source of this name is in the pool \"default\"");
+            warn(warner, "warmup", config->warmups[i].source, "start",
+                 "does nothing: no source of this name is in the pool \"default\"");
     }
 }
 
@@ -195,7 +201,8 @@ static void check_domains(const struct warner *warner)
         const struct config_profile *profile = config_profile_for_domain(config, domain->name);
         double own = rate_per_second(domain->rate), site = rate_per_second(profile->rate);
         if (own > 0 && site > 0 && own > site && config_route_for(config, domain->name) != NULL)
-            warn(warner, "domain", domain->name, "rate", "never binds: the profile \"%s\" of its site has a lower rate", profile->name);
+            warn(warner, "domain", domain->name, "rate", "never binds: the profile \"%s\" of its site has a lower rate",
+                 profile->name);
         if (domain->connections > profile->connections && config_route_for(config, domain->name) != NULL)
             warn(warner, "domain", domain->name, "connections", "never binds: the profile \"%s\" of its site allows %u",
                  profile->name, profile->connections);

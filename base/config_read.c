@@ -316,7 +316,8 @@ static int parse_shipped(const char *file, cfg_t *top, struct config *config, cf
     for (size_t i = 1; i < CONFIG_SECTIONS && rc == 0; i++) {
         const struct config_section *section = &config_sections[i];
         if (section->title != TITLE_NONE && section != config_profile_section && cfg_size(*out, section->name) > 0)
-            rc = error_set(err, -EINVAL, "%s: only profiles may stand here, not \"%s\"", config->files[1], section->name);
+            rc = error_set(err, -EINVAL, "%s: only profiles may stand here, not \"%s\"", config->files[1],
+                           section->name);
     }
     free(text);
     return rc;

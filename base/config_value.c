@@ -390,7 +390,8 @@ int config_set_value(const struct config_key *key, const char *text, void *item,
         return set_share(text, field, err);
     case KIND_BYTE_RATE:
         if (rate_parse_bytes(text, field) < 0)
-            return error_set(err, -EINVAL, "\"%s\" is not a rate of bytes (such as \"500k/s\", \"20M/min\", \"unlimited\")", text);
+            return error_set(err, -EINVAL,
+                             "\"%s\" is not a rate of bytes (such as \"500k/s\", \"20M/min\", \"unlimited\")", text);
         return 0;
     case KIND_DAY_RATE: {
         struct rate *rate = field;

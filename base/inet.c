@@ -1,5 +1,6 @@
 /*
- * inet.c - the table of addresses that no stranger may lead us to, after the IANA special-purpose registries (RFC 6890).
+ * inet.c - the table of addresses that no stranger may lead us to, after the IANA special-purpose registries (RFC
+ * 6890).
  *
  * The documentation blocks are left out: they are unreachable, not dangerous. IPv6 forms that carry an IPv4 address
  * (mapped, compatible, NAT64, 6to4) are judged by what they carry; a host behind NAT64 sees every IPv4 server so.

@@ -20,7 +20,8 @@ static inline bool rate_is_unlimited(struct rate rate)
     return rate.count == 0;
 }
 int rate_parse(const char *text, struct rate *out) ATTR_MUSTCHECK; /* 0 or -EINVAL */
-int rate_parse_bytes(const char *text, struct rate *out) ATTR_MUSTCHECK; /* its number may end in k, M or G (thousands) */
+int rate_parse_bytes(const char *text,
+                     struct rate *out) ATTR_MUSTCHECK; /* its number may end in k, M or G (thousands) */
 #define RATE_TEXT_BYTES 32
 const char *rate_format(struct rate rate, char out[RATE_TEXT_BYTES]);
 double rate_per_second(struct rate rate); /* 0 when unlimited */

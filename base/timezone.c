@@ -1,9 +1,9 @@
 /*
  * timezone.c - reads TZif files (RFC 8536) and the rule at their end (POSIX TZ, RFC 8536 section 3.3).
  *
- * A file has two parts: one with 32-bit times, for old readers, and one with 64-bit times; only the second is used. It is a sorted list of
- * moments, each with the kind of time that begins there. Newer files list only the past; what comes after is the
- * rule in the footer ("CET-1CEST,M3.5.0,M10.5.0/3").
+ * A file has two parts: one with 32-bit times, for old readers, and one with 64-bit times; only the second is used. It
+ * is a sorted list of moments, each with the kind of time that begins there. Newer files list only the past; what comes
+ * after is the rule in the footer ("CET-1CEST,M3.5.0,M10.5.0/3").
  *
  * The file is the system's, but nothing in it is believed: counts, indexes and numbers are checked against its length.
  */
@@ -28,7 +28,7 @@
 
 static const char *const folders[] = {"/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/share/lib/zoneinfo"};
 
-struct rule_day { /* when, each year, a change happens */
+struct rule_day {                                   /* when, each year, a change happens */
     enum { RULE_JULIAN, RULE_DAY, RULE_WEEK } kind; /* Jn: 1..365 without 29 February; n: 0..365; Mm.w.d */
     int month, week, day;
     int32_t second; /* of local time; may be negative or beyond a day */
@@ -40,9 +40,9 @@ struct rule {
 };
 struct timezone_data {
     size_t count;
-    int64_t *times;     /* UTC, ascending */
-    int32_t *offsets;   /* from times[i] on */
-    int32_t first_s;    /* before times[0] */
+    int64_t *times;   /* UTC, ascending */
+    int32_t *offsets; /* from times[i] on */
+    int32_t first_s;  /* before times[0] */
     struct rule rule;
 };
 
@@ -202,8 +202,12 @@ static bool read_header(const uint8_t *at, size_t len, struct counts *out)
 {
     if (len < HEADER_BYTES || memcmp(at, "TZif", 4) != 0 || at[4] < '2')
         return false;
-    *out = (struct counts){.utc = be32(at + 20), .standard = be32(at + 24), .leaps = be32(at + 28),
-                           .times = be32(at + 32), .types = be32(at + 36), .chars = be32(at + 40)};
+    *out = (struct counts){.utc = be32(at + 20),
+                           .standard = be32(at + 24),
+                           .leaps = be32(at + 28),
+                           .times = be32(at + 32),
+                           .types = be32(at + 36),
+                           .chars = be32(at + 40)};
     return out->times <= TRANSITIONS_MAX && out->types >= 1 && out->types <= 256 && out->leaps < 1000 &&
            out->chars < 10000 && out->utc <= 256 && out->standard <= 256;
 }

@@ -8,7 +8,8 @@
 #include "campaign/mailer.h"
 
 struct draft {
-    struct storage_campaign campaign; /* what storage_campaign_create() takes; name, spec and segment belong to the draft */
+    struct storage_campaign
+        campaign;       /* what storage_campaign_create() takes; name, spec and segment belong to the draft */
     bool launch, force; /* at once; although the preflight check says no */
 };
 

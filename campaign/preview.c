@@ -81,7 +81,8 @@ static int find_recipient(struct storage_reader *reader, const struct storage_ca
     for (int i = 0; email == NULL && result == STORAGE_NOT_FOUND && i < campaign->list_count; i++)
         result = storage_list_sample(reader, campaign->lists[i], keep_recipient, out, err);
     if (result == STORAGE_NOT_FOUND) {
-        problem_add(problem, "recipient", email != NULL ? "is not known; import it first" : "the lists of the campaign are empty");
+        problem_add(problem, "recipient",
+                    email != NULL ? "is not known; import it first" : "the lists of the campaign are empty");
         return error_set(err, -EINVAL, "there is nobody to show the campaign for");
     }
     if (result == 0 && (out->email == NULL || out->attributes_json == NULL))
@@ -108,7 +109,9 @@ static void warn(json_t *warnings, const char *code, const char *format, ...)
 
 static void check_link(json_t *warnings, const char *url)
 {
-    const char *host = str_starts_nocase(url, "https://") ? url + 8 : str_starts_nocase(url, "http://") ? url + 7 : NULL;
+    const char *host = str_starts_nocase(url, "https://")  ? url + 8
+                       : str_starts_nocase(url, "http://") ? url + 7
+                                                           : NULL;
     if (url[0] == '#' || str_starts_nocase(url, "mailto:") || str_starts_nocase(url, "tel:") ||
         str_starts_nocase(url, "sms:") || str_starts_nocase(url, "cid:"))
         return;
@@ -153,8 +156,9 @@ static json_t *make_warnings(const struct mailer *mailer, const struct content *
     const char *const *urls;
     char *leave = str_printf("%s/u/", mailer->config->public_url);
     if (html_bytes > CLIP_BYTES)
-        warn(warnings, "clipped", "the HTML has %zu bytes: Gmail shows %zu and hides the rest, the unsubscribe link too",
-             html_bytes, CLIP_BYTES);
+        warn(warnings, "clipped",
+             "the HTML has %zu bytes: Gmail shows %zu and hides the rest, the unsubscribe link too", html_bytes,
+             CLIP_BYTES);
     if (own_text == NULL || own_text[0] == '\0')
         warn(warnings, "no_text", "there is no text part of your own; one was made from the HTML");
     if (leave != NULL && strstr(shown, leave) == NULL)
@@ -186,17 +190,17 @@ static json_t *make_headers(const struct composed *message)
         for (const char *p = colon + 1 + strspn(colon + 1, " "); p < next; p++)
             if (*p != '\r' && *p != '\n')
                 buffer_append_char(&value, *p);
-        (void)json_array_append_new(headers, json_pack("{s:s%, s:s}", "name", at, (size_t)(colon - at), "value",
-                                                       buffer_text(&value)));
+        (void)json_array_append_new(
+            headers, json_pack("{s:s%, s:s}", "name", at, (size_t)(colon - at), "value", buffer_text(&value)));
         buffer_finish(&value);
         at = next;
     }
     return headers;
 }
 
-static int preview_json(const struct mailer *mailer, const struct content *content, const struct storage_campaign *campaign,
-                        const struct message_recipient *recipient, const struct message_preview *preview, json_t **out,
-                        struct error *err)
+static int preview_json(const struct mailer *mailer, const struct content *content,
+                        const struct storage_campaign *campaign, const struct message_recipient *recipient,
+                        const struct message_preview *preview, json_t **out, struct error *err)
 {
     json_t *spec = json_loads(campaign->spec, 0, NULL);
     *out = json_pack("{s:s, s:s, s:s, s:s, s:s%, s:I, s:o, s:o}", "recipient", recipient->email, "subject",

@@ -1,9 +1,9 @@
 /*
  * shaping.h - brings the state of the engine's limits to the database and back; private to the room.
  *
- * A thread of its own, because a loop must not wait for a disk: it takes what the loops hand it, writes all of it in one
- * transaction, and hands it back. When the disk refuses, it tries again each second: limits whose use cannot be written
- * down then stay closed by themselves.
+ * A thread of its own, because a loop must not wait for a disk: it takes what the loops hand it, writes all of it in
+ * one transaction, and hands it back. When the disk refuses, it tries again each second: limits whose use cannot be
+ * written down then stay closed by themselves.
  */
 #ifndef POSTHASTE_CAMPAIGN_SHAPING_H
 #define POSTHASTE_CAMPAIGN_SHAPING_H

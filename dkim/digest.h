@@ -22,6 +22,6 @@ bool digest_equal(const void *a, const void *b, size_t len); /* in constant time
 void digest_base64(const void *bytes, size_t len, char *out);
 /* The other way: the number of bytes, at most `out_bytes`, or -EINVAL. */
 int digest_unbase64(const char *text, void *out, size_t out_bytes) ATTR_MUSTCHECK;
-int random_bytes(void *out, size_t len) ATTR_MUSTCHECK;      /* cryptographic; 0 or -EIO */
+int random_bytes(void *out, size_t len) ATTR_MUSTCHECK; /* cryptographic; 0 or -EIO */
 
 #endif

@@ -67,9 +67,9 @@ struct dkim_published {
 
 /* A key record as it was found in DNS, any bytes. */
 struct dkim_published_key {
-    bool readable; /* a key of a kind that we know; false: nothing below counts */
-    bool revoked;  /* p= is empty */
-    bool equal;    /* the public half of `ours` */
+    bool readable;                        /* a key of a kind that we know; false: nothing below counts */
+    bool revoked;                         /* p= is empty */
+    bool equal;                           /* the public half of `ours` */
     bool ed25519, testing, sha256, email; /* k=; t=y; h= and s= allow it */
     int bits;
 };

@@ -46,8 +46,8 @@ struct engine {
 
 /* Start. */
 
-/* A campaign to a hundred thousand small domains would else have as many connections as there are descriptors, 15 KB each
- * and a message; a few thousand are as fast. */
+/* A campaign to a hundred thousand small domains would else have as many connections as there are descriptors, 15 KB
+ * each and a message; a few thousand are as fast. */
 #define CONNECTIONS_MAX 2000
 
 static uint32_t connections_per_loop(unsigned loops)

@@ -1,8 +1,9 @@
 /*
  * fetch.c - libcurl, told to do little.
  *
- * Why CURLOPT_CONNECT_TO and not the system's resolver: an answer of the DNS is looked at once, and what is connected to
- * is what was looked at (a name may point elsewhere a moment later). The name stays the host's for SNI and certificate.
+ * Why CURLOPT_CONNECT_TO and not the system's resolver: an answer of the DNS is looked at once, and what is connected
+ * to is what was looked at (a name may point elsewhere a moment later). The name stays the host's for SNI and
+ * certificate.
  */
 #include "engine/fetch_private.h"
 
@@ -170,12 +171,9 @@ static int64_t certificate_end(CURL *curl)
 void fetch_work_end(struct fetch_work *work, CURLcode code, struct fetch_answer *out)
 {
     static const char *const words[] = {
-        [FETCH_ANSWERED] = "",
-        [FETCH_CONNECT] = "cannot connect",
-        [FETCH_TLS] = "TLS failed",
-        [FETCH_TOO_LARGE] = "the answer is too large",
-        [FETCH_TIMEOUT] = "timed out",
-        [FETCH_FAILED] = "failed",
+        [FETCH_ANSWERED] = "",         [FETCH_CONNECT] = "cannot connect",
+        [FETCH_TLS] = "TLS failed",    [FETCH_TOO_LARGE] = "the answer is too large",
+        [FETCH_TIMEOUT] = "timed out", [FETCH_FAILED] = "failed",
     };
     long http_status = 0;
     const char *type = NULL;

@@ -32,7 +32,7 @@ struct fetch_request {
     int64_t timeout_ms;  /* of all of it */
     const void *body;    /* NULL = GET, else POST */
     size_t body_bytes;
-    const atomic_bool *cancelled; /* looked at about once a second; NULL = never */
+    const atomic_bool *cancelled;                /* looked at about once a second; NULL = never */
     const char *content_type, *content_encoding; /* of body; the encoding may be NULL */
 };
 

@@ -1,5 +1,6 @@
 /*
- * fetch_private.h - a request under way, for the caller that waits (fetch.c) and the thread that has many (sts_fetch.c).
+ * fetch_private.h - a request under way, for the caller that waits (fetch.c) and the thread that has many
+ * (sts_fetch.c).
  */
 #ifndef POSTHASTE_ENGINE_FETCH_PRIVATE_H
 #define POSTHASTE_ENGINE_FETCH_PRIVATE_H
@@ -18,8 +19,8 @@ struct fetch_work {
     char reason[CURL_ERROR_SIZE];
 };
 
-/* Ready for curl_easy_perform() or a multi handle; false: no memory. fetch_work_end() in any case, which frees. It stays
- * where it is until then. */
+/* Ready for curl_easy_perform() or a multi handle; false: no memory. fetch_work_end() in any case, which frees. It
+ * stays where it is until then. */
 bool fetch_work_begin(struct fetch_work *work, const struct fetch_request *request) ATTR_MUSTCHECK;
 void fetch_work_end(struct fetch_work *work, CURLcode code, struct fetch_answer *out);
 

@@ -1,11 +1,11 @@
 /*
  * limit.h - the noun "limit" as people see it, and the measures that lower one for a time. A part of the engine's door.
  *
- * A limit has somebody whom it is for (scope and name), something that it counts, a value, a place where it was set, and
- * a standing: how much is used, whether it is what holds the site up now, when it lets the next message go.
+ * A limit has somebody whom it is for (scope and name), something that it counts, a value, a place where it was set,
+ * and a standing: how much is used, whether it is what holds the site up now, when it lets the next message go.
  *
- * A measure is a limit for a time: a suspension by hand, or what an automation rule (share/shaping-rules.conf) did. It is
- * listed, can be cancelled, and outlives the process.
+ * A measure is a limit for a time: a suspension by hand, or what an automation rule (share/shaping-rules.conf) did. It
+ * is listed, can be cancelled, and outlives the process.
  */
 #ifndef POSTHASTE_ENGINE_LIMIT_H
 #define POSTHASTE_ENGINE_LIMIT_H
@@ -73,18 +73,20 @@ struct engine_measure {
     int64_t until_us; /* the engine's: monotonic */
 };
 
-/* Puts a measure into force, in place of one with the same scope, target, source, what and origin. Any thread. The id is set. It is durable when
- * engine_callbacks.save has had its records saved. -ENOMEM, -E2BIG (MEASURES_MAX are in force). */
+/* Puts a measure into force, in place of one with the same scope, target, source, what and origin. Any thread. The id
+ * is set. It is durable when engine_callbacks.save has had its records saved. -ENOMEM, -E2BIG (MEASURES_MAX are in
+ * force). */
 #define MEASURES_MAX 10000
 int engine_measure_set(struct engine *engine, struct engine_measure *measure) ATTR_MUSTCHECK;
 int engine_measure_cancel(struct engine *engine, uint64_t id); /* 0, or -ENOENT */
 typedef void engine_measure_cb(void *context, const struct engine_measure *measure);
 void engine_measures(struct engine *engine, engine_measure_cb *each, void *context); /* those in force; any thread */
 
-/* State that must outlive the process: text under a key. The engine's memory until engine_saved() (any thread), which is due when it is durable. */
+/* State that must outlive the process: text under a key. The engine's memory until engine_saved() (any thread), which
+ * is due when it is durable. */
 struct engine_record {
-    struct list node;  /* the saver's */
-    void *owner;       /* the engine's */
+    struct list node; /* the saver's */
+    void *owner;      /* the engine's */
     const char *key;
     const char *value; /* "" = it may be forgotten */
 };

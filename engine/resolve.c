@@ -92,8 +92,8 @@ static void begin(struct resolver *resolver, struct question *question)
     if (loop_timer_add(&resolver->loop, &question->timer, on_timeout) == 0) {
         question->timed = true;
         loop_timer_set(&resolver->loop, &question->timer, resolver->loop.now_ms + question->timeout_ms);
-        question->asked = dns_ask(resolver->dns, question->name, (enum dns_type)question->type, true, &question_events,
-                                  question);
+        question->asked =
+            dns_ask(resolver->dns, question->name, (enum dns_type)question->type, true, &question_events, question);
     }
     if (question->asked == NULL)
         answer_with(question, NULL);
@@ -102,7 +102,8 @@ static void begin(struct resolver *resolver, struct question *question)
 static void end(struct resolver *resolver)
 {
     while (!list_empty(&resolver->open))
-        answer_with(list_entry(resolver->open.next, struct question, node), resolve_answer_failed("the program is stopping"));
+        answer_with(list_entry(resolver->open.next, struct question, node),
+                    resolve_answer_failed("the program is stopping"));
     dns_close(resolver->dns);
     resolver->dns = NULL;
     loop_stop(&resolver->loop);

@@ -61,7 +61,8 @@ void resolver_stop(struct resolver *resolver);
 
 /* Exactly once, on the resolver's thread, within timeout_ms or so; must not block. The answer is the callee's. */
 typedef void resolve_cb(void *context, struct resolve_answer *answer);
-/* `name` with or without a final dot; copied. 0; -ENOMEM: nothing follows. Any thread but the callback's is allowed too. */
+/* `name` with or without a final dot; copied. 0; -ENOMEM: nothing follows. Any thread but the callback's is allowed
+ * too. */
 int resolver_ask(struct resolver *resolver, const char *name, enum resolve_type type, int64_t timeout_ms,
                  resolve_cb *answered, void *context) ATTR_MUSTCHECK;
 /* The same, waited for; not from a callback. NULL = no memory. */

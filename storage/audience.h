@@ -2,7 +2,8 @@
  * audience.h - walks the audience of a campaign, lane by lane in recipient order; private to storage/.
  *
  * Several lists are merged, so that each recipient comes once. The verdict is about the frozen audience: what was true
- * at the launch, and whether it still holds. A segment is asked when it is walked: attributes have no history. Suppressions are not looked at here.
+ * at the launch, and whether it still holds. A segment is asked when it is walked: attributes have no history.
+ * Suppressions are not looked at here.
  */
 #ifndef POSTHASTE_STORAGE_AUDIENCE_H
 #define POSTHASTE_STORAGE_AUDIENCE_H

@@ -111,8 +111,8 @@ static int count_lane(struct db *db, int64_t id, int64_t epoch, int64_t lane, in
     return more < 0 ? more : more == 0;
 }
 
-/* Several lists, excluded ones or a segment: walks them as the claims will, so that the count is theirs. 1 = it is exact, 0 = the
- * audience is too large to be counted while others wait. */
+/* Several lists, excluded ones or a segment: walks them as the claims will, so that the count is theirs. 1 = it is
+ * exact, 0 = the audience is too large to be counted while others wait. */
 static int count_merged(struct db *db, int64_t id, int64_t epoch, int64_t *count, struct error *err)
 {
     int64_t lane = INT64_MIN;
@@ -127,7 +127,8 @@ static int count_merged(struct db *db, int64_t id, int64_t epoch, int64_t *count
     return missing < 0 ? missing : 1;
 }
 
-/* 1 = exact, 0 = an upper bound: whoever is on two lists, on an excluded one or outside the segment is counted still. */
+/* 1 = exact, 0 = an upper bound: whoever is on two lists, on an excluded one or outside the segment is counted still.
+ */
 static int count_audience(struct db *db, int64_t id, int64_t epoch, int64_t *count, struct error *err)
 {
     int64_t lists;

@@ -40,7 +40,8 @@ int delivery_state_parse(const char *name, enum delivery_state *out)
     "SELECT c.id, c.name, s.spec, c.status, c.created, c.scheduled, c.launched, c.finished, c.expires_after,"          \
     " c.audience, c.opened, c.clicked, c.unsubscribed, c.complained, c.missing_attributes, c.first_delivery,"          \
     " c.last_delivery, c.sending, c.delivered, c.deferred, c.bounced, c.failed, c.suppressed, c.cancelled,"            \
-    " c.uncertain, c.audience_exact, c.hard_bounced, c.pause_reason FROM campaign c LEFT JOIN campaign_spec s ON s.campaign_id = c.id "
+    " c.uncertain, c.audience_exact, c.hard_bounced, c.pause_reason FROM campaign c LEFT JOIN campaign_spec s ON "     \
+    "s.campaign_id = c.id "
 enum { COLUMN_SENDING = 17, COLUMN_EXACT = COLUMN_SENDING + DELIVERY_STATE_COUNT - DELIVERY_SENDING };
 
 static int fill_lists(struct db *db, struct storage_campaign *campaign, struct error *err)

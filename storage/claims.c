@@ -100,15 +100,14 @@ static int add_member(struct storage *storage, const struct suppress_kinds *kind
 {
     struct db *db = &storage->db;
     char reason[65];
-    sqlite3_stmt *row =
-        db_query(db, err, "SELECT email, attributes FROM recipient WHERE id = ?", DB_I(recipient_id));
+    sqlite3_stmt *row = db_query(db, err, "SELECT email, attributes FROM recipient WHERE id = ?", DB_I(recipient_id));
     int more = row == NULL ? -EIO : db_step(db, row, err);
     if (more < 0)
         return more;
     int failed;
     if (more == 0) {
-        failed = end_untried(storage, claim, recipient_id, DELIVERY_FAILED, "the recipient is gone from the database", tally,
-                             err);
+        failed = end_untried(storage, claim, recipient_id, DELIVERY_FAILED, "the recipient is gone from the database",
+                             tally, err);
     } else if ((failed = suppress_find(storage, kinds, claim->campaign_id, db_text(row, 0), claim->now_ms, reason,
                                        err)) != 0) {
         char why[160];
@@ -116,8 +115,8 @@ static int add_member(struct storage *storage, const struct suppress_kinds *kind
         if (failed > 0)
             failed = end_untried(storage, claim, recipient_id, DELIVERY_SUPPRESSED, why, tally, err);
     } else if (!plausible(db_text(row, 0), db_text(row, 1))) {
-        failed = end_untried(storage, claim, recipient_id, DELIVERY_FAILED, "the stored address or attributes are damaged",
-                             tally, err);
+        failed = end_untried(storage, claim, recipient_id, DELIVERY_FAILED,
+                             "the stored address or attributes are damaged", tally, err);
     } else {
         failed = add_job(claim, recipient_id, db_text(row, 0), db_text(row, 1), err);
     }
@@ -126,8 +125,8 @@ static int add_member(struct storage *storage, const struct suppress_kinds *kind
 }
 
 /* Fills the jobs from the lane; *cursor moves to the last member looked at. */
-static int scan_lane(struct storage *storage, struct storage_claim *claim, int64_t epoch, int64_t *cursor, struct tally *tally,
-                     struct error *err)
+static int scan_lane(struct storage *storage, struct storage_claim *claim, int64_t epoch, int64_t *cursor,
+                     struct tally *tally, struct error *err)
 {
     struct audience audience;
     struct suppress_kinds kinds;
@@ -259,13 +258,14 @@ static int claim_due_row(struct storage *storage, const struct suppress_kinds *k
         tally->failed += state == DELIVERY_FAILED;
         int failed = db_run(db, err, "UPDATE delivery SET state = ?2, next_attempt = 0, updated = ?3 WHERE id = ?1",
                             DB_I(id), DB_I(state), DB_I(claim->now_ms));
-        return failed ? failed
-                      : event_write_plain(storage, state == DELIVERY_SUPPRESSED ? EVENT_DROPPED : EVENT_FAILED,
-                                          claim->campaign_id, db_int(row, 1), claim->now_ms,
-                                          suppressed > 0                ? "suppressed while it waited for another attempt"
-                                          : state == DELIVERY_SUPPRESSED ? "not a member of the list any more"
-                                                                         : "the stored address or attributes are damaged",
-                                          err);
+        return failed
+                   ? failed
+                   : event_write_plain(storage, state == DELIVERY_SUPPRESSED ? EVENT_DROPPED : EVENT_FAILED,
+                                       claim->campaign_id, db_int(row, 1), claim->now_ms,
+                                       suppressed > 0                 ? "suppressed while it waited for another attempt"
+                                       : state == DELIVERY_SUPPRESSED ? "not a member of the list any more"
+                                                                      : "the stored address or attributes are damaged",
+                                       err);
     }
     int failed = add_job(claim, db_int(row, 1), db_text(row, 4), db_text(row, 5), err);
     if (failed)

@@ -30,8 +30,8 @@ static const char writer_pragmas[] =
 static const char import_pragmas[] =
     "PRAGMA synchronous=FULL; PRAGMA cache_size=-49152; PRAGMA wal_autocheckpoint=16000;"
     "PRAGMA journal_size_limit=67108864;";
-static const char keeper_pragmas[] =
-    "PRAGMA synchronous=FULL; PRAGMA cache_size=-8192; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=67108864;";
+static const char keeper_pragmas[] = "PRAGMA synchronous=FULL; PRAGMA cache_size=-8192; PRAGMA wal_autocheckpoint=0; "
+                                     "PRAGMA journal_size_limit=67108864;";
 static const char reader_pragmas[] = "PRAGMA query_only=ON; PRAGMA cache_size=-4096;";
 /* secure_delete is on in Debian's build and would write zeroes over every freed cell; nothing here is secret from who
  * can read the file. Temporary b-trees stay in memory, so that a page never needs a writable /tmp. */

@@ -22,7 +22,8 @@
     "SELECT " k ".id, " k ".campaign_id, " k ".recipient_id, c.name, r.email, " d ".state, " d ".uncertain, " d        \
     ".attempts, " d ".next_attempt, " d ".updated, " d ".code, " d ".stage, " d ".tls, " d ".duration, " d             \
     ".enhanced, " d ".reply, " d ".mx_host, " d ".source, (SELECT u.at FROM unsubscribe u WHERE u.recipient_id = " k   \
-    ".recipient_id AND u.campaign_id = " k ".campaign_id), p.address, p.tls_version, p.tls_cipher, " d ".times, " HIT(k, "= 0") ", " HIT(k, "> 0") " "
+    ".recipient_id AND u.campaign_id = " k ".campaign_id), p.address, p.tls_version, p.tls_cipher, " d                 \
+    ".times, " HIT(k, "= 0") ", " HIT(k, "> 0") " "
 #define BY_PATH(d) " LEFT JOIN path p ON p.id = " d ".path_id "
 #define JOINED " LEFT JOIN recipient r ON r.id = d.recipient_id LEFT JOIN campaign c ON c.id = d.campaign_id "
 #define OF_DOMAIN " CROSS JOIN recipient r ON r.id = d.recipient_id LEFT JOIN campaign c ON c.id = d.campaign_id "
@@ -127,8 +128,8 @@ int storage_delivery_by_recipient(struct storage_reader *reader, int64_t recipie
                                   void *context, struct error *err)
 {
     sqlite3_stmt *rows = db_query(&reader->db, err,
-                                  COLUMNS("d", "d") "FROM delivery d" JOINED BY_PATH("d")
-                                                    "WHERE d.recipient_id = ? ORDER BY d.campaign_id DESC LIMIT ?",
+                                  COLUMNS("d", "d") "FROM delivery d" JOINED BY_PATH(
+                                      "d") "WHERE d.recipient_id = ? ORDER BY d.campaign_id DESC LIMIT ?",
                                   DB_I(recipient_id), DB_I(PAGE_MAX));
     return walk(&reader->db, rows, each, context, err);
 }
@@ -136,15 +137,15 @@ int storage_delivery_by_recipient(struct storage_reader *reader, int64_t recipie
 int storage_delivery_attempts(struct storage_reader *reader, int64_t delivery_id, storage_delivery_cb *each,
                               void *context, struct error *err)
 {
-    sqlite3_stmt *rows =
-        db_query(&reader->db, err,
-                 COLUMNS("a", "d") "FROM (SELECT 0 AS newest, id AS n, state, uncertain, attempts,"
-                                   " next_attempt, updated, code, stage, tls, duration, enhanced,"
-                                   " reply, mx_host, source, path_id, times FROM attempt WHERE delivery_id = ?1"
-                                   " UNION ALL SELECT 1, 0, state, uncertain, attempts, next_attempt,"
-                                   " updated, code, stage, tls, duration, enhanced, reply, mx_host,"
-                                   " source, path_id, times FROM delivery WHERE id = ?1 AND stage IS NOT NULL) a"
-                                   " JOIN delivery d ON d.id = ?1" JOINED BY_PATH("a") "ORDER BY a.newest, a.n LIMIT ?2",
-                 DB_I(delivery_id), DB_I(PAGE_MAX));
+    sqlite3_stmt *rows = db_query(
+        &reader->db, err,
+        COLUMNS("a", "d") "FROM (SELECT 0 AS newest, id AS n, state, uncertain, attempts,"
+                          " next_attempt, updated, code, stage, tls, duration, enhanced,"
+                          " reply, mx_host, source, path_id, times FROM attempt WHERE delivery_id = ?1"
+                          " UNION ALL SELECT 1, 0, state, uncertain, attempts, next_attempt,"
+                          " updated, code, stage, tls, duration, enhanced, reply, mx_host,"
+                          " source, path_id, times FROM delivery WHERE id = ?1 AND stage IS NOT NULL) a"
+                          " JOIN delivery d ON d.id = ?1" JOINED BY_PATH("a") "ORDER BY a.newest, a.n LIMIT ?2",
+        DB_I(delivery_id), DB_I(PAGE_MAX));
     return walk(&reader->db, rows, each, context, err);
 }

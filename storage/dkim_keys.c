@@ -86,10 +86,11 @@ static int switch_run(struct storage *storage, void *arg, struct error *err)
     if (!failed)
         failed = move(db, step, DKIM_KEY_NEXT, DKIM_KEY_USED, err);
     if (!failed)
-        failed = db_run(db, err,
-                        "UPDATE sending_domain SET (selector, key_file, dkim_record) = (SELECT selector, key_file, record"
-                        " FROM dkim_key WHERE domain = ?1 AND state = ?2 ORDER BY algorithm DESC LIMIT 1) WHERE name = ?1",
-                        DB_T(step->domain), DB_I(DKIM_KEY_USED));
+        failed =
+            db_run(db, err,
+                   "UPDATE sending_domain SET (selector, key_file, dkim_record) = (SELECT selector, key_file, record"
+                   " FROM dkim_key WHERE domain = ?1 AND state = ?2 ORDER BY algorithm DESC LIMIT 1) WHERE name = ?1",
+                   DB_T(step->domain), DB_I(DKIM_KEY_USED));
     return failed;
 }
 

@@ -98,13 +98,11 @@ int event_write(struct storage *storage, const struct storage_event *event, stru
 int event_write_plain(struct storage *storage, enum event_kind kind, int64_t campaign_id, int64_t recipient_id,
                       int64_t at_ms, const char *detail, struct error *err)
 {
-    return event_write(storage,
-                       &(struct storage_event){.kind = kind,
-                                               .campaign_id = campaign_id,
-                                               .recipient_id = recipient_id,
-                                               .at_ms = at_ms,
-                                               .detail = detail},
-                       err);
+    return event_write(
+        storage,
+        &(struct storage_event){
+            .kind = kind, .campaign_id = campaign_id, .recipient_id = recipient_id, .at_ms = at_ms, .detail = detail},
+        err);
 }
 
 /* ---- reading ---- */
@@ -240,8 +238,9 @@ static int lowest_kept(struct db *db, const struct trim *trim, int64_t *keep, st
     if (failed >= 0)
         failed = db_get(db, err, &newest, "SELECT max(id) FROM event");
     if (failed >= 0)
-        failed = db_get(db, err, &hooks, "SELECT coalesce(min(position), 9223372036854775806) FROM webhook"
-                                         " WHERE disabled = 0");
+        failed = db_get(db, err, &hooks,
+                        "SELECT coalesce(min(position), 9223372036854775806) FROM webhook"
+                        " WHERE disabled = 0");
     if (failed >= 0)
         failed = db_get(db, err, &logged, "SELECT event_logged FROM meta");
     if (failed < 0)
@@ -259,9 +258,9 @@ static int trim_run(struct storage *storage, void *arg, struct error *err)
     int64_t keep;
     int failed = lowest_kept(db, trim, &keep, err);
     if (!failed)
-        failed = db_run(db, err,
-                        "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE id < ? ORDER BY id LIMIT ?)",
-                        DB_I(keep), DB_I(trim->limit));
+        failed =
+            db_run(db, err, "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE id < ? ORDER BY id LIMIT ?)",
+                   DB_I(keep), DB_I(trim->limit));
     if (failed)
         return failed;
     trim->removed = db_changes(db);

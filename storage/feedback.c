@@ -22,13 +22,13 @@ struct batch {
 static int to_bounced(struct storage *storage, struct storage_feedback *item, int64_t delivery_id, struct error *err)
 {
     struct db *db = &storage->db;
-    int failed = db_run(
-        db, err,
-        "INSERT INTO attempt (delivery_id, state, uncertain, attempts, next_attempt, updated, code, stage, tls,"
-        " duration, enhanced, reply, mx_host, source, path_id, times) SELECT id, state, uncertain, attempts,"
-        " next_attempt, updated, code, stage, tls, duration, enhanced, reply, mx_host, source, path_id, times"
-        " FROM delivery WHERE id = ? AND stage IS NOT NULL",
-        DB_I(delivery_id));
+    int failed =
+        db_run(db, err,
+               "INSERT INTO attempt (delivery_id, state, uncertain, attempts, next_attempt, updated, code, stage, tls,"
+               " duration, enhanced, reply, mx_host, source, path_id, times) SELECT id, state, uncertain, attempts,"
+               " next_attempt, updated, code, stage, tls, duration, enhanced, reply, mx_host, source, path_id, times"
+               " FROM delivery WHERE id = ? AND stage IS NOT NULL",
+               DB_I(delivery_id));
     if (!failed)
         failed = db_run(db, err,
                         "UPDATE delivery SET state = ?2, updated = ?3, code = ?4, enhanced = ?5, reply = ?6,"

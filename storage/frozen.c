@@ -45,8 +45,8 @@ int storage_frozen_get(struct storage_reader *reader, int64_t campaign_id, stora
                        struct error *err)
 {
     struct db *db = &reader->db;
-    sqlite3_stmt *row = db_query(db, err, "SELECT partials, token_key FROM campaign_frozen WHERE campaign_id = ?",
-                                 DB_I(campaign_id));
+    sqlite3_stmt *row =
+        db_query(db, err, "SELECT partials, token_key FROM campaign_frozen WHERE campaign_id = ?", DB_I(campaign_id));
     int more = row == NULL ? -EIO : db_step(db, row, err);
     if (more <= 0)
         return more < 0 ? more : STORAGE_NOT_FOUND;

@@ -17,8 +17,8 @@
 #include "storage/members.h"
 #include "storage/writer.h"
 
-/* The larger a chunk, the more of its rows share a page of the index of addresses. A command has the memory for it (some
- * 200 MB), a server that also sends does not. */
+/* The larger a chunk, the more of its rows share a page of the index of addresses. A command has the memory for it
+ * (some 200 MB), a server that also sends does not. */
 #define ROWS_MAX ((size_t)800000)
 #define SERVER_ROWS_MAX ((size_t)250000)
 #define ROWS_FIRST ((size_t)1024) /* room to begin with: most loads over HTTP are small */

@@ -52,7 +52,7 @@ struct storage_import {
     struct import_key *keys; /* the order of the chunk's rows; its second half is scratch */
     size_t row_count, row_capacity;
     size_t rows_max, text_bytes; /* of a chunk */
-    struct arena merged; /* attributes that were merged within the chunk */
+    struct arena merged;         /* attributes that were merged within the chunk */
 
     struct hashmap domains;
     struct arena domain_arena;

@@ -7,7 +7,8 @@
 
 #include "storage/storage.h"
 
-/* The newest rows of a campaign that are in this state (not DELIVERED), with what was said last. A row costs a look-up. */
+/* The newest rows of a campaign that are in this state (not DELIVERED), with what was said last. A row costs a look-up.
+ */
 struct storage_reply {
     const char *email, *enhanced, *reply, *mx_host;
     int code;

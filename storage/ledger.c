@@ -180,19 +180,19 @@ void ledger_claim_drop(struct ledger *ledger, int64_t id)
 
 static int flush_campaign(const struct ledger_campaign *line, struct db *db, struct error *err)
 {
-    return db_run(db, err,
-                  "UPDATE campaign SET sending = sending + ?2, delivered = delivered + ?3, deferred = deferred + ?4,"
-                  " bounced = bounced + ?5, failed = failed + ?6, suppressed = suppressed + ?7,"
-                  " cancelled = cancelled + ?8, uncertain = uncertain + ?9,"
-                  " missing_attributes = missing_attributes + ?10,"
-                  " first_delivery = iif(first_delivery = 0 OR (?11 <> 0 AND ?11 < first_delivery), ?11,"
-                  " first_delivery), last_delivery = max(last_delivery, ?12), hard_bounced = hard_bounced + ?13 WHERE id = ?1",
-                  DB_I(line->id), DB_I(line->states[DELIVERY_SENDING]), DB_I(line->states[DELIVERY_DELIVERED]),
-                  DB_I(line->states[DELIVERY_DEFERRED]), DB_I(line->states[DELIVERY_BOUNCED]),
-                  DB_I(line->states[DELIVERY_FAILED]), DB_I(line->states[DELIVERY_SUPPRESSED]),
-                  DB_I(line->states[DELIVERY_CANCELLED]), DB_I(line->states[DELIVERY_UNCERTAIN]),
-                  DB_I(line->missing_attributes), DB_I(line->first_delivery_ms), DB_I(line->last_delivery_ms),
-                  DB_I(line->hard_bounced));
+    return db_run(
+        db, err,
+        "UPDATE campaign SET sending = sending + ?2, delivered = delivered + ?3, deferred = deferred + ?4,"
+        " bounced = bounced + ?5, failed = failed + ?6, suppressed = suppressed + ?7,"
+        " cancelled = cancelled + ?8, uncertain = uncertain + ?9,"
+        " missing_attributes = missing_attributes + ?10,"
+        " first_delivery = iif(first_delivery = 0 OR (?11 <> 0 AND ?11 < first_delivery), ?11,"
+        " first_delivery), last_delivery = max(last_delivery, ?12), hard_bounced = hard_bounced + ?13 WHERE id = ?1",
+        DB_I(line->id), DB_I(line->states[DELIVERY_SENDING]), DB_I(line->states[DELIVERY_DELIVERED]),
+        DB_I(line->states[DELIVERY_DEFERRED]), DB_I(line->states[DELIVERY_BOUNCED]),
+        DB_I(line->states[DELIVERY_FAILED]), DB_I(line->states[DELIVERY_SUPPRESSED]),
+        DB_I(line->states[DELIVERY_CANCELLED]), DB_I(line->states[DELIVERY_UNCERTAIN]), DB_I(line->missing_attributes),
+        DB_I(line->first_delivery_ms), DB_I(line->last_delivery_ms), DB_I(line->hard_bounced));
 }
 
 static int flush_claims(struct ledger *ledger, struct db *db, struct error *err)

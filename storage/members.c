@@ -161,8 +161,8 @@ static int unsubscribe_run(struct storage *storage, void *arg, struct error *err
                     DB_I(request->campaign_id), DB_I(request->recipient_id), DB_I(request->now_ms));
     if (failed || db_changes(db) == 0)
         return failed;
-    failed = db_run(db, err, "UPDATE campaign SET unsubscribed = unsubscribed + 1 WHERE id = ?",
-                    DB_I(request->campaign_id));
+    failed =
+        db_run(db, err, "UPDATE campaign SET unsubscribed = unsubscribed + 1 WHERE id = ?", DB_I(request->campaign_id));
     return failed ? failed
                   : event_write_plain(storage, EVENT_UNSUBSCRIBED, request->campaign_id, request->recipient_id,
                                       request->now_ms, "", err);

@@ -51,8 +51,8 @@ static void write_times(const uint32_t times_ms[STAGE_COUNT], char *out, size_t 
 }
 
 /* The values that the statements above share; untried ones have no reply to tell. */
-static int run_bound(struct storage *storage, const char *sql, const struct storage_outcome *record, enum delivery_state state,
-                     struct error *err)
+static int run_bound(struct storage *storage, const char *sql, const struct storage_outcome *record,
+                     enum delivery_state state, struct error *err)
 {
     static const struct outcome nothing;
     struct db *db = &storage->db;
@@ -194,10 +194,10 @@ static int tell(struct storage *storage, const struct storage_outcome *record, e
                 struct error *err)
 {
     static const enum event_kind kinds[DELIVERY_STATE_COUNT] = {
-        [DELIVERY_PENDING] = EVENT_KIND_COUNT,     [DELIVERY_SENDING] = EVENT_KIND_COUNT,
-        [DELIVERY_DELIVERED] = EVENT_DELIVERED,    [DELIVERY_DEFERRED] = EVENT_DEFERRED,
-        [DELIVERY_BOUNCED] = EVENT_BOUNCED,        [DELIVERY_FAILED] = EVENT_FAILED,
-        [DELIVERY_SUPPRESSED] = EVENT_DROPPED,     [DELIVERY_CANCELLED] = EVENT_KIND_COUNT,
+        [DELIVERY_PENDING] = EVENT_KIND_COUNT,  [DELIVERY_SENDING] = EVENT_KIND_COUNT,
+        [DELIVERY_DELIVERED] = EVENT_DELIVERED, [DELIVERY_DEFERRED] = EVENT_DEFERRED,
+        [DELIVERY_BOUNCED] = EVENT_BOUNCED,     [DELIVERY_FAILED] = EVENT_FAILED,
+        [DELIVERY_SUPPRESSED] = EVENT_DROPPED,  [DELIVERY_CANCELLED] = EVENT_KIND_COUNT,
         [DELIVERY_UNCERTAIN] = EVENT_DEFERRED,
     };
     const struct outcome *outcome = &record->outcome;
@@ -225,8 +225,8 @@ static int account(struct storage *storage, struct ledger_campaign *line, const 
     line->missing_attributes += record->missing_attributes;
     if (state == DELIVERY_DELIVERED)
         note_delivery_time(line, ended_ms(record));
-    line->hard_bounced += record->hard_bounce || (record->suppress_reason != NULL &&
-                                                  strcmp(record->suppress_reason, "hard-bounce") == 0);
+    line->hard_bounced +=
+        record->hard_bounce || (record->suppress_reason != NULL && strcmp(record->suppress_reason, "hard-bounce") == 0);
     int failed = blame(storage, record, err);
     if (!failed)
         failed = tell(storage, record, state, err);

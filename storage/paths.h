@@ -1,6 +1,6 @@
 /*
- * paths.h - the ways that mail takes: address, TLS version and cipher, each combination stored once in the table `path`,
- * because millions of deliveries share a few thousand of them.
+ * paths.h - the ways that mail takes: address, TLS version and cipher, each combination stored once in the table
+ * `path`, because millions of deliveries share a few thousand of them.
  *
  * The writer's own; the ids it has seen lately are kept in memory, PATHS_MAX of them at most.
  */

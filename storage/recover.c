@@ -130,8 +130,8 @@ static int recover_claim(struct storage *storage, struct recovery *recovery, con
                          struct error *err)
 {
     struct db *db = &storage->db;
-    int failed = claim->picked ? recover_picked(storage, recovery, claim, err)
-                               : recover_range(storage, recovery, claim, err);
+    int failed =
+        claim->picked ? recover_picked(storage, recovery, claim, err) : recover_range(storage, recovery, claim, err);
     if (failed)
         return failed;
     recovery->found->claims++;
@@ -142,10 +142,11 @@ static int recover_claim(struct storage *storage, struct recovery *recovery, con
 /* The lowest open claim: 1 = found. One at a time, so that no list of them need fit into memory. */
 static int next_claim(struct db *db, struct lost_claim *claim, int64_t after, struct error *err)
 {
-    sqlite3_stmt *row = db_query(db, err,
-                                 "SELECT l.id, l.campaign_id, l.lane, l.lo, l.hi, c.epoch, l.members IS NOT NULL FROM claim l"
-                                 " LEFT JOIN campaign c ON c.id = l.campaign_id WHERE l.id > ? ORDER BY l.id LIMIT 1",
-                                 DB_I(after));
+    sqlite3_stmt *row =
+        db_query(db, err,
+                 "SELECT l.id, l.campaign_id, l.lane, l.lo, l.hi, c.epoch, l.members IS NOT NULL FROM claim l"
+                 " LEFT JOIN campaign c ON c.id = l.campaign_id WHERE l.id > ? ORDER BY l.id LIMIT 1",
+                 DB_I(after));
     int more = row == NULL ? -EIO : db_step(db, row, err);
     if (more > 0) {
         *claim = (struct lost_claim){.id = db_int(row, 0),

@@ -1,9 +1,10 @@
 /*
  * segment.c - the stored form of a segment: written node by node, read back with every bound checked.
  *
- * A node: kind, op (a byte each), count (2 bytes), id (8), length of the name (2), name, NUL. A value: type (a byte), then 8
- * bytes of number, or 4 bytes of length, text, NUL. Numbers are in the machine's order: a database does not change its machine's kind without being dumped and loaded.
- * A test's values follow it; a group's members follow it. The first byte is the version.
+ * A node: kind, op (a byte each), count (2 bytes), id (8), length of the name (2), name, NUL. A value: type (a byte),
+ * then 8 bytes of number, or 4 bytes of length, text, NUL. Numbers are in the machine's order: a database does not
+ * change its machine's kind without being dumped and loaded. A test's values follow it; a group's members follow it.
+ * The first byte is the version.
  *
  * What comes from the database is not trusted: a program that this file did not write is refused as a whole.
  */

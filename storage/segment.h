@@ -1,14 +1,15 @@
 /*
  * segment.h - a filter over recipients, in the form in which it is stored; public, included through storage/storage.h.
  *
- * campaign/ reads what people write and builds this program; storage/ keeps it with the campaign and asks it about one recipient at a
- * time, when the recipient is claimed or counted. A program is a tree in prefix order: a group says how many nodes
- * are its members, a test carries its values. Fields that name columns or attributes are never part of an SQL text.
+ * campaign/ reads what people write and builds this program; storage/ keeps it with the campaign and asks it about one
+ * recipient at a time, when the recipient is claimed or counted. A program is a tree in prefix order: a group says how
+ * many nodes are its members, a test carries its values. Fields that name columns or attributes are never part of an
+ * SQL text.
  *
- * Meaning. A test of something that is not there (no such attribute, null) is false, but for NE and NOT, which are true. Text is compared byte by byte. A number
- * also equals its text ("35", as CSV gives it); true and false also their names. CONTAINS: the text holds it, or the list has an element equal to it.
- * BEFORE, AFTER, WITHIN: the value reads as a date (RFC 3339, or its date alone). What a campaign
- * did is known as long as its deliveries are kept (retention).
+ * Meaning. A test of something that is not there (no such attribute, null) is false, but for NE and NOT, which are
+ * true. Text is compared byte by byte. A number also equals its text ("35", as CSV gives it); true and false also their
+ * names. CONTAINS: the text holds it, or the list has an element equal to it. BEFORE, AFTER, WITHIN: the value reads as
+ * a date (RFC 3339, or its date alone). What a campaign did is known as long as its deliveries are kept (retention).
  */
 #ifndef POSTHASTE_STORAGE_SEGMENT_H
 #define POSTHASTE_STORAGE_SEGMENT_H
@@ -16,19 +17,19 @@
 #include "base/buffer.h"
 #include "storage/storage.h"
 
-#define SEGMENT_DEPTH_MAX 8          /* groups within groups */
-#define SEGMENT_TESTS_MAX 100        /* tests of one segment */
-#define SEGMENT_VALUES_MAX 1000      /* of all its tests together */
+#define SEGMENT_DEPTH_MAX 8     /* groups within groups */
+#define SEGMENT_TESTS_MAX 100   /* tests of one segment */
+#define SEGMENT_VALUES_MAX 1000 /* of all its tests together */
 #define SEGMENT_BYTES_MAX ((size_t)65536)
 
 enum segment_kind {
     SEGMENT_AND = 1,
     SEGMENT_OR,
-    SEGMENT_NOT, /* of one */
+    SEGMENT_NOT,       /* of one */
     SEGMENT_ATTRIBUTE, /* `name` is the path in SQLite's form: $."city" or $."address"."city" */
     SEGMENT_EMAIL,
     SEGMENT_DOMAIN,
-    SEGMENT_CREATED, /* when the recipient was first stored; a date */
+    SEGMENT_CREATED,  /* when the recipient was first stored; a date */
     SEGMENT_LIST,     /* `id`: the member's status there, by SEGMENT_IS with enum member_status; -1 = not on it */
     SEGMENT_CAMPAIGN, /* `id`: what that campaign's delivery came to, by SEGMENT_IS with enum segment_event */
     SEGMENT_KIND_END
@@ -52,7 +53,7 @@ enum segment_op {
     SEGMENT_OP_END
 };
 enum segment_event {
-    SEGMENT_EVENT_SENT,      /* it has a delivery, whatever became of it */
+    SEGMENT_EVENT_SENT, /* it has a delivery, whatever became of it */
     SEGMENT_EVENT_DELIVERED,
     SEGMENT_EVENT_BOUNCED,
     SEGMENT_EVENT_OPENED,

@@ -1,9 +1,9 @@
 /*
  * segment_match.c - asks a segment about one recipient.
  *
- * SQLite fetches, C decides: one statement gives for each test the value it is about, and the tree is walked over the row. So what a
- * comparison means (a number that CSV brought as text, a date, a value that is not there) is written once, here, and the SQL holds
- * nothing but fixed pieces and parameters.
+ * SQLite fetches, C decides: one statement gives for each test the value it is about, and the tree is walked over the
+ * row. So what a comparison means (a number that CSV brought as text, a date, a value that is not there) is written
+ * once, here, and the SQL holds nothing but fixed pieces and parameters.
  *
  * Each test has three columns: value, kind of value, and for CONTAINS whether a list holds it.
  */

@@ -10,10 +10,10 @@
 struct segment_node {
     enum segment_kind kind;
     enum segment_op op;
-    unsigned count;    /* members of a group, values of a test */
-    unsigned end;      /* index behind the node and all its members */
-    unsigned value;    /* index of its first value */
-    int column;        /* of its first column; tests */
+    unsigned count; /* members of a group, values of a test */
+    unsigned end;   /* index behind the node and all its members */
+    unsigned value; /* index of its first value */
+    int column;     /* of its first column; tests */
     const char *name;
     int64_t id;
 };
@@ -26,7 +26,8 @@ struct segment {
     int64_t now_ms;          /* WITHIN counts back from here */
 };
 
-/* The segment of the campaign, prepared on the connection: 0 and *out (NULL = it has none). -EIO: what is stored is no segment. */
+/* The segment of the campaign, prepared on the connection: 0 and *out (NULL = it has none). -EIO: what is stored is no
+ * segment. */
 int segment_load(struct db *db, int64_t campaign_id, struct segment **out, struct error *err) ATTR_MUSTCHECK;
 void segment_free(struct segment *segment); /* NULL allowed; before its connection is closed */
 /* 1 = the recipient is in it, 0 = not (or there is no such recipient). */

@@ -19,9 +19,9 @@ static int set_run(struct storage *storage, void *arg, struct error *err)
     struct set *set = arg;
     struct db *db = &storage->db;
     int64_t rows, bytes, present;
-    int failed = db_run(db, err,
-                        "INSERT INTO snippet VALUES (?1, ?2, ?3, ?3) ON CONFLICT DO UPDATE SET text = ?2, updated = ?3",
-                        DB_T(set->name), DB_T(set->text), DB_I(set->now_ms));
+    int failed =
+        db_run(db, err, "INSERT INTO snippet VALUES (?1, ?2, ?3, ?3) ON CONFLICT DO UPDATE SET text = ?2, updated = ?3",
+               DB_T(set->name), DB_T(set->text), DB_I(set->now_ms));
     if (!failed)
         failed = db_get(db, err, &present, "SELECT created = updated FROM snippet WHERE name = ?", DB_T(set->name));
     if (!failed)

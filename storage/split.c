@@ -2,7 +2,8 @@
  * split.c - the two parts of an A/B campaign, and what its variants came to.
  *
  * `upto` is the highest delivery id when the rest began: the test's rows all lie at or below it, so counting them never
- * walks the rows of the rest. Rows of other campaigns lie between them and cost nothing (the index begins with the campaign).
+ * walks the rows of the rest. Rows of other campaigns lie between them and cost nothing (the index begins with the
+ * campaign).
  */
 #include <errno.h>
 
@@ -48,9 +49,10 @@ int storage_split_counts(struct storage_reader *reader, int64_t campaign_id, con
         counts[i] = (struct storage_split_counts){0};
     sqlite3_stmt *rows =
         db_query(&reader->db, err,
-                 "SELECT " SLOT " % ?2 AS variant, count(*), sum(d.state = 2), sum(" HIT(">= 0") "), sum(" HIT("> 0") ")"
-                 " FROM delivery d INDEXED BY delivery_campaign WHERE d.campaign_id = ?1 AND d.id <="
-                 " (SELECT upto FROM campaign_split WHERE campaign_id = ?1) AND " SLOT " < ?3 GROUP BY 1",
+                 "SELECT " SLOT " % ?2 AS variant, count(*), sum(d.state = 2), sum(" HIT(">= 0") "), sum(" HIT(
+                     "> 0") ")"
+                            " FROM delivery d INDEXED BY delivery_campaign WHERE d.campaign_id = ?1 AND d.id <="
+                            " (SELECT upto FROM campaign_split WHERE campaign_id = ?1) AND " SLOT " < ?3 GROUP BY 1",
                  DB_I(campaign_id), DB_I(split->variants), DB_I(split->share));
     if (rows == NULL)
         return -EIO;
@@ -96,7 +98,8 @@ static int choose_run(struct storage *storage, void *arg, struct error *err)
         return missing;
     if (winner >= 0)
         return winner == change->variant ? 0 : STORAGE_WRONG_STATE;
-    return db_run(db, err, "UPDATE campaign_split SET winner = ?2, chosen = ?3 WHERE campaign_id = ?1 AND ?2 < variants",
+    return db_run(db, err,
+                  "UPDATE campaign_split SET winner = ?2, chosen = ?3 WHERE campaign_id = ?1 AND ?2 < variants",
                   DB_I(change->id), DB_I(change->variant), DB_I(change->now_ms));
 }
 

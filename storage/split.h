@@ -1,9 +1,10 @@
 /*
- * split.h - an A/B split: a share of the audience gets variants of the content in turn, the rest the one that won; public, included through
- * storage/storage.h.
+ * split.h - an A/B split: a share of the audience gets variants of the content in turn, the rest the one that won;
+ * public, included through storage/storage.h.
  *
- * Which part a recipient is in, and which variant it gets, follows from its id and the campaign's alone (split_slot), so nothing is stored per recipient and a
- * restart or a retry cannot change it. The lanes are walked twice: first for the share, then, from their beginning, for the rest.
+ * Which part a recipient is in, and which variant it gets, follows from its id and the campaign's alone (split_slot),
+ * so nothing is stored per recipient and a restart or a retry cannot change it. The lanes are walked twice: first for
+ * the share, then, from their beginning, for the rest.
  */
 #ifndef POSTHASTE_STORAGE_SPLIT_H
 #define POSTHASTE_STORAGE_SPLIT_H
@@ -21,14 +22,15 @@ static inline int split_slot(int64_t campaign_id, int64_t recipient_id)
 }
 
 struct storage_split {
-    int share;    /* slots of the test */
-    int variants; /* 2..SPLIT_VARIANTS_MAX */
-    int winner;   /* -1 = not chosen */
-    bool rest;    /* the rest is being sent */
+    int share;                    /* slots of the test */
+    int variants;                 /* 2..SPLIT_VARIANTS_MAX */
+    int winner;                   /* -1 = not chosen */
+    bool rest;                    /* the rest is being sent */
     int64_t tested_ms, chosen_ms; /* when all of the share had been claimed, when the winner was chosen; 0 = not yet */
 };
 /* NOT_FOUND: the campaign has none. */
-int storage_split_get(struct storage_reader *reader, int64_t campaign_id, struct storage_split *out, struct error *err) ATTR_MUSTCHECK;
+int storage_split_get(struct storage_reader *reader, int64_t campaign_id, struct storage_split *out,
+                      struct error *err) ATTR_MUSTCHECK;
 
 struct storage_split_counts {
     int64_t audience, delivered, opened, clicked; /* of those who got the variant in the test */
@@ -38,9 +40,12 @@ int storage_split_counts(struct storage_reader *reader, int64_t campaign_id, con
                          struct storage_split_counts counts[SPLIT_VARIANTS_MAX], struct error *err) ATTR_MUSTCHECK;
 
 /* All of the share is claimed; the first time counts. WRONG_STATE: it is not. */
-int storage_split_tested(struct storage *storage, int64_t campaign_id, int64_t now_ms, struct error *err) ATTR_MUSTCHECK;
-/* NOT_FOUND: no split; WRONG_STATE: another was chosen before. The rest begins when the share is claimed (storage_split_rest). */
-int storage_split_choose(struct storage *storage, int64_t campaign_id, int variant, int64_t now_ms, struct error *err) ATTR_MUSTCHECK;
+int storage_split_tested(struct storage *storage, int64_t campaign_id, int64_t now_ms,
+                         struct error *err) ATTR_MUSTCHECK;
+/* NOT_FOUND: no split; WRONG_STATE: another was chosen before. The rest begins when the share is claimed
+ * (storage_split_rest). */
+int storage_split_choose(struct storage *storage, int64_t campaign_id, int variant, int64_t now_ms,
+                         struct error *err) ATTR_MUSTCHECK;
 /* The lanes begin anew, for the rest. WRONG_STATE: no winner yet, or the share is not claimed. */
 int storage_split_rest(struct storage *storage, int64_t campaign_id, struct error *err) ATTR_MUSTCHECK;
 

@@ -203,7 +203,8 @@ bool storage_healthy(struct storage *storage, struct error *why)
     return healthy;
 }
 
-void storage_on_health(struct storage *storage, void (*changed)(void *context, bool healthy, const char *why), void *context)
+void storage_on_health(struct storage *storage, void (*changed)(void *context, bool healthy, const char *why),
+                       void *context)
 {
     pthread_mutex_lock(&storage->lock);
     storage->on_health = changed;

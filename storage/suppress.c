@@ -70,11 +70,11 @@ static int find_reason(struct db *db, sqlite3_stmt *row, char reason[65], struct
 static int find_text(struct db *db, bool lists, int64_t campaign_id, const char *text, int64_t now_ms, char reason[65],
                      struct error *err)
 {
-    int rc = find_reason(db,
-                         db_query(db, err,
-                                  "SELECT reason FROM suppression WHERE email = ? AND (expires = 0 OR expires > ?)",
-                                  DB_T(text), DB_I(now_ms)),
-                         reason, err);
+    int rc =
+        find_reason(db,
+                    db_query(db, err, "SELECT reason FROM suppression WHERE email = ? AND (expires = 0 OR expires > ?)",
+                             DB_T(text), DB_I(now_ms)),
+                    reason, err);
     if (rc != 0 || !lists)
         return rc;
     return find_reason(db,
@@ -140,8 +140,7 @@ int suppress_recipient(struct db *db, int64_t recipient_id, const char *reason, 
         return more;
     bool whole = str_copy(email, sizeof(email), db_text(row, 0));
     db_end(row);
-    const struct storage_suppression item = {
-        .email = email, .reason = reason, .origin = origin, .created_ms = at_ms};
+    const struct storage_suppression item = {.email = email, .reason = reason, .origin = origin, .created_ms = at_ms};
     return whole ? suppress_put(db, &item, err) : 0;
 }
 

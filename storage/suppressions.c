@@ -97,8 +97,7 @@ static int remove_run(struct storage *storage, void *arg, struct error *err)
     if (db_changes(db) == 0)
         return STORAGE_NOT_FOUND;
     /* Else the next soft bounce would bring it back at once. */
-    failed = db_run(db, err,
-                    "DELETE FROM soft_bounce WHERE recipient_id IN (SELECT id FROM recipient WHERE email = ?)",
+    failed = db_run(db, err, "DELETE FROM soft_bounce WHERE recipient_id IN (SELECT id FROM recipient WHERE email = ?)",
                     DB_T(removal->email));
     return failed ? failed : db_run(db, err, "UPDATE meta SET suppressions = max(0, suppressions - 1)");
 }

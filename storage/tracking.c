@@ -18,10 +18,11 @@ struct batch {
 /* 1 = a person's, 0 = a machine's, 2 = nothing of the kind was ever sent. */
 static int judge(struct db *db, const struct storage_hit *hit, struct error *err)
 {
-    sqlite3_stmt *row = db_query(db, err,
-                                 "SELECT d.state, d.updated FROM recipient r JOIN campaign c ON c.id = ?2"
-                                 " LEFT JOIN delivery d ON d.recipient_id = r.id AND d.campaign_id = c.id WHERE r.id = ?1",
-                                 DB_I(hit->recipient_id), DB_I(hit->campaign_id));
+    sqlite3_stmt *row =
+        db_query(db, err,
+                 "SELECT d.state, d.updated FROM recipient r JOIN campaign c ON c.id = ?2"
+                 " LEFT JOIN delivery d ON d.recipient_id = r.id AND d.campaign_id = c.id WHERE r.id = ?1",
+                 DB_I(hit->recipient_id), DB_I(hit->campaign_id));
     int more = row == NULL ? -EIO : db_step(db, row, err);
     if (more <= 0)
         return more < 0 ? more : 2;
@@ -61,7 +62,7 @@ static int tell(struct storage *storage, const struct storage_hit *hit, struct e
     if (more < 0)
         return more;
     int failed = event_write_plain(storage, kind, hit->campaign_id, hit->recipient_id, hit->at_ms,
-                                 more > 0 ? db_text(row, 0) : "", err);
+                                   more > 0 ? db_text(row, 0) : "", err);
     if (more > 0)
         db_end(row);
     return failed;
@@ -75,16 +76,16 @@ static int record(struct storage *storage, const struct storage_hit *hit, struct
     if (person < 0 || person > 1)
         return MIN_OF(person, 0);
     if (hit->link > 0) {
-        int failed =
-            db_run(db, err,
-                   "UPDATE campaign_link SET hits = hits + ?3, machines = machines + 1 - ?3"
-                   " WHERE campaign_id = ?1 AND number = ?2",
-                   DB_I(hit->campaign_id), DB_I(hit->link), DB_I(person));
+        int failed = db_run(db, err,
+                            "UPDATE campaign_link SET hits = hits + ?3, machines = machines + 1 - ?3"
+                            " WHERE campaign_id = ?1 AND number = ?2",
+                            DB_I(hit->campaign_id), DB_I(hit->link), DB_I(person));
         if (failed || db_changes(db) == 0)
             return failed;
     }
-    int missing = db_get(db, err, &first, "SELECT first FROM hit WHERE recipient_id = ? AND campaign_id = ? AND link = ?",
-                         DB_I(hit->recipient_id), DB_I(hit->campaign_id), DB_I(hit->link));
+    int missing =
+        db_get(db, err, &first, "SELECT first FROM hit WHERE recipient_id = ? AND campaign_id = ? AND link = ?",
+               DB_I(hit->recipient_id), DB_I(hit->campaign_id), DB_I(hit->link));
     if (missing < 0)
         return missing;
     int64_t first_now = first == 0 && person ? hit->at_ms : first;

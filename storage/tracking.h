@@ -25,8 +25,8 @@ struct storage_hit {
 int storage_hits_record(struct storage *storage, const struct storage_hit *hits, size_t count,
                         struct error *err) ATTR_MUSTCHECK;
 
-/* Of a draft, before it is launched (or a test of it leaves); takes the place of what was frozen before. `partials` is a
- * JSON object. NOT_FOUND; WRONG_STATE when it is not a draft any more. */
+/* Of a draft, before it is launched (or a test of it leaves); takes the place of what was frozen before. `partials` is
+ * a JSON object. NOT_FOUND; WRONG_STATE when it is not a draft any more. */
 struct storage_frozen {
     const char *partials;
     int64_t token_key;

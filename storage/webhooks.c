@@ -89,14 +89,14 @@ static int update_run(struct storage *storage, void *arg, struct error *err)
 {
     const struct storage_webhook *webhook = arg;
     struct db *db = &storage->db;
-    return changed_one(db,
-                       db_run(db, err,
-                              "UPDATE webhook SET url = ?2, description = ?3, kinds = ?4, batch = ?5, disabled = ?6,"
-                              " reason = ?7, batch_end = 0, attempts = 0, failing_since = 0, next_attempt = 0 WHERE id = ?1",
-                              DB_I(webhook->id), DB_T(webhook->url), DB_T(webhook->description),
-                              DB_I(webhook->kinds & EVENT_ALL), DB_I(webhook->batch), DB_I(webhook->disabled),
-                              DB_T(webhook->disabled ? webhook->reason : "")),
-                       err);
+    return changed_one(
+        db,
+        db_run(db, err,
+               "UPDATE webhook SET url = ?2, description = ?3, kinds = ?4, batch = ?5, disabled = ?6,"
+               " reason = ?7, batch_end = 0, attempts = 0, failing_since = 0, next_attempt = 0 WHERE id = ?1",
+               DB_I(webhook->id), DB_T(webhook->url), DB_T(webhook->description), DB_I(webhook->kinds & EVENT_ALL),
+               DB_I(webhook->batch), DB_I(webhook->disabled), DB_T(webhook->disabled ? webhook->reason : "")),
+        err);
 }
 
 int storage_webhook_update(struct storage *storage, const struct storage_webhook *webhook, struct error *err)
@@ -211,14 +211,14 @@ static int failed_run(struct storage *storage, void *arg, struct error *err)
     const struct failed *failed = arg;
     const struct storage_webhook_failure *failure = failed->failure;
     struct db *db = &storage->db;
-    int result = db_run(db, err,
-                        "UPDATE webhook SET batch_end = ?3, attempts = attempts + 1,"
-                        " failing_since = iif(failing_since = 0, ?4, failing_since), next_attempt = ?5, last_code = ?6,"
-                        " last_error = ?7, disabled = iif(?8, 1, disabled), reason = iif(?8, ?7, reason)"
-                        " WHERE id = ?1 AND position = ?2",
-                        DB_I(failure->id), DB_I(failure->from), DB_I(failure->batch_end), DB_I(failed->now_ms),
-                        DB_I(failure->next_attempt_ms), DB_I(failure->code), DB_T(failure->error),
-                        DB_I(failure->disable));
+    int result =
+        db_run(db, err,
+               "UPDATE webhook SET batch_end = ?3, attempts = attempts + 1,"
+               " failing_since = iif(failing_since = 0, ?4, failing_since), next_attempt = ?5, last_code = ?6,"
+               " last_error = ?7, disabled = iif(?8, 1, disabled), reason = iif(?8, ?7, reason)"
+               " WHERE id = ?1 AND position = ?2",
+               DB_I(failure->id), DB_I(failure->from), DB_I(failure->batch_end), DB_I(failed->now_ms),
+               DB_I(failure->next_attempt_ms), DB_I(failure->code), DB_T(failure->error), DB_I(failure->disable));
     if (result)
         return result;
     if (db_changes(db) != 1)

@@ -49,8 +49,8 @@ int storage_webhook_delete(struct storage *storage, int64_t id, struct error *er
 /* A new secret; the one before signs beside it until `old_until_ms`. */
 int storage_webhook_rotate(struct storage *storage, int64_t id, const char *secret, int64_t old_until_ms,
                            struct error *err) ATTR_MUSTCHECK;
-/* Goes back to the events from `from_ms` on, as far as they are still there, and is tried at once. *events gets how many
- * ids lie before it now. */
+/* Goes back to the events from `from_ms` on, as far as they are still there, and is tried at once. *events gets how
+ * many ids lie before it now. */
 int storage_webhook_replay(struct storage *storage, int64_t id, int64_t from_ms, int64_t *events,
                            struct error *err) ATTR_MUSTCHECK;
 
@@ -61,12 +61,12 @@ int storage_webhook_replay(struct storage *storage, int64_t id, int64_t from_ms,
 int storage_webhook_taken(struct storage *storage, int64_t id, int64_t from, int64_t to, int64_t events, int code,
                           int64_t now_ms, struct error *err) ATTR_MUSTCHECK;
 struct storage_webhook_failure {
-    int64_t id, from;   /* as the batch began */
+    int64_t id, from; /* as the batch began */
     int64_t batch_end;
     int64_t next_attempt_ms;
     int code;
     const char *error;
-    bool disable;       /* not to be tried again; `error` is why */
+    bool disable; /* not to be tried again; `error` is why */
 };
 /* As _taken(). */
 int storage_webhook_failed(struct storage *storage, const struct storage_webhook_failure *failure, int64_t now_ms,

@@ -41,8 +41,9 @@ static void print_domain(const json_t *domain)
     const json_t *dns = json_object_get(domain, "dns"), *record;
     const json_t *row;
     size_t i;
-    out_line("Publish these records, then receivers can check %s's mail (posthaste domain check %s looks whether they do):",
-             text_of(domain, "domain"), text_of(domain, "domain"));
+    out_line(
+        "Publish these records, then receivers can check %s's mail (posthaste domain check %s looks whether they do):",
+        text_of(domain, "domain"), text_of(domain, "domain"));
     json_array_foreach(dns, i, record)
     {
         out_line("%s", "");
@@ -100,7 +101,8 @@ int cli_domain_show(struct cli *cli)
 
 static void print_finding(const json_t *finding)
 {
-    const json_t *record = json_object_get(finding, "record"), *providers = json_object_get(finding, "providers"), *provider;
+    const json_t *record = json_object_get(finding, "record"), *providers = json_object_get(finding, "providers"),
+                 *provider;
     size_t i;
     bool good = strcmp(text_of(finding, "status"), "ok") == 0;
     out_line("%-8s %-12s %s", text_of(finding, "status"), text_of(finding, "check"), text_of(finding, "seen"));
@@ -148,7 +150,8 @@ static int print_rotation(const json_t *domain)
     const char *step = text_of(rotation, "step");
     if (strcmp(step, "made") == 0) {
         print_domain(domain);
-        out_line("%s", "The keys that are \"next\" are new. When their records are in DNS, run this again: then they sign.");
+        out_line("%s",
+                 "The keys that are \"next\" are new. When their records are in DNS, run this again: then they sign.");
     } else if (strcmp(step, "switched") == 0) {
         out_line("%s signs with its new keys now. Leave the old records in DNS, and run this again in 15 days.",
                  text_of(domain, "domain"));

@@ -11,10 +11,9 @@
 #include "api/http/json.h"
 
 static const char *const CHANGING[] = {
-    "import",          "list create",     "list delete",  "domain add",   "suppress add",
-    "suppress remove", "suppress import", "token create", "token revoke", "bounce ingest",
-    "webhook add",     "webhook enable",  "webhook disable", "webhook rotate", "webhook replay",
-    "webhook remove",
+    "import",          "list create",    "list delete",    "domain add",     "suppress add", "suppress remove",
+    "suppress import", "token create",   "token revoke",   "bounce ingest",  "webhook add",  "webhook enable",
+    "webhook disable", "webhook rotate", "webhook replay", "webhook remove",
 };
 
 static bool is_changing(const char *words)

@@ -1,7 +1,8 @@
 /*
  * db.c - `posthaste db check|vacuum|backup`: looking after the database, beside a running server or without one.
  *
- * Check and backup only read, in snapshots; a server goes on sending meanwhile. Vacuum rewrites the file and is refused while one runs.
+ * Check and backup only read, in snapshots; a server goes on sending meanwhile. Vacuum rewrites the file and is refused
+ * while one runs.
  */
 #include <errno.h>
 
@@ -73,6 +74,7 @@ int cli_db_backup(struct cli *cli)
     double seconds = (double)(clock_monotonic_us() - begun_us) / 1e6;
     if (cli->json)
         return out_json(json_pack("{s:s, s:I, s:f}", "file", path, "bytes", (json_int_t)bytes, "seconds", seconds));
-    out_line("%s holds the database as it was when the backup began (%s, %.1f s)", path, out_bytes(bytes, text), seconds);
+    out_line("%s holds the database as it was when the backup began (%s, %.1f s)", path, out_bytes(bytes, text),
+             seconds);
     return CLI_DONE;
 }

@@ -34,8 +34,7 @@ int cli_site_suspend(struct cli *cli)
     else
         (void)json_object_set_new(body, field, json_string(cli->arguments[0]));
     if (span_ms > 0)
-        (void)json_object_set_new(body, "until",
-                                  json_string(time_format_rfc3339(clock_wall_ms() + span_ms, until)));
+        (void)json_object_set_new(body, "until", json_string(time_format_rfc3339(clock_wall_ms() + span_ms, until)));
     struct client *client = client_open(cli);
     if (client == NULL) {
         json_decref(body);
@@ -50,8 +49,8 @@ int cli_site_suspend(struct cli *cli)
     if (cli->json)
         return out_json(made);
     out_line("suspended %s \"%s\" (%lld)%s%s", text_of(made, "scope"), text_of(made, "target"),
-             (long long)json_integer_value(json_object_get(made, "id")), text_of(made, "until")[0] != '\0' ? " until " : "",
-             text_of(made, "until"));
+             (long long)json_integer_value(json_object_get(made, "id")),
+             text_of(made, "until")[0] != '\0' ? " until " : "", text_of(made, "until"));
     json_decref(made);
     return rc;
 }
@@ -132,7 +131,8 @@ static void print_source(const json_t *source)
     size_t i;
     json_t *row;
     out_line("source       %s", text_of(source, "source")[0] != '\0' ? text_of(source, "source") : "any address");
-    out_line("address      %s", text_of(source, "address")[0] != '\0' ? text_of(source, "address") : "the system's choice");
+    out_line("address      %s",
+             text_of(source, "address")[0] != '\0' ? text_of(source, "address") : "the system's choice");
     out_line("hostname     %s", text_of(source, "hostname"));
     out_line("connections  %lld", (long long)json_integer_value(json_object_get(source, "connections")));
     if (text_of(source, "suspended")[0] != '\0')
@@ -178,5 +178,6 @@ int cli_source_show(struct cli *cli)
         print_source(row);
     }
     json_decref(page);
-    return count > 0 ? CLI_DONE : out_fail("there is no source \"%s\"", cli->argument_count > 0 ? cli->arguments[0] : "");
+    return count > 0 ? CLI_DONE
+                     : out_fail("there is no source \"%s\"", cli->argument_count > 0 ? cli->arguments[0] : "");
 }

@@ -76,7 +76,8 @@ int cli_webhook_add(struct cli *cli)
     if (cli->json)
         return out_json(webhook);
     out_line("%s", text_of(webhook, "secret"));
-    fprintf(stderr, "This is the secret of webhook %lld. Its receiver checks signatures with it; it will not be shown again.\n",
+    fprintf(stderr,
+            "This is the secret of webhook %lld. Its receiver checks signatures with it; it will not be shown again.\n",
             (long long)number_of(webhook, "id"));
     json_decref(webhook);
     return CLI_DONE;

@@ -114,10 +114,9 @@ int batch_make(struct batch *batch, struct event_view *view, const struct batch_
 {
     *batch = (struct batch){.to = order->after};
     struct gather gather = {.view = view, .events = json_array()};
-    int rc = gather.events != NULL
-                 ? storage_event_page(view->reader, order->after, order->until, order->kinds, order->most, gather_one,
-                                      &gather, &batch->to, err)
-                 : error_memory(err);
+    int rc = gather.events != NULL ? storage_event_page(view->reader, order->after, order->until, order->kinds,
+                                                        order->most, gather_one, &gather, &batch->to, err)
+                                   : error_memory(err);
     if (rc == 0 && gather.failed)
         rc = error_memory(err);
     batch->events = (int64_t)json_array_size(gather.events);

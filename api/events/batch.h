@@ -1,9 +1,10 @@
 /*
  * batch.h - one request to the receiver of a webhook: its body and its signed headers.
  *
- * A webhook with `batch` 1 gets each event for itself, {"type","timestamp","data"} as Standard Webhooks has it; with more,
- * {"type":"events","timestamp","data":{"events":[…]}}. The id of a single event is the event's, that of a batch names its
- * first and last; both stay the same however often they are sent.
+ * A webhook with `batch` 1 gets each event for itself, {"type","timestamp","data"} as Standard Webhooks has it; with
+ * more,
+ * {"type":"events","timestamp","data":{"events":[…]}}. The id of a single event is the event's, that of a batch names
+ * its first and last; both stay the same however often they are sent.
  */
 #ifndef POSTHASTE_API_EVENTS_BATCH_H
 #define POSTHASTE_API_EVENTS_BATCH_H

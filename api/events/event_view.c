@@ -1,7 +1,7 @@
 /*
- * event_view.c - what an event says. What a campaign was posted with (tags, metadata) is repeated in each of its events,
- * so that a receiver can tell whose they are without asking back; it does not change once a campaign runs, so it is
- * read once.
+ * event_view.c - what an event says. What a campaign was posted with (tags, metadata) is repeated in each of its
+ * events, so that a receiver can tell whose they are without asking back; it does not change once a campaign runs, so
+ * it is read once.
  */
 #include "api/events/event_view.h"
 

@@ -164,7 +164,8 @@ int stream_open(struct streams *streams, const struct stream_wish *wish, struct 
     (void)pthread_mutex_unlock(&streams->lock);
     if (full) {
         free(stream);
-        (void)error_set(err, -EAGAIN, "there are %d listeners already, or the server is stopping", STREAM_LISTENERS_MAX);
+        (void)error_set(err, -EAGAIN, "there are %d listeners already, or the server is stopping",
+                        STREAM_LISTENERS_MAX);
         return STORAGE_WRONG_STATE;
     }
     int64_t position = wish->after;

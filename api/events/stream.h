@@ -5,10 +5,10 @@
  *   event: bounced
  *   data: {"id":"evt_42","type":"bounced",…}
  *
- * A listener reads the outbox at its own pace: it has a small buffer, and while that is full nothing is read for it. One
- * that takes nothing for STREAM_STALL_MS is cut off. A listener that comes back with Last-Event-ID goes on behind it, as
- * far as the events are still there; else it gets `event: gap` first. With `stats` it gets the server's statistics every
- * second, without an id.
+ * A listener reads the outbox at its own pace: it has a small buffer, and while that is full nothing is read for it.
+ * One that takes nothing for STREAM_STALL_MS is cut off. A listener that comes back with Last-Event-ID goes on behind
+ * it, as far as the events are still there; else it gets `event: gap` first. With `stats` it gets the server's
+ * statistics every second, without an id.
  *
  * While somebody listens to a kind, events of it are written; for STREAM_LINGER_MS longer, so that who reconnects has
  * missed nothing.

@@ -84,8 +84,9 @@ static int check_parts(CURLU *parsed, bool allow_private, struct error *err)
     else if (fragment != NULL)
         rc = error_set(err, -EINVAL, "must not have a part behind #; it would not be sent");
     else if (!allow_private && (is_refused_number(host) || str_eq_nocase(host, "localhost")))
-        rc = error_set(err, -EINVAL, "leads to a loopback, private or reserved address (webhooks { allow_private = true } "
-                                     "in the configuration allows that)");
+        rc = error_set(err, -EINVAL,
+                       "leads to a loopback, private or reserved address (webhooks { allow_private = true } "
+                       "in the configuration allows that)");
     curl_free(scheme);
     curl_free(host);
     curl_free(user);

@@ -17,8 +17,8 @@
 
 #define TARGET_URL_MAX_BYTES 2000
 
-/* 0, or -EINVAL with the reason: not http(s), a user or a fragment in it, no host, an address that is not allowed. Names
- * are not resolved here. */
+/* 0, or -EINVAL with the reason: not http(s), a user or a fragment in it, no host, an address that is not allowed.
+ * Names are not resolved here. */
 int target_check(const char *url, bool allow_private, struct error *err) ATTR_MUSTCHECK;
 
 /* What a transfer may connect to. `refused` becomes true when it was kept from an address; lives as long as the

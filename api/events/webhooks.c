@@ -368,7 +368,8 @@ void webhooks_ended(struct webhooks *webhooks, CURL *easy, CURLcode code)
     struct hook *hook = (struct hook *)(void *)private;
     bool answered = code == CURLE_OK || (code == CURLE_WRITE_ERROR && hook->answer_bytes > ANSWER_MAX_BYTES);
     if (hook->target.refused)
-        (void)snprintf(why, sizeof(why), "its address is loopback, private or reserved (see webhooks { allow_private })");
+        (void)snprintf(why, sizeof(why),
+                       "its address is loopback, private or reserved (see webhooks { allow_private })");
     else if (!answered)
         (void)snprintf(why, sizeof(why), "%s", hook->error[0] != '\0' ? hook->error : curl_easy_strerror(code));
     else if (status >= 300 && status < 400)
@@ -378,7 +379,8 @@ void webhooks_ended(struct webhooks *webhooks, CURL *easy, CURLcode code)
     if (answered && status >= 200 && status < 300)
         took(webhooks, hook, (int)status);
     else
-        failed(webhooks, hook, answered ? (int)status : 0, why, (int64_t)MIN_OF(MAX_OF(retry_after_s, 0), 86400) * 1000);
+        failed(webhooks, hook, answered ? (int)status : 0, why,
+               (int64_t)MIN_OF(MAX_OF(retry_after_s, 0), 86400) * 1000);
     end_transfer(webhooks, hook);
 }
 

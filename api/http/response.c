@@ -213,11 +213,12 @@ static json_t *preflight_error(const json_t *finding)
     const json_t *record = json_object_get(finding, "record");
     const char *seen = json_string_value(json_object_get(finding, "seen"));
     const char *check = json_string_value(json_object_get(finding, "check"));
-    json_t *message = json_is_object(record)
-                          ? json_sprintf("%s; publish: %s %s %s", seen, json_string_value(json_object_get(record, "name")),
-                                         json_string_value(json_object_get(record, "type")),
-                                         json_string_value(json_object_get(record, "value")))
-                          : json_sprintf("%s; wanted: %s", seen, json_string_value(json_object_get(finding, "wanted")));
+    json_t *message =
+        json_is_object(record)
+            ? json_sprintf("%s; publish: %s %s %s", seen, json_string_value(json_object_get(record, "name")),
+                           json_string_value(json_object_get(record, "type")),
+                           json_string_value(json_object_get(record, "value")))
+            : json_sprintf("%s; wanted: %s", seen, json_string_value(json_object_get(finding, "wanted")));
     return json_pack("{s:o, s:o}", "field", json_sprintf("preflight.%s", check), "message", message);
 }
 
@@ -235,7 +236,8 @@ void response_preflight(struct response *response, const json_t *report)
     }
     const char *first = json_string_value(json_object_get(json_array_get(errors, 0), "message"));
     (void)snprintf(detail, sizeof(detail), "%s is not ready for bulk mail (%zu errors; \"force\" overrules): %.3600s",
-                   json_string_value(json_object_get(report, "domain")), json_array_size(errors), first != NULL ? first : "");
+                   json_string_value(json_object_get(report, "domain")), json_array_size(errors),
+                   first != NULL ? first : "");
     json_t *body = problem_json(422, detail);
     (void)json_object_set_new(body, "errors", errors);
     (void)json_object_set_new(body, "preflight", json_deep_copy(report));

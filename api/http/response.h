@@ -22,7 +22,7 @@ struct response {
     bool has_file; /* `file_bytes` of this descriptor, in place of `body`; the response closes it */
     int file;
     size_t file_bytes;
-    struct stream *stream; /* a listener of /v1/events that answers without end, in place of `body` */
+    struct stream *stream;       /* a listener of /v1/events that answers without end, in place of `body` */
     const char *security_policy; /* static text of Content-Security-Policy; NULL = nothing may be loaded */
     char *location;              /* heap: a redirect's, which may be long; NULL = none */
     bool cacheable;              /* else Cache-Control: no-store */
@@ -57,8 +57,8 @@ void response_file(struct response *response, const char *content_type, int fd, 
 void response_problem(struct response *response, int status, const char *format, ...) ATTR_PRINTF(3, 4);
 /* 422 with errors:[{field,message}]. */
 void response_invalid(struct response *response, const struct problem *problem);
-/* 422 for a launch that the preflight check refuses: errors:[{field: "preflight.CHECK", message}], one for each error of
- * the report (borrowed), which is there whole as "preflight". */
+/* 422 for a launch that the preflight check refuses: errors:[{field: "preflight.CHECK", message}], one for each error
+ * of the report (borrowed), which is there whole as "preflight". */
 void response_preflight(struct response *response, const json_t *report);
 /* What a room's call gave: STORAGE_NOT_FOUND -> 404, STORAGE_EXISTS and STORAGE_WRONG_STATE -> 409, -EINVAL -> 422, a
  * database that cannot be written -> 503, else 500 (logged). */

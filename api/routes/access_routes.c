@@ -104,7 +104,8 @@ void domains_check(struct request *request, struct response *response)
         response_header(response, "Retry-After", "5");
         return;
     }
-    int rc = sending_domain_check(app->config, request->reader, mailer_resolver(app->mailer), request->text[0], &report, &err);
+    int rc = sending_domain_check(app->config, request->reader, mailer_resolver(app->mailer), request->text[0], &report,
+                                  &err);
     atomic_fetch_sub(&running, 1);
     if (rc != 0)
         response_condition(response, rc, "domain", &err);

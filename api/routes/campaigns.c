@@ -234,7 +234,8 @@ void campaigns_launch(struct request *request, struct response *response)
     /* What is launched is what was checked: nobody edits between the two. */
     (void)pthread_mutex_lock(&request->app->edits);
     bool current = check_version(request, response);
-    int rc = current ? campaign_launch(request->app->mailer, request->reader, request->id[0], force, &problem, &err) : 0;
+    int rc =
+        current ? campaign_launch(request->app->mailer, request->reader, request->id[0], force, &problem, &err) : 0;
     (void)pthread_mutex_unlock(&request->app->edits);
     if (current)
         answer_move(request, response, rc, &problem, &err);

@@ -68,14 +68,15 @@ static void policy_metrics(const struct engine_policies *policies, struct buffer
         const char *policy, *result;
         uint64_t count;
     } rows[] = {
-        {"mta-sts", "good", policies->sts_good},   {"mta-sts", "held", policies->sts_bad},
+        {"mta-sts", "good", policies->sts_good},           {"mta-sts", "held", policies->sts_bad},
         {"mta-sts", "testing", policies->sts_testing_bad}, {"dane", "good", policies->dane_good},
-        {"dane", "refused", policies->dane_bad},   {"dane", "unknown", policies->dane_unknown},
+        {"dane", "refused", policies->dane_bad},           {"dane", "unknown", policies->dane_unknown},
     };
-    metric(out, "tls_policy_total", "counter", "What recipient domains' policies about TLS came to (MTA-STS: messages, DANE: connections).");
+    metric(out, "tls_policy_total", "counter",
+           "What recipient domains' policies about TLS came to (MTA-STS: messages, DANE: connections).");
     for (size_t i = 0; i < countof(rows); i++)
-        buffer_printf(out, "posthaste_tls_policy_total{policy=\"%s\",result=\"%s\"} %llu\n", rows[i].policy, rows[i].result,
-                      (unsigned long long)rows[i].count);
+        buffer_printf(out, "posthaste_tls_policy_total{policy=\"%s\",result=\"%s\"} %llu\n", rows[i].policy,
+                      rows[i].result, (unsigned long long)rows[i].count);
 }
 
 static void engine_metrics(struct app *app, struct buffer *out)

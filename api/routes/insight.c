@@ -129,11 +129,10 @@ static json_t *kinds_json(struct kinds *kinds, int limit)
     qsort(kinds->kind, kinds->count, sizeof(*kinds->kind), by_count);
     for (size_t i = 0; i < kinds->count && i < (size_t)limit; i++) {
         struct kind *kind = &kinds->kind[i];
-        (void)json_array_append_new(
-            data, json_pack("{s:s, s:o, s:o, s:o, s:I, s:O}", "state", kind->state, "code",
-                            kind->code > 0 ? json_integer(kind->code) : json_null(), "enhanced",
-                            json_line(kind->enhanced), "reply", json_line(kind->text), "count",
-                            (json_int_t)kind->count, "sample", kind->sample));
+        (void)json_array_append_new(data, json_pack("{s:s, s:o, s:o, s:o, s:I, s:O}", "state", kind->state, "code",
+                                                    kind->code > 0 ? json_integer(kind->code) : json_null(), "enhanced",
+                                                    json_line(kind->enhanced), "reply", json_line(kind->text), "count",
+                                                    (json_int_t)kind->count, "sample", kind->sample));
     }
     return json_pack("{s:o, s:n, s:I, s:I}", "data", data, "next", "total", (json_int_t)kinds->count, "sampled",
                      (json_int_t)kinds->sampled);

@@ -29,7 +29,7 @@ static json_t *measure_json(const struct engine_measure *measure)
     char value[RATE_TEXT_BYTES] = "";
     if (measure->what == WHAT_RATE)
         (void)rate_format(measure->rate, value);
-    json_t *number = measure->what == WHAT_RATE      ? json_string(value)
+    json_t *number = measure->what == WHAT_RATE        ? json_string(value)
                      : measure->what == WHAT_SUSPENDED ? json_null()
                                                        : json_integer((json_int_t)measure->number);
     return json_pack("{s:I, s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "id", (json_int_t)measure->id, "scope",
@@ -169,8 +169,7 @@ static void append_source(void *context, const struct engine_source_stats *sourc
     if (row == NULL) {
         bool cold = source->warm_day > 0;
         row = json_pack("{s:s, s:s, s:s, s:I, s:o, s:o, s:o}", "source", source->name, "address", source->address,
-                        "hostname", source->hostname, "connections", (json_int_t)source->connections,
-                        "connections_max",
+                        "hostname", source->hostname, "connections", (json_int_t)source->connections, "connections_max",
                         source->connections_max > 0 ? json_integer((json_int_t)source->connections_max) : json_null(),
                         "suspended", json_line(source->suspended), "warmup",
                         cold ? json_pack("{s:I, s:I, s:I, s:[]}", "day", (json_int_t)source->warm_day, "days",
@@ -181,9 +180,9 @@ static void append_source(void *context, const struct engine_source_stats *sourc
     }
     json_t *providers = json_object_get(json_object_get(row, "warmup"), "providers");
     if (source->provider[0] != '\0' && providers != NULL)
-        (void)json_array_append_new(providers, json_pack("{s:o, s:I, s:I}", "profile", json_line(source->provider), "sent",
-                                                         (json_int_t)source->warm_quota - source->warm_left, "left",
-                                                         (json_int_t)source->warm_left));
+        (void)json_array_append_new(providers, json_pack("{s:o, s:I, s:I}", "profile", json_line(source->provider),
+                                                         "sent", (json_int_t)source->warm_quota - source->warm_left,
+                                                         "left", (json_int_t)source->warm_left));
 }
 
 void sources_page(struct request *request, struct response *response)

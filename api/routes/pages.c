@@ -15,9 +15,10 @@
 
 #define LISTS_MAX 200
 
-static const char VIEW_POLICY[] = "default-src 'none'; img-src http: https: data:; style-src 'unsafe-inline'; font-src https:; "
-                                  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox allow-popups "
-                                  "allow-popups-to-escape-sandbox allow-top-navigation-by-user-activation";
+static const char VIEW_POLICY[] =
+    "default-src 'none'; img-src http: https: data:; style-src 'unsafe-inline'; font-src https:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox allow-popups "
+    "allow-popups-to-escape-sandbox allow-top-navigation-by-user-activation";
 static const char FORM_POLICY[] = "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 void view_page(struct request *request, struct response *response)
@@ -94,7 +95,11 @@ static struct memberships *load(struct request *request, struct response *respon
 static void append_text(struct buffer *page, const char *text)
 {
     for (; *text != '\0'; text++) {
-        const char *entity = *text == '&' ? "&amp;" : *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : *text == '"' ? "&quot;" : NULL;
+        const char *entity = *text == '&'   ? "&amp;"
+                             : *text == '<' ? "&lt;"
+                             : *text == '>' ? "&gt;"
+                             : *text == '"' ? "&quot;"
+                                            : NULL;
         if (entity != NULL)
             buffer_append_str(page, entity);
         else
@@ -105,10 +110,11 @@ static void append_text(struct buffer *page, const char *text)
 static void answer_page(struct response *response, const struct memberships *all, bool saved)
 {
     struct buffer page = BUFFER_INIT((size_t)1 << 20);
-    buffer_append_str(&page, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-                             "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
-                             "<meta name=\"color-scheme\" content=\"light dark\"><meta name=\"robots\" content=\"noindex\">"
-                             "<title>Your subscriptions</title></head><body><h1>Your subscriptions</h1><p>");
+    buffer_append_str(&page,
+                      "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+                      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
+                      "<meta name=\"color-scheme\" content=\"light dark\"><meta name=\"robots\" content=\"noindex\">"
+                      "<title>Your subscriptions</title></head><body><h1>Your subscriptions</h1><p>");
     append_text(&page, all->email);
     buffer_append_str(&page, saved ? "</p><p>Saved.</p>" : "</p>");
     buffer_append_str(&page, "<form method=\"post\">");
@@ -118,7 +124,8 @@ static void answer_page(struct response *response, const struct memberships *all
         append_text(&page, all->items[i].name);
         buffer_append_str(&page, "</label></p>");
     }
-    buffer_append_str(&page, "<input type=\"hidden\" name=\"save\" value=\"1\"><button type=\"submit\">Save</button></form></body></html>\n");
+    buffer_append_str(&page, "<input type=\"hidden\" name=\"save\" value=\"1\"><button "
+                             "type=\"submit\">Save</button></form></body></html>\n");
     response_text(response, 200, "text/html; charset=utf-8", buffer_text(&page));
     response->security_policy = FORM_POLICY;
     buffer_finish(&page);

@@ -5,8 +5,8 @@
 
 static json_t *variant_json(int number, const struct storage_split_counts *counts)
 {
-    return json_pack("{s:i, s:I, s:I, s:I, s:I}", "variant", number, "audience", (json_int_t)counts->audience, "delivered",
-                     (json_int_t)counts->delivered, "opened", (json_int_t)counts->opened, "clicked",
+    return json_pack("{s:i, s:I, s:I, s:I, s:I}", "variant", number, "audience", (json_int_t)counts->audience,
+                     "delivered", (json_int_t)counts->delivered, "opened", (json_int_t)counts->opened, "clicked",
                      (json_int_t)counts->clicked);
 }
 
@@ -27,8 +27,9 @@ static void answer(struct request *request, struct response *response, int statu
         (void)json_array_append_new(variants, variant_json(i, &counts[i]));
     response_json(response, status,
                   json_pack("{s:f, s:o, s:b, s:o, s:o, s:o}", "share", 100.0 * split.share / SPLIT_SLOTS, "winner",
-                            split.winner >= 0 ? json_integer(split.winner) : json_null(), "rest", split.rest, "tested_at",
-                            json_time(split.tested_ms), "chosen_at", json_time(split.chosen_ms), "variants", variants));
+                            split.winner >= 0 ? json_integer(split.winner) : json_null(), "rest", split.rest,
+                            "tested_at", json_time(split.tested_ms), "chosen_at", json_time(split.chosen_ms),
+                            "variants", variants));
 }
 
 void campaigns_variants(struct request *request, struct response *response)

@@ -2,21 +2,23 @@
  * tracking.c - /c/{token}: a tracked link, /o/{token}: the open pixel; and a campaign's links with their counts.
  *
  * Mail scanners, link previews and privacy proxies fetch what nobody looks at; what a request shows of that is decided
- * here (HEAD, prefetch headers, a few programs' names), what its time shows in the database. Every token that is not ours
- * is 404. Where a link leads is never taken from the request.
+ * here (HEAD, prefetch headers, a few programs' names), what its time shows in the database. Every token that is not
+ * ours is 404. Where a link leads is never taken from the request.
  */
 #include <string.h>
 
 #include "api/routes/routes.h"
 
 /* The smallest GIF there is: one transparent point. */
-static const unsigned char PIXEL[] = {'G',  'I', 'F', '8', '9', 'a', 1, 0, 1, 0, 0x80, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0x21, 0xf9, 4,
-                                      1, 0, 0, 0, 0, 0x2c, 0, 0, 0, 0, 1, 0, 1, 0, 0, 2, 1, 0x44, 0, 0x3b};
+static const unsigned char PIXEL[] = {'G', 'I', 'F',  '8',  '9',  'a',  1,    0, 1, 0, 0x80, 0,    0, 0,
+                                      0,   0,   0xff, 0xff, 0xff, 0x21, 0xf9, 4, 1, 0, 0,    0,    0, 0x2c,
+                                      0,   0,   0,    0,    1,    0,    1,    0, 0, 2, 1,    0x44, 0, 0x3b};
 
-/* Names of programs that fetch links for others. Google's image proxy is not one: it fetches when the mail is opened. */
+/* Names of programs that fetch links for others. Google's image proxy is not one: it fetches when the mail is opened.
+ */
 static bool is_machine(const struct request *request)
 {
-    static const char *const words[] = {"bot",     "crawl",      "spider",    "scanner",    "preview", "barracuda",
+    static const char *const words[] = {"bot",        "crawl",    "spider",    "scanner",    "preview", "barracuda",
                                         "proofpoint", "mimecast", "safelinks", "urldefense", "curl/",   "wget/"};
     if (request->method == METHOD_HEAD || request->prefetch)
         return true;
@@ -38,7 +40,8 @@ void tracking_follow(struct request *request, struct response *response)
 {
     struct buffer location = BUFFER_INIT((size_t)256 << 10);
     struct error err = {""};
-    int rc = tracking_click(request->app->mailer, request->reader, request->text[0], is_machine(request), &location, &err);
+    int rc =
+        tracking_click(request->app->mailer, request->reader, request->text[0], is_machine(request), &location, &err);
     if (rc == 0) {
         response_empty(response, 302);
         response_location(response, &location);

@@ -1,8 +1,9 @@
 /*
  * segment.c - from the JSON of a segment to its program.
  *
- * Everything is checked here, so that a segment that was accepted cannot fail when it is asked: unknown keys, wrong types, names that cannot be
- * looked up, dates, lists and campaigns that do not exist, depth and size. All faults are gathered, each with the place where it is.
+ * Everything is checked here, so that a segment that was accepted cannot fail when it is asked: unknown keys, wrong
+ * types, names that cannot be looked up, dates, lists and campaigns that do not exist, depth and size. All faults are
+ * gathered, each with the place where it is.
  */
 #include "campaign/audience/segment.h"
 
@@ -54,10 +55,18 @@ static const struct op {
     const char *name;
     enum segment_op op;
 } ops[] = {
-    {"eq", SEGMENT_EQ},         {"ne", SEGMENT_NE},       {"lt", SEGMENT_LT},
-    {"lte", SEGMENT_LTE},       {"gt", SEGMENT_GT},       {"gte", SEGMENT_GTE},
-    {"in", SEGMENT_IN},         {"contains", SEGMENT_CONTAINS}, {"starts_with", SEGMENT_STARTS},
-    {"exists", SEGMENT_EXISTS}, {"before", SEGMENT_BEFORE}, {"after", SEGMENT_AFTER},
+    {"eq", SEGMENT_EQ},
+    {"ne", SEGMENT_NE},
+    {"lt", SEGMENT_LT},
+    {"lte", SEGMENT_LTE},
+    {"gt", SEGMENT_GT},
+    {"gte", SEGMENT_GTE},
+    {"in", SEGMENT_IN},
+    {"contains", SEGMENT_CONTAINS},
+    {"starts_with", SEGMENT_STARTS},
+    {"exists", SEGMENT_EXISTS},
+    {"before", SEGMENT_BEFORE},
+    {"after", SEGMENT_AFTER},
     {"within", SEGMENT_WITHIN},
 };
 
@@ -200,7 +209,8 @@ static void put_operators(struct parse *parse, const struct place *place, const 
     json_t *value;
     size_t count = json_object_size(json) - 1;
     if (count == 0)
-        fault(parse, place, "has no operator: eq, ne, lt, lte, gt, gte, in, contains, starts_with, exists, before, after or within");
+        fault(parse, place,
+              "has no operator: eq, ne, lt, lte, gt, gte, in, contains, starts_with, exists, before, after or within");
     if (count > 1)
         segment_put_group(parse->out, SEGMENT_AND, (unsigned)MIN_OF(count, countof(ops)));
     json_object_foreach((json_t *)(uintptr_t)json, key, value)
@@ -223,7 +233,8 @@ static void put_attribute(struct parse *parse, const struct place *place, const 
     const char *name = json_string_value(json_object_get(json, "attribute"));
     const struct place at = {.in = place, .key = "attribute", .index = -1};
     size_t len = strlen(path);
-    if (name == NULL || name[0] == '\0' || strlen(name) > 128 || strlen(name) != json_string_length(json_object_get(json, "attribute"))) {
+    if (name == NULL || name[0] == '\0' || strlen(name) > 128 ||
+        strlen(name) != json_string_length(json_object_get(json, "attribute"))) {
         fault(parse, &at, "must be the name of an attribute, of at most 128 bytes");
         return;
     }
@@ -335,9 +346,9 @@ static void put_campaign(struct parse *parse, const struct place *place, const j
     const json_t *campaign = json_object_get(json, "campaign");
     const struct place at = {.in = place, .key = "campaign", .index = -1};
     int what = word(parse, place, json, "was", "campaign", words, countof(words), "");
-    int result = !json_is_integer(campaign)
-                     ? STORAGE_NOT_FOUND
-                     : storage_campaign_get(parse->storage, json_integer_value(campaign), campaign_is_there, NULL, parse->err);
+    int result = !json_is_integer(campaign) ? STORAGE_NOT_FOUND
+                                            : storage_campaign_get(parse->storage, json_integer_value(campaign),
+                                                                   campaign_is_there, NULL, parse->err);
     if (result < 0)
         parse->failure = result;
     else if (result > 0)
@@ -374,9 +385,12 @@ static void put(struct parse *parse, const struct place *place, const json_t *js
         const char *key;
         enum segment_kind kind;
         void (*test)(struct parse *parse, const struct place *place, const json_t *json);
-    } forms[] = {{"and", SEGMENT_AND, NULL},           {"or", SEGMENT_OR, NULL},
-                 {"not", SEGMENT_NOT, NULL},           {"attribute", SEGMENT_ATTRIBUTE, put_attribute},
-                 {"field", SEGMENT_EMAIL, put_field},  {"list", SEGMENT_LIST, put_list},
+    } forms[] = {{"and", SEGMENT_AND, NULL},
+                 {"or", SEGMENT_OR, NULL},
+                 {"not", SEGMENT_NOT, NULL},
+                 {"attribute", SEGMENT_ATTRIBUTE, put_attribute},
+                 {"field", SEGMENT_EMAIL, put_field},
+                 {"list", SEGMENT_LIST, put_list},
                  {"campaign", SEGMENT_CAMPAIGN, put_campaign}};
     if (++parse->depth > SEGMENT_DEPTH_MAX) {
         fault(parse, place, "is nested more than 8 deep");

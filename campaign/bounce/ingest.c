@@ -168,8 +168,8 @@ static struct storage_feedback *add_pending(struct bounce_ingest *ingest, const 
     item->at_ms = clock_wall_ms();
     item->soft_limit = (int)ingest->config->soft_bounces;
     item->soft_window_ms = ingest->config->soft_window_ms;
-    item->keep_address = !(kind == FEEDBACK_COMPLAINT ? ingest->config->suppress_complaints
-                                                           : ingest->config->suppress_hard);
+    item->keep_address =
+        !(kind == FEEDBACK_COMPLAINT ? ingest->config->suppress_complaints : ingest->config->suppress_hard);
     return item;
 }
 
@@ -189,9 +189,9 @@ static int take_bounce(struct bounce_ingest *ingest, const struct pair *pair, st
         ingest->summary.no_action++;
         return 0;
     }
-    enum storage_feedback_kind kind = bounce_is_dead(&class_)           ? FEEDBACK_HARD
+    enum storage_feedback_kind kind = bounce_is_dead(&class_)  ? FEEDBACK_HARD
                                       : bounce_counts(&class_) ? FEEDBACK_SOFT
-                                                                        : FEEDBACK_BOUNCED;
+                                                               : FEEDBACK_BOUNCED;
     struct storage_feedback *item = add_pending(ingest, pair, kind);
     item->code = failed->code;
     memcpy(item->enhanced, failed->enhanced, sizeof(item->enhanced));

@@ -20,7 +20,7 @@
 struct bounce_ingest;
 
 struct bounce_options {
-    const char *rules;                  /* NULL = the rules in effect */
+    const char *rules;           /* NULL = the rules in effect */
     const struct config *config; /* what follows from what, and how to ask the DNS; outlives the intake */
     struct resolver *resolver;   /* shared, outlives the intake; NULL = one of its own, once it is needed */
 };
@@ -45,9 +45,9 @@ int bounce_ingest_open(struct storage *storage, struct storage_reader *reader, c
 void bounce_ingest_close(struct bounce_ingest *ingest); /* NULL is allowed; what was not flushed is not done */
 
 /*
- * One mail; a "From " line in front of it is skipped. `to`: the envelope's recipients, `to_count` of them; 0 = not known,
- * its header tells. What it asks for is done at the next flush at the latest. 0; BOUNCE_LATER: nothing was done, for the
- * DNS does not answer; negative: a failure of the database.
+ * One mail; a "From " line in front of it is skipped. `to`: the envelope's recipients, `to_count` of them; 0 = not
+ * known, its header tells. What it asks for is done at the next flush at the latest. 0; BOUNCE_LATER: nothing was done,
+ * for the DNS does not answer; negative: a failure of the database.
  */
 #define BOUNCE_LATER 1
 int bounce_ingest_mail(struct bounce_ingest *ingest, const void *mail, size_t len, const char *const *to,

@@ -1,9 +1,9 @@
 /*
  * intake.c - from the listener's thread to two workers and back.
  *
- * A worker takes all that waits (up to a bound), works on it, makes it durable with one flush, and only then answers: so
- * a burst of reports costs one sync, and a crash before the answer costs a repeated report, which changes nothing. If
- * the flush fails, everything of it is answered with "later".
+ * A worker takes all that waits (up to a bound), works on it, makes it durable with one flush, and only then answers:
+ * so a burst of reports costs one sync, and a crash before the answer costs a repeated report, which changes nothing.
+ * If the flush fails, everything of it is answered with "later".
  *
  * There are two workers because an abuse report may wait for the DNS; only reports that return a token of ours ever do.
  */

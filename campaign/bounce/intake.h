@@ -2,8 +2,8 @@
  * intake.h - the listener and what it leads to: reports by SMTP, judged and recorded before they are taken; public,
  * included through campaign/campaign.h.
  *
- * Taken at RCPT, at the domain of `bounces` (or bounce_domain): return paths and unsubscribe addresses with a token that
- * we made, the feedback address, postmaster (also without a domain). Nothing else, and nothing is relayed.
+ * Taken at RCPT, at the domain of `bounces` (or bounce_domain): return paths and unsubscribe addresses with a token
+ * that we made, the feedback address, postmaster (also without a domain). Nothing else, and nothing is relayed.
  *
  * A 250 means: its consequence is committed, or it was none of ours to act on; a mail for postmaster that is no report
  * lies in DATA_DIR/postmaster, a Maildir. Else 451, and the sender keeps it. Two threads work on what comes.

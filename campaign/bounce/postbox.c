@@ -77,8 +77,8 @@ int postbox_put(const char *dir, const char *head, const void *mail, size_t len,
     static atomic_uint number;
     if (is_full(dir))
         return error_set(err, -ENOSPC, "%s has %d unread mails", dir, POSTBOX_MAILS_MAX);
-    char *name = str_printf("%lld.P%dQ%u.posthaste", (long long)clock_wall_ms(), (int)getpid(),
-                            atomic_fetch_add(&number, 1));
+    char *name =
+        str_printf("%lld.P%dQ%u.posthaste", (long long)clock_wall_ms(), (int)getpid(), atomic_fetch_add(&number, 1));
     char *from = name != NULL ? str_printf("%s/tmp/%s", dir, name) : NULL;
     char *to = name != NULL ? str_printf("%s/new/%s", dir, name) : NULL;
     int rc = from == NULL || to == NULL ? -ENOMEM : write_file(from, head, mail, len);

@@ -2,8 +2,8 @@
  * source.c - who sent an abuse report: the domain of its From, proven by a DKIM signature.
  *
  * A signature proves a domain only for the mail of that domain: its d= has to be the From's domain, or one of the two
- * below the other. Keys come from the DNS, through the engine's resolver; an answer that cannot be had now is no answer,
- * and the report waits.
+ * below the other. Keys come from the DNS, through the engine's resolver; an answer that cannot be had now is no
+ * answer, and the report waits.
  */
 #include <errno.h>
 #include <string.h>

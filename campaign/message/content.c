@@ -193,7 +193,8 @@ static bool wants(const struct compile *compile, const char *what)
     return json_is_true(json_object_get(json_object_get(compile->options->spec, "track"), what));
 }
 
-/* Whatever the author's text does not show is not in the text that was made from the HTML either, so the HTML is first. */
+/* Whatever the author's text does not show is not in the text that was made from the HTML either, so the HTML is first.
+ */
 static int track(struct compile *compile, struct template *html, struct template *text)
 {
     struct content *content = compile->content;

@@ -33,9 +33,9 @@ struct content {
     char *campaign_name;
     struct address from;
     char *from_name;
-    char *return_domain;      /* of the return path */
-    char *url_prefix;         /* public_url with a slash at its end */
-    struct buffer head;       /* the fields that are the same for all recipients, written */
+    char *return_domain; /* of the return path */
+    char *url_prefix;    /* public_url with a slash at its end */
+    struct buffer head;  /* the fields that are the same for all recipients, written */
     struct template *subject;
     struct content_field fields[CONTENT_HEADERS_MAX];
     size_t field_count;
@@ -46,7 +46,7 @@ struct content {
     json_t *partials;   /* those that are shown, by name */
     bool uses_attributes;
     uint32_t uses; /* bit set of 1 << enum template_builtin */
-    bool utf8; /* an address of the head has UTF-8 */
+    bool utf8;     /* an address of the head has UTF-8 */
     const struct mac_key *mac;
     struct content_key signers[CONTENT_SIGNERS_MAX];
     size_t signer_count; /* 0 = unsigned */

@@ -1,9 +1,9 @@
 /*
  * link_html.c - finds the links of an HTML template by its source.
  *
- * A tokeniser after HTML's own rules (tags, attributes, comments, raw text), which is all that is needed to know where an
- * attribute's value begins and ends: unlike a tree it keeps the places, and it reads through tags of the template, also
- * where they make markup that is complete only when rendered. Links in comments (conditional markup for one mail
+ * A tokeniser after HTML's own rules (tags, attributes, comments, raw text), which is all that is needed to know where
+ * an attribute's value begins and ends: unlike a tree it keeps the places, and it reads through tags of the template,
+ * also where they make markup that is complete only when rendered. Links in comments (conditional markup for one mail
  * program) are left alone.
  *
  * Each partial is read once, where it is called first. A tag in a URL is taken over only where it means the same when
@@ -18,12 +18,12 @@
 
 enum place {
     IN_TEXT,
-    AT_LESS,     /* behind "<" */
-    AT_SLASH,    /* behind "</" */
-    IN_NAME,     /* of the element */
-    IN_TAG,      /* between attributes */
+    AT_LESS,      /* behind "<" */
+    AT_SLASH,     /* behind "</" */
+    IN_NAME,      /* of the element */
+    IN_TAG,       /* between attributes */
     IN_ATTRIBUTE, /* in an attribute's name */
-    BEHIND_NAME, /* behind it, before "=" */
+    BEHIND_NAME,  /* behind it, before "=" */
     BEFORE_VALUE,
     IN_VALUE,
     AT_BANG, /* behind "<!" */
@@ -47,15 +47,15 @@ struct scanner {
     const struct template *html;
     struct finds *finds;
     enum place place;
-    bool closing;               /* an end tag */
+    bool closing; /* an end tag */
     struct word element, attribute, value;
-    char quote;                 /* of the value; 0 = none */
-    size_t matched;             /* IN_COMMENT: dashes; IN_RAW: of "</name" */
-    char raw[WORD_BYTES];       /* the element whose end is looked for */
+    char quote;           /* of the value; 0 = none */
+    size_t matched;       /* IN_COMMENT: dashes; IN_RAW: of "</name" */
+    char raw[WORD_BYTES]; /* the element whose end is looked for */
     struct spot here;
-    bool reads_href;            /* the value is the href */
+    bool reads_href; /* the value is the href */
     struct url url;
-    char entity[ENTITY_BYTES];  /* behind '&'; entity_len 0 = none is open */
+    char entity[ENTITY_BYTES]; /* behind '&'; entity_len 0 = none is open */
     size_t entity_len;
     struct spot href_from, href_to;
     bool has_href, off;
@@ -111,8 +111,9 @@ static bool entity_decode(const char *name, struct url *url)
         return false;
     for (; *p != '\0'; p++) {
         char lower = ascii_lower(*p);
-        uint32_t digit = ascii_is_digit(*p) ? (uint32_t)(*p - '0')
-                         : hex && lower >= 'a' && lower <= 'f' ? (uint32_t)(lower - 'a' + 10) : 99;
+        uint32_t digit = ascii_is_digit(*p)                    ? (uint32_t)(*p - '0')
+                         : hex && lower >= 'a' && lower <= 'f' ? (uint32_t)(lower - 'a' + 10)
+                                                               : 99;
         if (digit == 99)
             return false;
         code = code * (hex ? 16 : 10) + digit;
@@ -307,8 +308,11 @@ static void character(struct scanner *scanner, char c)
         if (is_letter(c))
             begin_tag(scanner, c, false);
         else
-            scanner->place = c == '/' ? AT_SLASH : c == '!' ? AT_BANG : c == '?' ? IN_DECLARATION
-                             : c == '<' ? AT_LESS : IN_TEXT;
+            scanner->place = c == '/'   ? AT_SLASH
+                             : c == '!' ? AT_BANG
+                             : c == '?' ? IN_DECLARATION
+                             : c == '<' ? AT_LESS
+                                        : IN_TEXT;
         break;
     case AT_SLASH:
         if (is_letter(c))

@@ -17,10 +17,10 @@ struct scanner {
     struct url url;
     bool open; /* a URL is being read */
     struct spot from, to;
-    size_t tail;   /* bytes of the URL behind its last tag */
-    char before;   /* the last character outside a URL */
+    size_t tail; /* bytes of the URL behind its last tag */
+    char before; /* the last character outside a URL */
     unsigned sections;
-    bool partial;  /* not in the text itself */
+    bool partial; /* not in the text itself */
 };
 
 static size_t scheme_length(const char *text, size_t len)

@@ -1,8 +1,8 @@
 /*
  * links.c - the table of a campaign's links, and the cutting of templates at what the scanners found.
  *
- * A link becomes a value node with its number in the place of the nodes, and parts of nodes, that made its URL. All else
- * stays, so sections and partials need only their jumps put right.
+ * A link becomes a value node with its number in the place of the nodes, and parts of nodes, that made its URL. All
+ * else stays, so sections and partials need only their jumps put right.
  *
  * Why the host must be literal: whoever holds a token can make us redirect. If a recipient's attribute could choose
  * where to, a list imported from strangers would turn our domain into an open redirect.

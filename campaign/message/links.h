@@ -1,9 +1,9 @@
 /*
  * links.h - finds the links of a campaign and puts tracked ones in their place; the open pixel. Private to the room.
  *
- * A link is tracked when it is an http(s) URL whose host stands in the content as it is; tags may stand behind the host.
- * The table holds the URL as a template (what the author wrote, with plain tags); its numbers, from 1, are what tokens
- * name. Everything is cut by the place in the source: not a byte of the content besides the URLs changes.
+ * A link is tracked when it is an http(s) URL whose host stands in the content as it is; tags may stand behind the
+ * host. The table holds the URL as a template (what the author wrote, with plain tags); its numbers, from 1, are what
+ * tokens name. Everything is cut by the place in the source: not a byte of the content besides the URLs changes.
  */
 #ifndef POSTHASTE_CAMPAIGN_MESSAGE_LINKS_H
 #define POSTHASTE_CAMPAIGN_MESSAGE_LINKS_H
@@ -26,7 +26,8 @@ struct links {
 int links_load(struct links *links, const json_t *urls) ATTR_MUSTCHECK;
 void links_finish(struct links *links);
 
-/* href of <a> and <area>, save where the element has data-track="off". 0 or -ENOMEM; the template is whole either way. */
+/* href of <a> and <area>, save where the element has data-track="off". 0 or -ENOMEM; the template is whole either way.
+ */
 int links_track_html(struct links *links, struct template *html) ATTR_MUSTCHECK;
 /* http(s) URLs of a plain text. */
 int links_track_text(struct links *links, struct template *text) ATTR_MUSTCHECK;

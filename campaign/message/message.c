@@ -173,8 +173,8 @@ static int make_urls(struct rendering *rendering)
             continue;
         /* The pixel of a test is nobody's. */
         bool nobody = rendering->recipient->untracked && pages[i].builtin == BUILTIN_OPEN_URL;
-        int rc = token_make(content->mac, pages[i].purpose, content->campaign_id,
-                            nobody ? 0 : rendering->recipient->id, token);
+        int rc = token_make(content->mac, pages[i].purpose, content->campaign_id, nobody ? 0 : rendering->recipient->id,
+                            token);
         if (rc < 0)
             return rc;
         make_url(content, pages[i].kind, token, texts[i]);

@@ -36,9 +36,9 @@ struct content_options {
                             attachments[{filename, content_type, content, inline, cid}];
                            track{opens,clicks}; other members are not looked at */
     const json_t *partials; /* object of names and templates for {{>name}}; NULL = none */
-    const json_t *links;    /* URLs of a launched campaign, in the order of their numbers: nothing else is tracked. NULL =
-                               the content makes the table */
-    int64_t campaign_id;    /* 0 while a campaign is only checked */
+    const json_t *links; /* URLs of a launched campaign, in the order of their numbers: nothing else is tracked. NULL =
+                            the content makes the table */
+    int64_t campaign_id; /* 0 while a campaign is only checked */
     const char *campaign_name;
     const char *const *list_names; /* of the audience; the first names the List-Id */
     size_t list_count;

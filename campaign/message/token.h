@@ -1,6 +1,6 @@
 /*
- * token.h - unforgeable names for (campaign, recipient): the unsubscribe link, the return path, the Message-ID, the pages
- * and the pixel; and for (campaign, recipient, link): a tracked link. Private to the room.
+ * token.h - unforgeable names for (campaign, recipient): the unsubscribe link, the return path, the Message-ID, the
+ * pages and the pixel; and for (campaign, recipient, link): a tracked link. Private to the room.
  *
  * A token is lower-case base32 (RFC 4648 section 6, no padding) of: one byte (format, widths of the two ids), the ids
  * big-endian without leading zeros, and 128 bits of HMAC-SHA-256 over purpose and ids. It is safe in a URL, a local
@@ -35,8 +35,8 @@ int token_make(const struct mac_key *mac, enum token_purpose purpose, int64_t ca
 int token_parse(const struct mac_key *mac, enum token_purpose purpose, const char *text, size_t len,
                 int64_t *campaign_id, int64_t *recipient_id) ATTR_MUSTCHECK;
 
-/* The same for a link of the campaign: its number in the campaign's table, 1 to 65535, is in the token and under the MAC.
- * Such a token has a format of its own: it is never one of a pair. */
+/* The same for a link of the campaign: its number in the campaign's table, 1 to 65535, is in the token and under the
+ * MAC. Such a token has a format of its own: it is never one of a pair. */
 #define TOKEN_LINK_MAX_BYTES 56
 int token_make_link(const struct mac_key *mac, int64_t campaign_id, int64_t recipient_id, uint16_t link,
                     char out[TOKEN_LINK_MAX_BYTES + 1]) ATTR_MUSTCHECK;

@@ -11,9 +11,8 @@
 bool guard_look(const struct config_guard *limits, struct storage *storage, struct storage_reader *reader,
                 int64_t campaign_id)
 {
-    const struct storage_guard guard = {.hard_bounces_ppm = limits->hard_bounces_ppm,
-                                        .complaints_ppm = limits->complaints_ppm,
-                                        .after = limits->after};
+    const struct storage_guard guard = {
+        .hard_bounces_ppm = limits->hard_bounces_ppm, .complaints_ppm = limits->complaints_ppm, .after = limits->after};
     char reason[STORAGE_GUARD_REASON_BYTES];
     struct error err = {""};
     if (guard.hard_bounces_ppm == 0 && guard.complaints_ppm == 0)

@@ -1,6 +1,7 @@
 /*
- * check.h - everything that receivers will look up about mail from one domain of ours, looked up first: a list of findings,
- * each with what was seen, what is wanted, the record to publish, and who refuses mail without it. Private to the room.
+ * check.h - everything that receivers will look up about mail from one domain of ours, looked up first: a list of
+ * findings, each with what was seen, what is wanted, the record to publish, and who refuses mail without it. Private to
+ * the room.
  *
  * The evaluators take a `struct lookup`, so that tests answer for the DNS; only check_web() talks to anybody else.
  */

@@ -51,7 +51,8 @@ static void judge_record(struct check *check, const struct check_key *key, const
         finding_seen(finding, "another key is published: \"%.300s\"", record->text);
     } else if (!published.sha256 || !published.email) {
         finding->code = "dkim-restricted";
-        finding_seen(finding, "the record does not allow %s", published.sha256 ? "the key for e-mail (s=)" : "sha256 (h=)");
+        finding_seen(finding, "the record does not allow %s",
+                     published.sha256 ? "the key for e-mail (s=)" : "sha256 (h=)");
     } else if (!published.ed25519 && published.bits < RSA_BITS_MIN) {
         finding->code = "dkim-short";
         finding_seen(finding, "the key has %d bits; receivers take no key below %d", published.bits, RSA_BITS_MIN);
@@ -70,7 +71,8 @@ static void judge_record(struct check *check, const struct check_key *key, const
     } else {
         finding->code = "dkim-good";
         finding->status = FINDING_OK;
-        finding_seen(finding, "the published key is ours (%s, %d bits)", published.ed25519 ? "Ed25519" : "RSA", published.bits);
+        finding_seen(finding, "the published key is ours (%s, %d bits)", published.ed25519 ? "Ed25519" : "RSA",
+                     published.bits);
     }
 }
 
@@ -138,7 +140,8 @@ void check_dkim(struct check *check)
         judge_key(check, &check->keys[i]);
     if (check->key_count > 0)
         return;
-    struct finding finding = {.check = "dkim", .code = "dkim-no-key", .status = FINDING_ERROR, .subject = check->domain};
+    struct finding finding = {
+        .check = "dkim", .code = "dkim-no-key", .status = FINDING_ERROR, .subject = check->domain};
     finding_seen(&finding, "there is no DKIM key of ours for %s", check->domain);
     finding_wanted(&finding, "a key: posthaste domain add %s", check->domain);
     finding_add(check, &finding);

@@ -58,10 +58,13 @@ static void judge_alignment(struct check *check, const struct dmarc *dmarc)
 {
     if (dmarc_aligned(check->domain, check->bounce_domain, dmarc->strict_spf))
         return;
-    struct finding finding = {.check = "dmarc", .code = "dmarc-spf-alignment", .status = FINDING_WARNING, .subject = check->bounce_domain};
-    finding_seen(&finding, "the return path is in %s, which is not aligned with %s (aspf=%s): SPF does not count for DMARC",
+    struct finding finding = {
+        .check = "dmarc", .code = "dmarc-spf-alignment", .status = FINDING_WARNING, .subject = check->bounce_domain};
+    finding_seen(&finding,
+                 "the return path is in %s, which is not aligned with %s (aspf=%s): SPF does not count for DMARC",
                  check->bounce_domain, check->domain, dmarc->strict_spf ? "s" : "r");
-    finding_wanted(&finding, "a bounce_domain %s", dmarc->strict_spf ? "equal to the From domain" : "below the From domain");
+    finding_wanted(&finding, "a bounce_domain %s",
+                   dmarc->strict_spf ? "equal to the From domain" : "below the From domain");
     finding_add(check, &finding);
 }
 
@@ -79,7 +82,8 @@ static void judge_receiver(struct check *check, const char *address)
             return;
     if (answer->status == RESOLVE_FAILED)
         return;
-    struct finding finding = {.check = "dmarc", .code = "dmarc-report-refused", .status = FINDING_WARNING, .subject = address};
+    struct finding finding = {
+        .check = "dmarc", .code = "dmarc-report-refused", .status = FINDING_WARNING, .subject = address};
     finding_seen(&finding, "reports go to %s, whose domain has not agreed to that", address);
     finding_wanted(&finding, "a record there, or another address in rua=");
     finding.record_name = name;
@@ -94,7 +98,8 @@ void check_dmarc(struct check *check)
     dmarc_look_up(check->lookup, check->domain, &dmarc);
     judge_policy(check, &dmarc);
     if (dmarc.status == DMARC_FOUND && dmarc.report_count == 0) {
-        struct finding finding = {.check = "dmarc", .code = "dmarc-no-reports", .status = FINDING_WARNING, .subject = dmarc.name};
+        struct finding finding = {
+            .check = "dmarc", .code = "dmarc-no-reports", .status = FINDING_WARNING, .subject = dmarc.name};
         finding_seen(&finding, "the record has no report address (rua=)");
         finding_wanted(&finding, "rua=mailto:… of somebody who reads the reports");
         finding_add(check, &finding);

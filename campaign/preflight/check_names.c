@@ -2,8 +2,8 @@
  * check_names.c - names and addresses: which addresses receivers see, what they are called, and whether mail can come
  * back.
  *
- * A source with a private address stands behind a translation that we cannot see. Its EHLO name has to lead to the public
- * address anyway (that is what receivers compare), so that name's addresses are checked in its place.
+ * A source with a private address stands behind a translation that we cannot see. Its EHLO name has to lead to the
+ * public address anyway (that is what receivers compare), so that name's addresses are checked in its place.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,8 +39,10 @@ static void add_by_name(struct check *check, const char *name, const char *ehlo,
     if (check->source_count > before)
         return;
     struct finding finding = {.check = "ptr", .code = "source-unknown", .status = FINDING_WARNING, .subject = name};
-    finding_seen(&finding, "which address mail leaves from is not known: there is no source with a public address, and %s "
-                           "has no address", ehlo);
+    finding_seen(&finding,
+                 "which address mail leaves from is not known: there is no source with a public address, and %s "
+                 "has no address",
+                 ehlo);
     finding_wanted(&finding, "source \"…\" { address hostname } in the configuration, or an address of %s", ehlo);
     finding_add(check, &finding);
 }
@@ -151,7 +153,8 @@ static void judge_mx(struct check *check, const char *domain, const struct mx_wo
         finding.status = words->null_status;
         finding_seen(&finding, "%s says that it accepts no mail (null MX, RFC 7505)", domain);
     } else if (any) {
-        finding_seen(&finding, "mail to %s goes to %s%s", domain, answer->records[0].text, answer->count > 1 ? " and others" : "");
+        finding_seen(&finding, "mail to %s goes to %s%s", domain, answer->records[0].text,
+                     answer->count > 1 ? " and others" : "");
     } else if (answer->count > 0) {
         finding.code = words->no_host;
         finding.status = FINDING_ERROR;
@@ -159,7 +162,8 @@ static void judge_mx(struct check *check, const char *domain, const struct mx_wo
     } else if (answer->status == RESOLVE_NO_NAME || !has_address(check, domain, &unknown)) {
         finding.code = words->no_domain;
         finding.status = FINDING_ERROR;
-        finding_seen(&finding, answer->status == RESOLVE_NO_NAME ? "%s does not exist" : "%s has neither MX nor address", domain);
+        finding_seen(&finding,
+                     answer->status == RESOLVE_NO_NAME ? "%s does not exist" : "%s has neither MX nor address", domain);
     } else {
         finding.code = words->implicit;
         finding.status = FINDING_WARNING;
@@ -176,8 +180,9 @@ static void judge_mx(struct check *check, const char *domain, const struct mx_wo
 
 void check_mx(struct check *check)
 {
-    static const struct mx_words bounce = {"bounce_mx",      "bounce-mx-good",   "bounce-null-mx",    "bounce-no-mail",
-                                           "bounce-no-host", "bounce-mx-implicit", "bounce-mx-unknown", FINDING_ERROR};
+    static const struct mx_words bounce = {"bounce_mx",         "bounce-mx-good", "bounce-null-mx",
+                                           "bounce-no-mail",    "bounce-no-host", "bounce-mx-implicit",
+                                           "bounce-mx-unknown", FINDING_ERROR};
     static const struct mx_words from = {"from_mx",      "from-mx-good",     "from-null-mx",    "from-no-mail",
                                          "from-no-host", "from-mx-implicit", "from-mx-unknown", FINDING_WARNING};
     judge_mx(check, check->bounce_domain, &bounce);

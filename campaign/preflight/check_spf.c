@@ -1,6 +1,6 @@
 /*
- * check_spf.c - SPF for every source, as a receiver evaluates it for the return path (RFC 7208), and for the EHLO name where
- * that has a record.
+ * check_spf.c - SPF for every source, as a receiver evaluates it for the return path (RFC 7208), and for the EHLO name
+ * where that has a record.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,8 +51,8 @@ static void judge_source(struct check *check, const struct check_source *source)
                      : verdict.result == SPF_TEMPERROR ? FINDING_WARNING
                                                        : FINDING_ERROR;
     if (verdict.result == SPF_PASS)
-        finding_seen(&finding, "%s may send for %s (\"%s\", %u look-ups)", source->address, check->bounce_domain, verdict.term,
-                     verdict.lookups);
+        finding_seen(&finding, "%s may send for %s (\"%s\", %u look-ups)", source->address, check->bounce_domain,
+                     verdict.term, verdict.lookups);
     else if (verdict.result == SPF_NONE)
         finding_seen(&finding, "%s has no SPF record", check->bounce_domain);
     else if (verdict.why[0] != '\0')
@@ -75,16 +75,18 @@ static void judge_source(struct check *check, const struct check_source *source)
 static void judge_cost(struct check *check)
 {
     struct spf_verdict verdict;
-    const struct spf_query query = {.ip = "192.0.2.255", .domain = check->bounce_domain, .sender = "x", .helo = "x",
-                                    .exhaust = true};
+    const struct spf_query query = {
+        .ip = "192.0.2.255", .domain = check->bounce_domain, .sender = "x", .helo = "x", .exhaust = true};
     const char *record = existing_record(check, check->bounce_domain);
     if (record == NULL)
         return;
     spf_check(check->lookup, &query, &verdict);
-    struct finding finding = {.check = "spf", .code = "spf-costly", .status = FINDING_WARNING, .subject = check->bounce_domain};
+    struct finding finding = {
+        .check = "spf", .code = "spf-costly", .status = FINDING_WARNING, .subject = check->bounce_domain};
     if (verdict.lookups > SPF_LOOKUPS_MAX || verdict.voids > SPF_VOID_MAX) {
         finding_seen(&finding, "evaluated to its end the record is an error: %s", verdict.why);
-        finding_wanted(&finding, "at most %d look-ups, at most %d of them without an answer", SPF_LOOKUPS_MAX, SPF_VOID_MAX);
+        finding_wanted(&finding, "at most %d look-ups, at most %d of them without an answer", SPF_LOOKUPS_MAX,
+                       SPF_VOID_MAX);
         finding_add(check, &finding);
     } else if (strstr(record, "+all") != NULL || strstr(record, " all") != NULL) {
         finding.code = "spf-open";
@@ -101,13 +103,14 @@ static void judge_helo(struct check *check, const struct check_source *source)
     if (str_eq_nocase(source->ehlo, check->bounce_domain) || existing_record(check, source->ehlo) == NULL)
         return;
     (void)snprintf(sender, sizeof sender, "postmaster@%.253s", source->ehlo);
-    const struct spf_query query = {.ip = source->address, .domain = source->ehlo, .sender = sender, .helo = source->ehlo};
+    const struct spf_query query = {
+        .ip = source->address, .domain = source->ehlo, .sender = sender, .helo = source->ehlo};
     spf_check(check->lookup, &query, &verdict);
     if (verdict.result == SPF_PASS || verdict.result == SPF_TEMPERROR)
         return;
     struct finding finding = {.check = "spf", .code = "spf-helo", .status = FINDING_WARNING, .subject = source->ehlo};
-    finding_seen(&finding, "the record of the EHLO name %s says %s for %s", source->ehlo, spf_result_name(verdict.result),
-                 source->address);
+    finding_seen(&finding, "the record of the EHLO name %s says %s for %s", source->ehlo,
+                 spf_result_name(verdict.result), source->address);
     finding_wanted(&finding, "no record there, or one that lets the source send");
     finding.record_name = source->ehlo;
     finding.record_type = "TXT";

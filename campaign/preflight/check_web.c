@@ -1,6 +1,6 @@
 /*
- * check_web.c - the host of the links: does it exist, has it a good certificate, and does a one-click unsubscription arrive
- * at this program (RFC 8058 wants https)?
+ * check_web.c - the host of the links: does it exist, has it a good certificate, and does a one-click unsubscription
+ * arrive at this program (RFC 8058 wants https)?
  *
  * The probe asks for an unsubscribe link that cannot be ours; our server's answer to it is known.
  */
@@ -80,7 +80,8 @@ static void judge_certificate(struct web *web, const struct fetch_answer *answer
 
 static bool is_our_answer(const struct fetch_answer *answer)
 {
-    return answer->status == FETCH_ANSWERED && answer->http_status == 404 && strstr(answer->body, "unsubscribe link") != NULL;
+    return answer->status == FETCH_ANSWERED && answer->http_status == 404 &&
+           strstr(answer->body, "unsubscribe link") != NULL;
 }
 
 static void probe(struct web *web)
@@ -132,7 +133,8 @@ void check_web(struct check *check)
     find_addresses(&web);
     if (!web.https) {
         finding.subject = check->config->public_url;
-        finding_seen(&finding, "public_url is %s: mail programs offer one-click unsubscription for https only (RFC 8058)",
+        finding_seen(&finding,
+                     "public_url is %s: mail programs offer one-click unsubscription for https only (RFC 8058)",
                      check->config->public_url);
         finding_wanted(&finding, "public_url = \"https://…\"");
         finding_add(check, &finding);

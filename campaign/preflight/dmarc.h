@@ -18,7 +18,7 @@ struct dmarc {
     bool inherited;           /* it is the organisational domain's */
     enum dmarc_policy policy; /* for mail from the domain: p=, or sp= when inherited */
     bool strict_dkim, strict_spf;
-    bool percent_bad, other_bad; /* pct= or another tag that cannot be read: receivers pass over it */
+    bool percent_bad, other_bad;         /* pct= or another tag that cannot be read: receivers pass over it */
     char report_to[DMARC_URIS_MAX][300]; /* mailto addresses of rua= */
     size_t report_count;
     char why[200]; /* BAD, UNKNOWN */

@@ -56,7 +56,8 @@ static json_t *providers(const struct finding *finding)
     for (size_t i = 0; finding->status == FINDING_ERROR && i < countof(refusals); i++) {
         const struct refusal *refusal = &refusals[i];
         if (strncmp(finding->code, refusal->prefix, strlen(refusal->prefix)) == 0)
-            (void)json_array_append_new(all, json_pack("{s:s, s:s}", "name", refusal->provider, "reply", refusal->reply));
+            (void)json_array_append_new(all,
+                                        json_pack("{s:s, s:s}", "name", refusal->provider, "reply", refusal->reply));
     }
     return all;
 }
@@ -83,10 +84,10 @@ void finding_add(struct check *check, struct finding *finding)
     json_t *record = has_record ? json_pack("{s:o, s:s, s:o}", "name", line(finding->record_name), "type",
                                             finding->record_type, "value", line(finding->record_value))
                                 : json_null();
-    json_t *object = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "check", finding->check, "code", finding->code,
-                               "status", finding_status_name(finding->status), "subject", line(finding->subject), "seen",
-                               line(finding->seen), "wanted", line(finding->wanted), "record", record, "providers",
-                               providers(finding));
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "check", finding->check, "code", finding->code, "status",
+                  finding_status_name(finding->status), "subject", line(finding->subject), "seen", line(finding->seen),
+                  "wanted", line(finding->wanted), "record", record, "providers", providers(finding));
     if (object == NULL || json_array_append_new(check->findings, object) != 0)
         check->no_memory = true;
     check->worst = MAX_OF(check->worst, finding->status);

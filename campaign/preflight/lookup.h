@@ -1,6 +1,6 @@
 /*
- * lookup.h - how the evaluators of this folder learn what is published: a question, an answer, and nothing of sockets or
- * clocks. Behind it stands the resolver (lookup.c) or a table of a test; private to the room.
+ * lookup.h - how the evaluators of this folder learn what is published: a question, an answer, and nothing of sockets
+ * or clocks. Behind it stands the resolver (lookup.c) or a table of a test; private to the room.
  */
 #ifndef POSTHASTE_CAMPAIGN_PREFLIGHT_LOOKUP_H
 #define POSTHASTE_CAMPAIGN_PREFLIGHT_LOOKUP_H
@@ -26,7 +26,8 @@ bool lookup_name_valid(const char *name);
  * that of the slowest and not the sum.
  */
 struct live_lookup;
-struct live_lookup *live_lookup_create(struct resolver *resolver, int64_t deadline_ms) ATTR_MUSTCHECK; /* NULL = no memory */
+struct live_lookup *live_lookup_create(struct resolver *resolver,
+                                       int64_t deadline_ms) ATTR_MUSTCHECK; /* NULL = no memory */
 void live_lookup_free(struct live_lookup *live); /* waits for what is asked; NULL is harmless */
 struct lookup *live_lookup(struct live_lookup *live);
 void lookup_ahead(struct live_lookup *live, const char *name, enum resolve_type type);

@@ -1,12 +1,12 @@
 /*
  * preflight.c - when checks are made, how long they are believed, and what they mean to a launch.
  *
- * A good report is believed for five minutes, so that ten launches in a row cost one check; one with errors only for some
- * seconds, because somebody is mending it. A check that could not be made (no memory, a key that cannot be read) is told
- * and does not hold up the launch: what cannot be sent is found by the launch itself.
+ * A good report is believed for five minutes, so that ten launches in a row cost one check; one with errors only for
+ * some seconds, because somebody is mending it. A check that could not be made (no memory, a key that cannot be read)
+ * is told and does not hold up the launch: what cannot be sent is found by the launch itself.
  *
- * The warden is a thread that looks once a minute whether a domain of a running or scheduled campaign was not checked for
- * a day.
+ * The warden is a thread that looks once a minute whether a domain of a running or scheduled campaign was not checked
+ * for a day.
  */
 #include "campaign/preflight/preflight.h"
 
@@ -63,7 +63,8 @@ static json_t *find(struct preflight *preflight, const char *domain, int64_t goo
     json_t *report = NULL;
     (void)pthread_mutex_lock(&preflight->lock);
     struct kept *kept = hashmap_get(&preflight->map, domain, strlen(domain));
-    if (kept != NULL && clock_monotonic_ms() - kept->at_ms < (kept->bad ? MIN_OF(good_for_ms, BAD_FOR_MS) : good_for_ms))
+    if (kept != NULL &&
+        clock_monotonic_ms() - kept->at_ms < (kept->bad ? MIN_OF(good_for_ms, BAD_FOR_MS) : good_for_ms))
         report = json_deep_copy(kept->report); /* counts of references are not for two threads */
     (void)pthread_mutex_unlock(&preflight->lock);
     return report;
@@ -264,8 +265,8 @@ static int start_warden(struct preflight *preflight, struct error *err)
     return r != 0 ? error_errno(err, -r, "cannot start a thread") : 0;
 }
 
-int preflight_start(const struct config *config, struct storage *storage, struct resolver *resolver, struct preflight **out,
-                    struct error *err)
+int preflight_start(const struct config *config, struct storage *storage, struct resolver *resolver,
+                    struct preflight **out, struct error *err)
 {
     pthread_condattr_t monotonic;
     struct preflight *preflight = calloc(1, sizeof *preflight);

@@ -2,8 +2,8 @@
  * spf.c - check_host() (RFC 7208 section 4) and the mechanisms.
  *
  * The order is the RFC's: find the record, read all of it, then evaluate from left to right. What bounds it, whatever a
- * zone holds: ten terms that ask, two of them in vain, ten MX hosts, ten PTR names. `exhaust` answers the question "what
- * does this record cost a receiver at most": nothing matches, so every term is looked at.
+ * zone holds: ten terms that ask, two of them in vain, ten MX hosts, ten PTR names. `exhaust` answers the question
+ * "what does this record cost a receiver at most": nothing matches, so every term is looked at.
  */
 #include "campaign/preflight/spf.h"
 
@@ -45,7 +45,8 @@ static void say(struct spf_run *run, const char *format, ...)
 
 static bool starts_a_record(const struct resolve_record *record)
 {
-    return record->len >= 6 && strncasecmp(record->text, "v=spf1", 6) == 0 && (record->len == 6 || record->text[6] == ' ');
+    return record->len >= 6 && strncasecmp(record->text, "v=spf1", 6) == 0 &&
+           (record->len == 6 || record->text[6] == ' ');
 }
 
 int spf_find_record(const struct resolve_answer *answer)
@@ -186,7 +187,8 @@ static enum match count_lookup(struct spf_run *run, const char *text, size_t len
 {
     if (++run->verdict->lookups <= SPF_LOOKUPS_MAX)
         return NO_MATCH;
-    say(run, "more than %d terms ask the DNS (the eleventh: \"%.*s\")", SPF_LOOKUPS_MAX, (int)MIN_OF(len, (size_t)80), text);
+    say(run, "more than %d terms ask the DNS (the eleventh: \"%.*s\")", SPF_LOOKUPS_MAX, (int)MIN_OF(len, (size_t)80),
+        text);
     return PERMERROR;
 }
 
@@ -219,7 +221,8 @@ static enum match match_term(struct spf_run *run, const char *domain, const stru
     if (term->kind == SPF_ALL)
         return MATCH;
     if (term->kind == SPF_IP4 || term->kind == SPF_IP6)
-        return run->ip.v6 == term->network.v6 && in_network(&run->ip, term->network.bytes, term->bits4) ? MATCH : NO_MATCH;
+        return run->ip.v6 == term->network.v6 && in_network(&run->ip, term->network.bytes, term->bits4) ? MATCH
+                                                                                                        : NO_MATCH;
     enum match counted = count_lookup(run, text, len);
     if (counted != NO_MATCH)
         return counted;
@@ -305,7 +308,8 @@ static enum spf_result follow_redirect(struct spf_run *run, const char *domain, 
     return result;
 }
 
-static enum spf_result evaluate(struct spf_run *run, const char *domain, const struct resolve_record *record, unsigned depth)
+static enum spf_result evaluate(struct spf_run *run, const char *domain, const struct resolve_record *record,
+                                unsigned depth)
 {
     size_t at = 6, len;
     const char *text;
@@ -326,7 +330,8 @@ static enum spf_result evaluate(struct spf_run *run, const char *domain, const s
             if (run->query->exhaust)
                 break;
             if (depth == 0)
-                (void)snprintf(run->verdict->term, sizeof run->verdict->term, "%.*s", (int)MIN_OF(len, (size_t)120), text);
+                (void)snprintf(run->verdict->term, sizeof run->verdict->term, "%.*s", (int)MIN_OF(len, (size_t)120),
+                               text);
             return term.qualifier;
         case NO_MATCH:
             break;
@@ -363,7 +368,8 @@ void spf_check(struct lookup *lookup, const struct spf_query *query, struct spf_
         return;
     const char *at = strrchr(query->sender, '@');
     size_t local = at != NULL ? (size_t)(at - query->sender) : 0;
-    (void)snprintf(run.local, sizeof run.local, "%.*s", (int)MIN_OF(local, (size_t)255), local > 0 ? query->sender : "");
+    (void)snprintf(run.local, sizeof run.local, "%.*s", (int)MIN_OF(local, (size_t)255),
+                   local > 0 ? query->sender : "");
     if (run.local[0] == '\0')
         (void)strcpy(run.local, "postmaster");
     (void)str_copy(run.sender_domain, sizeof run.sender_domain, at != NULL ? at + 1 : query->domain);

@@ -20,7 +20,8 @@ struct spf_query {
     const char *domain; /* of the return path, or the EHLO name */
     const char *sender; /* return path; without a local part it is postmaster's */
     const char *helo;
-    bool exhaust; /* go on as if no mechanism matched: what the record costs at most. The result is neutral or an error */
+    bool exhaust; /* go on as if no mechanism matched: what the record costs at most. The result is neutral or an error
+                   */
 };
 
 struct spf_verdict {

@@ -23,7 +23,19 @@ struct spf_run {
 };
 
 /* ---- spf_term.c: one term of a record ---- */
-enum spf_kind { SPF_ALL, SPF_INCLUDE, SPF_A, SPF_MX, SPF_PTR, SPF_IP4, SPF_IP6, SPF_EXISTS, SPF_REDIRECT, SPF_EXP, SPF_OTHER };
+enum spf_kind {
+    SPF_ALL,
+    SPF_INCLUDE,
+    SPF_A,
+    SPF_MX,
+    SPF_PTR,
+    SPF_IP4,
+    SPF_IP6,
+    SPF_EXISTS,
+    SPF_REDIRECT,
+    SPF_EXP,
+    SPF_OTHER
+};
 
 struct spf_term {
     enum spf_kind kind;
@@ -45,7 +57,8 @@ bool spf_macro_valid(const char *text, size_t len, bool domain);
 void spf_macro_expand(struct spf_run *run, const char *domain, const char *text, size_t len, char out[SPF_NAME_BYTES]);
 
 /* ---- spf.c ---- */
-/* A name that the client's address belongs to (section 5.5), below or equal to `target`; with `any` else any, else "". */
+/* A name that the client's address belongs to (section 5.5), below or equal to `target`; with `any` else any, else "".
+ */
 void spf_validated_name(struct spf_run *run, const char *target, bool any, char out[SPF_NAME_BYTES]);
 
 #endif

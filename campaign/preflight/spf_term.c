@@ -174,7 +174,7 @@ int spf_term_parse(const char *text, size_t len, struct spf_term *out, char why[
             return bad(why, "a byte that is not printable ASCII", text, len);
     /* A name and "=" before anything else makes it a modifier. */
     while (name_len < len && (is_alpha(text[name_len]) || (name_len > 0 && (ascii_is_digit(text[name_len]) ||
-                                                                             strchr("-_.", text[name_len]) != NULL))))
+                                                                            strchr("-_.", text[name_len]) != NULL))))
         name_len++;
     if (name_len == 0 || name_len == len || text[name_len] != '=')
         return read_mechanism(text, len, out, why);

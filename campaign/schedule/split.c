@@ -85,13 +85,16 @@ void split_parse(const json_t *spec, struct split *out, struct problem *problem)
     {
         char field[64];
         (void)snprintf(field, sizeof(field), "ab.%.40s", key);
-        if (strcmp(key, "share") != 0 && strcmp(key, "variants") != 0 && strcmp(key, "winner") != 0 && strcmp(key, "after") != 0)
+        if (strcmp(key, "share") != 0 && strcmp(key, "variants") != 0 && strcmp(key, "winner") != 0 &&
+            strcmp(key, "after") != 0)
             problem_add(problem, field, "is not a known field");
     }
     read_share(json_object_get(ab, "share"), out, problem);
     read_variants(json_object_get(ab, "variants"), out, problem);
     read_winner(json_object_get(ab, "winner"), out, problem);
-    if (out->by != SPLIT_MANUAL && (!json_is_string(after) || str_parse_duration_ms(json_string_value(after), &out->after_ms) != 0 || out->after_ms <= 0))
+    if (out->by != SPLIT_MANUAL &&
+        (!json_is_string(after) || str_parse_duration_ms(json_string_value(after), &out->after_ms) != 0 ||
+         out->after_ms <= 0))
         problem_add(problem, "ab.after", "must be a duration, like \"4h\": when the winner is chosen");
     if (out->by == SPLIT_MANUAL && after != NULL && !json_is_null(after))
         problem_add(problem, "ab.after", "does not go with a winner that a person chooses");
@@ -102,7 +105,8 @@ void split_parse(const json_t *spec, struct split *out, struct problem *problem)
 json_t *split_variant(const json_t *spec, int variant)
 {
     json_t *copy = json_copy((json_t *)(uintptr_t)spec);
-    const json_t *own = variant < 0 ? NULL : json_array_get(json_object_get(json_object_get(spec, "ab"), "variants"), (size_t)variant);
+    const json_t *own =
+        variant < 0 ? NULL : json_array_get(json_object_get(json_object_get(spec, "ab"), "variants"), (size_t)variant);
     if (copy == NULL)
         return NULL;
     (void)json_object_del(copy, "ab");
@@ -122,7 +126,8 @@ json_t *split_variant(const json_t *spec, int variant)
 /* Appends the part of `from` to that of `to`. */
 static bool append_part(json_t *to, const json_t *from, const char *part)
 {
-    const char *more = json_string_value(json_object_get(from, part)), *have = json_string_value(json_object_get(to, part));
+    const char *more = json_string_value(json_object_get(from, part)),
+               *have = json_string_value(json_object_get(to, part));
     if (more == NULL)
         return true;
     char *both = str_printf("%s%s\n", have != NULL ? have : "", more);

@@ -1,9 +1,10 @@
 /*
  * split.h - what a campaign's spec says about an A/B test, and who wins it; private to the room.
  *
- * {"ab": {"share": 20, "variants": [{"subject": …}, {"subject": …, "html": …}], "winner": "clicks" | "opens" | "manual", "after": "4h"}}: `share` in per cent of the audience
- * gets the variants in turn; a variant has the campaign's own subject, html and text where it names none. `after` all of the share was claimed, the
- * variant with the most clicks (opens) for its deliveries wins, the first of equals; or a person chooses. The rest gets the winner.
+ * {"ab": {"share": 20, "variants": [{"subject": …}, {"subject": …, "html": …}], "winner": "clicks" | "opens" |
+ * "manual", "after": "4h"}}: `share` in per cent of the audience gets the variants in turn; a variant has the
+ * campaign's own subject, html and text where it names none. `after` all of the share was claimed, the variant with the
+ * most clicks (opens) for its deliveries wins, the first of equals; or a person chooses. The rest gets the winner.
  */
 #ifndef POSTHASTE_CAMPAIGN_SCHEDULE_SPLIT_H
 #define POSTHASTE_CAMPAIGN_SCHEDULE_SPLIT_H
@@ -20,9 +21,11 @@ struct split {
 
 /* Faults go into `problem` ("ab.share" ...). What the contents hold is checked by compiling them. */
 void split_parse(const json_t *spec, struct split *out, struct problem *problem);
-/* The spec with the variant's own subject, html and text; a new reference, NULL = no memory. `variant` < 0: as it is. */
+/* The spec with the variant's own subject, html and text; a new reference, NULL = no memory. `variant` < 0: as it is.
+ */
 json_t *split_variant(const json_t *spec, int variant);
-/* The spec whose html and text are those of all variants together: what tracks their links as one list. A new reference, NULL = no memory. */
+/* The spec whose html and text are those of all variants together: what tracks their links as one list. A new
+ * reference, NULL = no memory. */
 json_t *split_union(const json_t *spec, int variants);
 /* Which variant a recipient gets. */
 int split_choice(const struct split *split, int64_t campaign_id, int64_t recipient_id, int winner);

@@ -1,9 +1,10 @@
 /*
  * window.c - send windows.
  *
- * The next opening is found by asking minute by minute whether the window is open then, nine days ahead at the most (some
- * 13,000 questions, a fraction of a millisecond). The obvious way, to compute the local time of the opening and turn it into UTC, has to know what
- * to do in hours that do not exist or exist twice; asking forwards has no such cases.
+ * The next opening is found by asking minute by minute whether the window is open then, nine days ahead at the most
+ * (some 13,000 questions, a fraction of a millisecond). The obvious way, to compute the local time of the opening and
+ * turn it into UTC, has to know what to do in hours that do not exist or exist twice; asking forwards has no such
+ * cases.
  */
 #include "campaign/schedule/window.h"
 

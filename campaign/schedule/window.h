@@ -1,9 +1,10 @@
 /*
  * window.h - when a campaign may send: days and hours of a time zone, or of each recipient's own. Private to the room.
  *
- * {"days": ["mon", ...], "from": "09:00", "to": "18:00", "time_zone": "Europe/Berlin", "time_zone_attribute": "tz"}, all optional. `to` is exclusive, "24:00" the end of the day;
- * from > to goes over midnight and belongs to the day on which it begins. An hour that the clock skips is not there, one that it repeats is there twice.
- * With an attribute, a recipient without it (or with a zone that is not known) has `time_zone`.
+ * {"days": ["mon", ...], "from": "09:00", "to": "18:00", "time_zone": "Europe/Berlin", "time_zone_attribute": "tz"},
+ * all optional. `to` is exclusive, "24:00" the end of the day; from > to goes over midnight and belongs to the day on
+ * which it begins. An hour that the clock skips is not there, one that it repeats is there twice. With an attribute, a
+ * recipient without it (or with a zone that is not known) has `time_zone`.
  */
 #ifndef POSTHASTE_CAMPAIGN_SCHEDULE_WINDOW_H
 #define POSTHASTE_CAMPAIGN_SCHEDULE_WINDOW_H
@@ -14,7 +15,7 @@
 #include "campaign/campaign.h"
 
 struct window {
-    unsigned days; /* 1 << weekday, Sunday = 0 */
+    unsigned days;        /* 1 << weekday, Sunday = 0 */
     int from_min, to_min; /* of local time, 0..1440 */
     char time_zone[TIMEZONE_NAME_MAX + 1];
     char attribute[129]; /* "" = one zone for all */

@@ -9,7 +9,8 @@
 struct tracker;
 
 int tracker_start(struct storage *storage, struct tracker **out, struct error *err) ATTR_MUSTCHECK;
-void tracker_stop(struct tracker *tracker); /* records what waits (tries once when the database refuses); NULL is allowed */
+void tracker_stop(
+    struct tracker *tracker); /* records what waits (tries once when the database refuses); NULL is allowed */
 
 /* Never blocks. When TRACKER_WAITING_MAX wait it is dropped and counted. */
 #define TRACKER_WAITING_MAX 100000

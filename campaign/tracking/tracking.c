@@ -35,12 +35,11 @@ static int fill_in(const struct person *person, int64_t campaign_id, int64_t rec
     char campaign[24], recipient[24], date[RFC3339_BYTES];
     struct template *template = NULL;
     const char *at = person->email != NULL ? strrchr(person->email, '@') : NULL;
-    struct template_values values = {
-        .builtins = {[BUILTIN_CAMPAIGN_ID] = campaign,
-                     [BUILTIN_RECIPIENT_EMAIL] = person->email,
-                     [BUILTIN_RECIPIENT_ID] = recipient,
-                     [BUILTIN_RECIPIENT_DOMAIN] = at != NULL ? at + 1 : NULL,
-                     [BUILTIN_TODAY] = date}};
+    struct template_values values = {.builtins = {[BUILTIN_CAMPAIGN_ID] = campaign,
+                                                  [BUILTIN_RECIPIENT_EMAIL] = person->email,
+                                                  [BUILTIN_RECIPIENT_ID] = recipient,
+                                                  [BUILTIN_RECIPIENT_DOMAIN] = at != NULL ? at + 1 : NULL,
+                                                  [BUILTIN_TODAY] = date}};
     (void)snprintf(campaign, sizeof(campaign), "%lld", (long long)campaign_id);
     (void)snprintf(recipient, sizeof(recipient), "%lld", (long long)recipient_id);
     (void)time_format_rfc3339(clock_wall_ms(), date);

@@ -1,8 +1,8 @@
 /*
  * sts.c - the policies of a server: a map, a file, and four threads that fetch.
  *
- * Why threads that block and not one that juggles: few domains publish a policy, a fetch is rare (once a max_age), and a
- * host that drips its answer holds up a quarter of this at most, for a minute.
+ * Why threads that block and not one that juggles: few domains publish a policy, a fetch is rare (once a max_age), and
+ * a host that drips its answer holds up a quarter of this at most, for a minute.
  */
 #include "engine/net/sts.h"
 
@@ -115,8 +115,8 @@ static struct sts_policy *read_line(char *line, char **domain)
             return NULL;
     struct sts_policy *policy = calloc(1, sizeof *policy);
     uint64_t mode, age, expires;
-    if (policy == NULL || str_parse_u64(fields[2], STS_ENFORCE, &mode) != 0 || str_parse_u64(fields[3], STS_AGE_MAX_S, &age) != 0 ||
-        str_parse_u64(fields[4], INT64_MAX, &expires) != 0) {
+    if (policy == NULL || str_parse_u64(fields[2], STS_ENFORCE, &mode) != 0 ||
+        str_parse_u64(fields[3], STS_AGE_MAX_S, &age) != 0 || str_parse_u64(fields[4], INT64_MAX, &expires) != 0) {
         free(policy);
         return NULL;
     }

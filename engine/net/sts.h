@@ -32,8 +32,10 @@ struct sts_policy *sts_policy_hold(struct sts_policy *policy); /* NULL is harmle
 void sts_policy_release(struct sts_policy *policy);
 
 /* The text of a policy file: 0, or -EINVAL with the reason; -ENOMEM. `id` is the TXT record's. */
-int sts_policy_parse(const char *text, size_t len, const char *id, struct sts_policy **out, struct error *err) ATTR_MUSTCHECK;
-/* The id of "v=STSv1; id=…;" among records of TXT data in wire format (RFC 8461 section 3.1): false = none, or several. */
+int sts_policy_parse(const char *text, size_t len, const char *id, struct sts_policy **out,
+                     struct error *err) ATTR_MUSTCHECK;
+/* The id of "v=STSv1; id=…;" among records of TXT data in wire format (RFC 8461 section 3.1): false = none, or several.
+ */
 bool sts_record_id(const char *const *data, const int *lens, size_t count, char id[40]);
 /* A host by name; "*" stands for exactly one label. */
 bool sts_policy_matches(const struct sts_policy *policy, const char *host);
@@ -45,7 +47,8 @@ void sts_free(struct sts *sts); /* waits for what is being fetched (it is cut of
 
 /* The policy in force (held), or NULL. */
 struct sts_policy *sts_find(struct sts *sts, const char *domain);
-/* Fetches the policy with this id; `done` follows, on another thread, whatever came of it. False: not now (too many wait, no memory). */
+/* Fetches the policy with this id; `done` follows, on another thread, whatever came of it. False: not now (too many
+ * wait, no memory). */
 typedef void sts_done_cb(void *context, const char *domain);
 bool sts_fetch(struct sts *sts, const char *domain, const char *id, sts_done_cb *done, void *context) ATTR_MUSTCHECK;
 

@@ -68,7 +68,8 @@ bool sts_record_id(const char *const *data, const int *lens, size_t count, char 
     for (size_t i = 0; i < count; i++) {
         char text[600];
         size_t used = 0, len = (size_t)MAX_OF(lens[i], 0);
-        for (size_t at = 0; at < len && at + 1 + (unsigned char)data[i][at] <= len; at += 1u + (unsigned char)data[i][at]) {
+        for (size_t at = 0; at < len && at + 1 + (unsigned char)data[i][at] <= len;
+             at += 1u + (unsigned char)data[i][at]) {
             size_t part = MIN_OF((size_t)(unsigned char)data[i][at], sizeof text - 1 - used);
             memcpy(text + used, data[i] + at + 1, part);
             used += part;
@@ -122,7 +123,9 @@ static int take_line(struct sts_policy *policy, char *name, struct seen *seen, s
     if (strcmp(name, "version") == 0) {
         seen->version = strcmp(value, "STSv1") == 0;
     } else if (strcmp(name, "mode") == 0 && !seen->mode) {
-        policy->mode = strcmp(value, "enforce") == 0 ? STS_ENFORCE : strcmp(value, "testing") == 0 ? STS_TESTING : STS_NONE;
+        policy->mode = strcmp(value, "enforce") == 0   ? STS_ENFORCE
+                       : strcmp(value, "testing") == 0 ? STS_TESTING
+                                                       : STS_NONE;
         seen->mode = policy->mode != STS_NONE || strcmp(value, "none") == 0;
     } else if (strcmp(name, "max_age") == 0 && !seen->max_age) {
         size_t digits = strspn(value, "0123456789");

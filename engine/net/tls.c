@@ -264,7 +264,8 @@ static void fail_ssl(struct tls *tls)
         fail(tls, "%s with %s failed: %s", doing, tls->host,
              tls->out.len + RECORD_BYTES > TLS_OUTPUT_MAX_BYTES ? "the server does not read what it makes us say"
                                                                 : "out of memory");
-    } else if ((tls->policy == TLS_VERIFIED || tls->dane) && tls->state == TLS_STATE_HANDSHAKE && verdict != X509_V_OK) {
+    } else if ((tls->policy == TLS_VERIFIED || tls->dane) && tls->state == TLS_STATE_HANDSHAKE &&
+               verdict != X509_V_OK) {
         fail(tls, "the certificate of %s is not valid: %s", tls->host, X509_verify_cert_error_string(verdict));
     } else if (reason == SSL_R_WRONG_VERSION_NUMBER && tls->state == TLS_STATE_HANDSHAKE) {
         fail(tls, "%s with %s failed: what the server says is not TLS", doing, tls->host);
@@ -373,7 +374,8 @@ static int expect_dane(struct tls *tls, const struct tls_dane *dane)
     (void)SSL_dane_set_flags(tls->ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
     for (size_t i = 0; i < dane->count; i++) {
         const struct tls_dane_record *record = &dane->records[i];
-        if (SSL_dane_tlsa_add(tls->ssl, record->usage, record->selector, record->matching, record->data, record->len) > 0)
+        if (SSL_dane_tlsa_add(tls->ssl, record->usage, record->selector, record->matching, record->data, record->len) >
+            0)
             used++;
     }
     ERR_clear_error();

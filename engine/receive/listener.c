@@ -2,9 +2,9 @@
  * listener.c - the listening socket, its connections, their time, and the way of a mail to its user and of the answer
  * back.
  *
- * A connection lives until its socket is closed and, if a mail of it is with the user, until that was answered: the mail
- * points to the connection, and forgets it when the connection goes first. Time is bounded twice: `timeout` between two
- * pieces of input, and CONNECTION_MS in all, so that one byte a minute buys nobody a place for ever.
+ * A connection lives until its socket is closed and, if a mail of it is with the user, until that was answered: the
+ * mail points to the connection, and forgets it when the connection goes first. Time is bounded twice: `timeout`
+ * between two pieces of input, and CONNECTION_MS in all, so that one byte a minute buys nobody a place for ever.
  */
 #include "engine/receive/listener.h"
 
@@ -27,9 +27,9 @@
 #define BACKLOG 128
 #define ACCEPTS_A_TURN 64
 #define CONNECTION_MS ((int64_t)30 * 60 * 1000)
-#define LINGER_MS 5000                      /* for the client to take our last words */
-#define BUDGET_BYTES ((size_t)64 << 20)     /* contents in memory, all connections together */
-#define OUTPUT_BYTES ((size_t)256 << 10)    /* of one connection, encrypted */
+#define LINGER_MS 5000                   /* for the client to take our last words */
+#define BUDGET_BYTES ((size_t)64 << 20)  /* contents in memory, all connections together */
+#define OUTPUT_BYTES ((size_t)256 << 10) /* of one connection, encrypted */
 
 struct listener {
     const struct config *config;
@@ -318,7 +318,8 @@ static bool has_room(const struct listener *listener, const struct stream_addres
     uint32_t same = 0;
     if (listener->count >= limits->connections)
         return false;
-    list_for_each(node, &listener->connections) {
+    list_for_each(node, &listener->connections)
+    {
         const struct connection *other = list_entry(node, struct connection, node);
         same += same_address(&other->peer, peer);
     }
@@ -379,8 +380,8 @@ static void on_acceptable(uv_poll_t *poll, int status, int what)
     (void)what;
     for (int i = 0; i < ACCEPTS_A_TURN && status == 0 && !listener->ending; i++) {
         struct stream_address peer = {.len = sizeof(peer.storage)};
-        int fd = accept4(listener->listen_fd, (struct sockaddr *)&peer.storage, &peer.len,
-                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd =
+            accept4(listener->listen_fd, (struct sockaddr *)&peer.storage, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && (errno == EMFILE || errno == ENFILE))
             fd = accept_with_spare(listener);
         if (fd < 0)
@@ -412,8 +413,7 @@ static void stop_listening(struct listener *listener)
 static void on_deadline(struct loop_timer *timer)
 {
     struct listener *listener = container_of(timer, struct listener, deadline);
-    list_for_each_safe(node, &listener->connections)
-        close_now(list_entry(node, struct connection, node));
+    list_for_each_safe(node, &listener->connections) close_now(list_entry(node, struct connection, node));
     maybe_end(listener);
 }
 
@@ -421,7 +421,8 @@ static void begin_end(struct listener *listener)
 {
     listener->ending = true;
     stop_listening(listener);
-    list_for_each_safe(node, &listener->connections) {
+    list_for_each_safe(node, &listener->connections)
+    {
         struct connection *connection = list_entry(node, struct connection, node);
         if (receive_is_waiting(connection->session))
             continue; /* its answer comes first */

@@ -1,6 +1,6 @@
 /*
- * listener.h - the SMTP listener for what comes back: reports, complaints, unsubscribes (`bounces { listen … }`). Public,
- * but included through engine/engine.h.
+ * listener.h - the SMTP listener for what comes back: reports, complaints, unsubscribes (`bounces { listen … }`).
+ * Public, but included through engine/engine.h.
  *
  * It knows the protocol (session.h) and the bounds: connections in all and for each address, bytes, time. Who may be
  * mailed, and what a mail means, is its user's knowledge. A mail's 250 is said after listener_answer(), so the user
@@ -33,7 +33,8 @@ struct listener_callbacks {
     void *context;
     /* Receiver's thread; must not block. */
     bool (*recipient)(void *context, const char *address);
-    /* Receiver's thread; must not block. The mail is the user's; answered exactly once, later or from another thread. */
+    /* Receiver's thread; must not block. The mail is the user's; answered exactly once, later or from another thread.
+     */
     void (*mail)(void *context, struct receive_mail *mail);
 };
 
@@ -42,8 +43,8 @@ int listener_start(const struct config *config, const struct listener_callbacks 
                    struct error *err) ATTR_MUSTCHECK;
 uint16_t listener_port(const struct listener *listener);
 void listener_answer(struct receive_mail *mail, enum receive_answer answer); /* any thread */
-/* Takes no more and says so to those who are there; waits until every mail was answered, and up to deadline_ms until the
- * answers are sent. The threads that answer must have ended before listener_free(). */
+/* Takes no more and says so to those who are there; waits until every mail was answered, and up to deadline_ms until
+ * the answers are sent. The threads that answer must have ended before listener_free(). */
 void listener_stop(struct listener *listener, int64_t deadline_ms);
 void listener_free(struct listener *listener); /* NULL is harmless */
 

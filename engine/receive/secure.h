@@ -1,6 +1,6 @@
 /*
- * secure.h - the server's end of TLS (1.2, 1.3) as an engine without I/O, for the receiver's connections: encrypted bytes
- * in and out, plaintext on the other side. No certificate is asked of clients. One thread a context.
+ * secure.h - the server's end of TLS (1.2, 1.3) as an engine without I/O, for the receiver's connections: encrypted
+ * bytes in and out, plaintext on the other side. No certificate is asked of clients. One thread a context.
  */
 #ifndef POSTHASTE_ENGINE_RECEIVE_SECURE_H
 #define POSTHASTE_ENGINE_RECEIVE_SECURE_H

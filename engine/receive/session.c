@@ -264,8 +264,8 @@ void receive_session_feed(struct receive_session *session, const char *bytes, si
 void receive_content_take(struct receive_session *session, struct receive_content *out)
 {
     *out = session->content;
-    session->content = (struct receive_content){
-        .data = BUFFER_INIT(session->settings->message_bytes + RECEIVE_LINE_BYTES)};
+    session->content =
+        (struct receive_content){.data = BUFFER_INIT(session->settings->message_bytes + RECEIVE_LINE_BYTES)};
 }
 
 void receive_session_answer(struct receive_session *session, enum receive_answer answer)

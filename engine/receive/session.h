@@ -1,6 +1,6 @@
 /*
- * session.h - one SMTP conversation (RFC 5321) with a client that brings mail, as an engine without I/O: bytes in, bytes
- * and a finished mail out. It knows no socket, no loop, no clock and no address: who may be mailed is asked.
+ * session.h - one SMTP conversation (RFC 5321) with a client that brings mail, as an engine without I/O: bytes in,
+ * bytes and a finished mail out. It knows no socket, no loop, no clock and no address: who may be mailed is asked.
  *
  * Success means that a mail was handed over whole, exactly as it was sent, and that its 250 is said only when whoever
  * took it says that it is safe. Nothing is ever relayed, nobody is told more than whether an address is taken.
@@ -17,10 +17,10 @@
 #include "base/buffer.h"
 
 #define RECEIVE_RECIPIENTS_MAX 100
-#define RECEIVE_COMMAND_BYTES 2048          /* a command line with its CRLF */
-#define RECEIVE_LINE_BYTES ((size_t)64 << 10) /* a line of the content */
-#define RECEIVE_ERRORS_MAX 20               /* refused commands and recipients of one connection */
-#define RECEIVE_MAILS_MAX 1000              /* of one connection */
+#define RECEIVE_COMMAND_BYTES 2048             /* a command line with its CRLF */
+#define RECEIVE_LINE_BYTES ((size_t)64 << 10)  /* a line of the content */
+#define RECEIVE_ERRORS_MAX 20                  /* refused commands and recipients of one connection */
+#define RECEIVE_MAILS_MAX 1000                 /* of one connection */
 #define RECEIVE_AHEAD_BYTES ((size_t)16 << 10) /* what may wait behind a mail that is being taken */
 
 struct receive_session;
@@ -71,8 +71,8 @@ void receive_session_end(struct receive_session *session, const char *why);
 void receive_session_secured(struct receive_session *session);
 
 struct buffer *receive_session_output(struct receive_session *session); /* to be sent, and consumed, in order */
-bool receive_wants_tls(const struct receive_session *session);  /* once the output is sent: begin the handshake */
+bool receive_wants_tls(const struct receive_session *session);   /* once the output is sent: begin the handshake */
 bool receive_wants_close(const struct receive_session *session); /* once the output is sent: close */
-bool receive_is_waiting(const struct receive_session *session); /* a mail is with its taker */
+bool receive_is_waiting(const struct receive_session *session);  /* a mail is with its taker */
 
 #endif

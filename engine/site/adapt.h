@@ -3,11 +3,12 @@
  * milliseconds of the monotonic clock.
  *
  * A throttling reply or a refused connection lowers the rate: to nine tenths of it, and further, down to half, to what
- * was taken in the last second, because that says where the mark is. What follows within the next second is the echo of the same event. The rate at which it happened is remembered as the *knee*. While
- * deliveries succeed the rate grows again along a cubic curve through the knee: quickly at first, hardly at all near the
- * knee, where the limit was, and ever faster beyond it, when the destination has evidently become more generous. So a
- * steady limit is touched about every twenty seconds by a message or two, and a fivefold one is reached in a minute and
- * a half. The curve stands still while the rate is not used. Above the configured rate there is nothing to adapt.
+ * was taken in the last second, because that says where the mark is. What follows within the next second is the echo of
+ * the same event. The rate at which it happened is remembered as the *knee*. While deliveries succeed the rate grows
+ * again along a cubic curve through the knee: quickly at first, hardly at all near the knee, where the limit was, and
+ * ever faster beyond it, when the destination has evidently become more generous. So a steady limit is touched about
+ * every twenty seconds by a message or two, and a fivefold one is reached in a minute and a half. The curve stands
+ * still while the rate is not used. Above the configured rate there is nothing to adapt.
  */
 #ifndef POSTHASTE_ENGINE_SITE_ADAPT_H
 #define POSTHASTE_ENGINE_SITE_ADAPT_H
@@ -26,14 +27,14 @@ struct adapt {
     double ceiling; /* what is configured; 0 = unlimited */
     double low;     /* the rate after the last decrease: where the curve begins */
     double knee;
-    double climbed_s;           /* on the curve since then */
-    int64_t lowered_ms;         /* monotonic; of the last decrease */
-    int64_t since_wall_ms;      /* the first decrease of this episode */
-    int64_t second_ms;          /* when the present second began */
-    uint32_t taken, refused;    /* in it */
+    double climbed_s;                    /* on the curve since then */
+    int64_t lowered_ms;                  /* monotonic; of the last decrease */
+    int64_t since_wall_ms;               /* the first decrease of this episode */
+    int64_t second_ms;                   /* when the present second began */
+    uint32_t taken, refused;             /* in it */
     double taken_before, refused_before; /* in the second before it ... */
     double span_before_s;                /* ... which lasted so long */
-    char why[ADAPT_WHY_BYTES];  /* what lowered it */
+    char why[ADAPT_WHY_BYTES];           /* what lowered it */
 };
 
 void adapt_init(struct adapt *adapt, double ceiling);

@@ -66,7 +66,7 @@ static struct limit *make_limit(struct rate rate, uint32_t burst, int64_t begun_
 }
 
 int bounds_init(struct bounds *bounds, const struct bounds_spec *spec, struct shaping *shaping, const char *key,
-                  int64_t begun_us)
+                int64_t begun_us)
 {
     *bounds = (struct bounds){.conn_max = spec->connections, .burst = spec->burst};
     limit_init_burst(&bounds->messages, spec->rate, spec->burst);

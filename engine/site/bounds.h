@@ -35,7 +35,7 @@ struct bounds {
 
 /* `shaping` may be NULL in tests; `key` names them for good ("site example.com"). -ENOMEM. */
 int bounds_init(struct bounds *bounds, const struct bounds_spec *spec, struct shaping *shaping, const char *key,
-                  int64_t begun_us) ATTR_MUSTCHECK;
+                int64_t begun_us) ATTR_MUSTCHECK;
 void bounds_finish(struct bounds *bounds);
 
 /* 0 = a message may start; else when to ask again, and *what holds it. */

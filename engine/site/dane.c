@@ -53,7 +53,8 @@ static bool take_record(struct tls_dane *out, const unsigned char *data, size_t 
     if (len - 3 > TLS_DANE_DATA_BYTES || out->count == TLS_DANE_MAX)
         return false;
     struct tls_dane_record *record = &out->records[out->count++];
-    *record = (struct tls_dane_record){.usage = data[0], .selector = data[1], .matching = data[2], .len = (uint16_t)(len - 3)};
+    *record = (struct tls_dane_record){
+        .usage = data[0], .selector = data[1], .matching = data[2], .len = (uint16_t)(len - 3)};
     memcpy(record->data, data + 3, len - 3);
     return true;
 }
@@ -71,7 +72,8 @@ static void on_answer(void *context, const struct dns_answer *answer)
         life_ms = FAILED_MS;
     } else if (answer->status == DNS_FOUND && answer->secure) {
         for (size_t i = 0; i < answer->count; i++)
-            (void)take_record(&entry->records, (const unsigned char *)answer->data[i], (size_t)MAX_OF(answer->lens[i], 0));
+            (void)take_record(&entry->records, (const unsigned char *)answer->data[i],
+                              (size_t)MAX_OF(answer->lens[i], 0));
         entry->state = entry->records.count > 0 ? DANE_USABLE : DANE_ANY;
     }
     entry->until_ms = dispatch->loop.now_ms + life_ms;

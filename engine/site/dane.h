@@ -1,5 +1,6 @@
 /*
- * dane.h - the TLSA records of mail hosts (RFC 7672), looked up before the first connection to each, kept while they live.
+ * dane.h - the TLSA records of mail hosts (RFC 7672), looked up before the first connection to each, kept while they
+ * live.
  *
  * Only for hosts whose addresses are proved by DNSSEC (section 2.2.2). A look-up that fails, or whose answer is forged,
  * makes the host unusable for a while: mail waits, and never goes with less protection than its owner asks for. Records
@@ -19,7 +20,8 @@ enum dane_state {
     DANE_FAILED, /* not to be connected to */
 };
 
-/* `records` (may be NULL) gets those of DANE_USABLE; they live until the next call. `why`: the reason of DANE_FAILED. */
+/* `records` (may be NULL) gets those of DANE_USABLE; they live until the next call. `why`: the reason of DANE_FAILED.
+ */
 enum dane_state dane_look(struct dispatch *dispatch, const struct nexthop_host *host, const struct tls_dane **records,
                           const char **why);
 void dane_finish(struct dispatch *dispatch); /* forgets all, on the loop thread, before the resolver is closed */

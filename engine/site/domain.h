@@ -20,13 +20,13 @@ struct domain {
     struct list node; /* of dispatch->domains_all */
     struct list jobs;
     uint32_t job_count;
-    struct mx_query *query; /* asked, not answered */
-    struct mx_set *set;     /* found; waits for what MTA-STS says */
-    int64_t lifetime_ms;    /* of set */
+    struct mx_query *query;            /* asked, not answered */
+    struct mx_set *set;                /* found; waits for what MTA-STS says */
+    int64_t lifetime_ms;               /* of set */
     struct dns_question *sts_question; /* the TXT record of _mta-sts */
-    bool sts_fetching;      /* the policy is being fetched */
-    bool sts_known;         /* whatever it is */
-    int64_t sts_until_ms;   /* the TXT record is not waited for longer */
+    bool sts_fetching;                 /* the policy is being fetched */
+    bool sts_known;                    /* whatever it is */
+    int64_t sts_until_ms;              /* the TXT record is not waited for longer */
     struct loop_timer timer;
     int64_t ask_ms;           /* not before */
     int64_t failing_since_ms; /* 0 = no look-up has failed */

@@ -151,7 +151,8 @@ static void add_warmup(struct lister *lister, struct source *source, struct via 
     if (day == 0)
         return;
     uint32_t used = via->warm != NULL ? shaping_quota_used(via->warm, lister->now_us) : 0;
-    (void)snprintf(value, sizeof value, "%" PRIu32 "/d on day %" PRIu32 " of %" PRIu32, quota, day, source->warmup->days);
+    (void)snprintf(value, sizeof value, "%" PRIu32 "/d on day %" PRIu32 " of %" PRIu32, quota, day,
+                   source->warmup->days);
     (void)snprintf(now, sizeof now, "%" PRIu32 " used", used);
     add(lister, SCOPE_SOURCE, WHAT_WARMUP, source->name, value, now, where(lister, "warmup", source->name, "start"),
         used >= quota ? source_warm_day_ends_us(source, day) : 0);
@@ -222,7 +223,8 @@ static void add_zones(struct lister *lister)
         (void)snprintf(value, sizeof value, "%" PRIu32, zone->conn_max);
         (void)snprintf(now, sizeof now, "%" PRIu32 " in use", zone->use_count);
         add(lister, SCOPE_DOMAIN, WHAT_CONNECTIONS, zone->name, value, now,
-            where(lister, "domain", zone->config->name, "connections"), zone->use_count >= zone->conn_max ? INT64_MAX : 0);
+            where(lister, "domain", zone->config->name, "connections"),
+            zone->use_count >= zone->conn_max ? INT64_MAX : 0);
     }
 }
 

@@ -153,10 +153,11 @@ static void say_binding(const struct explain *limits, size_t first, struct buffe
         (void)str_copy(now, sizeof now, text + limit->now_at);
         (void)str_copy(origin, sizeof origin, text + limit->origin_at);
         if (limit->limit.next_ms > 0)
-            (void)snprintf(next, sizeof next, "; the next message may start in %.3f s", (double)limit->limit.next_ms / 1000);
-        buffer_printf(out, "Held by the %s of the %s \"%s\": %s%s%s%s, set by %s%s.\n", limit_what_name(limit->limit.what),
-                      limit_scope_name(limit->limit.scope), name, value, now[0] != '\0' ? " (" : "", now,
-                      now[0] != '\0' ? ")" : "", origin, next);
+            (void)snprintf(next, sizeof next, "; the next message may start in %.3f s",
+                           (double)limit->limit.next_ms / 1000);
+        buffer_printf(out, "Held by the %s of the %s \"%s\": %s%s%s%s, set by %s%s.\n",
+                      limit_what_name(limit->limit.what), limit_scope_name(limit->limit.scope), name, value,
+                      now[0] != '\0' ? " (" : "", now, now[0] != '\0' ? ")" : "", origin, next);
     }
 }
 

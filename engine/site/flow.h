@@ -1,10 +1,10 @@
 /*
  * flow.h - the jobs of one campaign at one site: how campaigns share what a site may do.
  *
- * Start-time fair queueing: each message that a flow composes or sends moves its mark on by an amount that is inverse to
- * the campaign's weight, and the flow with the lowest mark is next. A flow that comes (or comes back) begins at the mark
- * of the one that was served last, so that it neither waits behind what came before nor catches up for when it was away.
- * Inside a flow the recipient domains (lane.h) take turns, one message each.
+ * Start-time fair queueing: each message that a flow composes or sends moves its mark on by an amount that is inverse
+ * to the campaign's weight, and the flow with the lowest mark is next. A flow that comes (or comes back) begins at the
+ * mark of the one that was served last, so that it neither waits behind what came before nor catches up for when it was
+ * away. Inside a flow the recipient domains (lane.h) take turns, one message each.
  *
  * A flow whose campaign or sending domain has reached a limit of its own steps aside (gate.h). Loop thread only.
  */
@@ -30,8 +30,8 @@ struct flow {
     uint64_t group;               /* the campaign */
     uint32_t weight;
     uint64_t send_mark, feed_mark;
-    uint32_t ahead; /* messages composing or ready */
-    char *sender;   /* the sending domain; NULL = not known */
+    uint32_t ahead;                                 /* messages composing or ready */
+    char *sender;                                   /* the sending domain; NULL = not known */
     struct shared *campaign_limits, *sender_limits; /* NULL = none */
     struct ruled campaign_ruled, sender_ruled;      /* measures in force */
     int64_t held_until_us; /* a limit of the campaign or the sending domain is reached; 0 = none */

@@ -44,8 +44,7 @@ static bool zone_join(struct site *site, const char *domain, struct zone **out)
         zone->conn_max = config->connections;
         char key[300];
         (void)snprintf(key, sizeof key, "domain %.255s", domain);
-        const struct bounds_spec spec = {
-            .rate = config->rate, .byte_rate = config->byte_rate, .burst = config->burst};
+        const struct bounds_spec spec = {.rate = config->rate, .byte_rate = config->byte_rate, .burst = config->burst};
         if (bounds_init(&zone->bounds, &spec, site->dispatch->shaping, key, site->dispatch->begun_us) < 0) {
             free(zone);
             return false;
@@ -82,8 +81,7 @@ static int64_t wait_until_us(struct lane *lane)
 {
     struct dispatch *dispatch = lane->site->dispatch;
     enum limit_what what = WHAT_NONE;
-    int64_t until =
-        lane->zone != NULL ? bounds_wait_until_us(&lane->zone->bounds, dispatch->now_us, &what) : 0;
+    int64_t until = lane->zone != NULL ? bounds_wait_until_us(&lane->zone->bounds, dispatch->now_us, &what) : 0;
     shaping_rule(dispatch->shaping, &lane->ruling, SCOPE_DOMAIN, lane->name, "", dispatch->now_us);
     if (lane->ruling.suspended_until_us > MAX_OF(until, dispatch->now_us)) {
         until = lane->ruling.suspended_until_us;
@@ -176,7 +174,8 @@ void lane_settle(struct lane *lane)
     int64_t now_us = site->dispatch->now_us;
     int64_t until = wait_until_us(lane);
     bool soon = until == 0 || until - now_us < COMPOSE_AHEAD_US;
-    uint32_t enough = is_limited(lane) ? (uint32_t)(rate_per_second(lane->zone->bounds.messages.rate) / 2) + 1 : UINT32_MAX;
+    uint32_t enough =
+        is_limited(lane) ? (uint32_t)(rate_per_second(lane->zone->bounds.messages.rate) / 2) + 1 : UINT32_MAX;
     set_member(&flow->senders, &lane->send, lane->ready_count > 0 && until == 0);
     set_member(&flow->feeders, &lane->feed,
                lane->queued > 0 && soon && lane->ready_count + lane->composing_count < enough);

@@ -3,8 +3,9 @@
  *
  * A site that serves many domains takes from the lanes of a flow (flow.h) in turn, one message each; a lane whose limit
  * is reached steps aside without holding up the others. The limits themselves are the domain's, whatever campaigns send
- * to it: they are in the zone, which the lanes of the domain share. A domain without limits of its own has none. Every lane is in the site's heap `waiting`, by the time (in microseconds) at
- * which its limit lets it do something again. lane_settle() puts a lane where it belongs after any change.
+ * to it: they are in the zone, which the lanes of the domain share. A domain without limits of its own has none. Every
+ * lane is in the site's heap `waiting`, by the time (in microseconds) at which its limit lets it do something again.
+ * lane_settle() puts a lane where it belongs after any change.
  *
  * Loop thread only.
  */
@@ -47,9 +48,9 @@ struct lane {
     struct heap_node wait; /* of site->waiting */
     struct list queue, ready;
     uint32_t queued, ready_count, composing_count, sending_count;
-    struct ruling ruling; /* measures on the domain */
-    struct gate held;     /* what holds it up, what == NONE: nothing */
-    uint32_t held_back; /* of ready: counted in site->held_back, because the limit does not let them start */
+    struct ruling ruling;   /* measures on the domain */
+    struct gate held;       /* what holds it up, what == NONE: nothing */
+    uint32_t held_back;     /* of ready: counted in site->held_back, because the limit does not let them start */
     struct sts_policy *sts; /* the domain's, held; NULL = none */
     size_t name_len;
     char name[];

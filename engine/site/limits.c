@@ -29,7 +29,8 @@ void limit_init(struct limit *limit, struct rate rate)
 }
 
 /* In a period come at most (period / interval) + burst starts; a long period's interval is widened so that this is no
- * more than `count`. When the burst is most of it, only a quota can keep the period (quota.h), and the spacing stays. */
+ * more than `count`. When the burst is most of it, only a quota can keep the period (quota.h), and the spacing stays.
+ */
 static int64_t long_interval_us(struct rate rate, uint32_t burst)
 {
     int64_t period_us = rate.period_us + LONG_PERIOD_SLACK_US;
@@ -47,10 +48,11 @@ void limit_init_burst(struct limit *limit, struct rate rate, uint32_t burst)
     if (period_us <= SECOND_US && !limit->windowed)
         period_us += period_us / 50;
     limit->interval_us = period_us > SECOND_US + SECOND_US / 50 ? long_interval_us(rate, burst)
-                                                                  : (period_us + rate.count - 1) / rate.count;
+                                                                : (period_us + rate.count - 1) / rate.count;
     limit->tolerance_us = TOLERANCE_US;
     if (burst > 0)
-        limit->tolerance_us = MIN_OF((int64_t)(burst - 1), TIME_MAX_US / limit->interval_us / 2) * limit->interval_us + TOLERANCE_US;
+        limit->tolerance_us =
+            MIN_OF((int64_t)(burst - 1), TIME_MAX_US / limit->interval_us / 2) * limit->interval_us + TOLERANCE_US;
 }
 
 void limit_pace(struct limit *limit, double per_second)
@@ -66,7 +68,8 @@ void limit_pace(struct limit *limit, double per_second)
 
 void limit_follow(struct limit *limit, int64_t begun_us)
 {
-    limit->next_us = begun_us + MIN_OF(limit->interval_us, FOLLOW_MAX_US) + 2 * MIN_OF(limit->tolerance_us, FOLLOW_MAX_US);
+    limit->next_us =
+        begun_us + MIN_OF(limit->interval_us, FOLLOW_MAX_US) + 2 * MIN_OF(limit->tolerance_us, FOLLOW_MAX_US);
 }
 
 void limit_finish(struct limit *limit)

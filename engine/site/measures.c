@@ -1,8 +1,8 @@
 /*
  * measures.c - measures in force: suspensions by hand and what automation rules did.
  *
- * Few are in force at a time, so they are a list. What they say about a site, a flow or a source is looked up again only
- * when the generation has changed or one of them has ended.
+ * Few are in force at a time, so they are a list. What they say about a site, a flow or a source is looked up again
+ * only when the generation has changed or one of them has ended.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -60,8 +60,8 @@ static char *format(const struct engine_measure *measure)
 {
     return str_printf("%d\t%d\t%" PRIu32 "\t%" PRId64 "\t%" PRIu32 "\t%" PRId64 "\t%" PRId64 "\t%s\t%s\t%s\t%s",
                       (int)measure->scope, (int)measure->what, measure->rate.count, measure->rate.period_us,
-                      measure->number, measure->since_wall_ms, measure->until_wall_ms, measure->target,
-                      measure->source, measure->reason, measure->origin);
+                      measure->number, measure->since_wall_ms, measure->until_wall_ms, measure->target, measure->source,
+                      measure->reason, measure->origin);
 }
 
 static void clean(char *text)
@@ -108,7 +108,8 @@ static bool same(const struct engine_measure *a, const struct engine_measure *b)
 static void set_until(struct engine_measure *measure, int64_t now_us, int64_t now_wall_ms)
 {
     int64_t left_ms = measure->until_wall_ms - now_wall_ms;
-    measure->until_us = measure->until_wall_ms == 0 ? INT64_MAX : now_us + MIN_OF(left_ms, INT64_C(3153600000000)) * 1000;
+    measure->until_us =
+        measure->until_wall_ms == 0 ? INT64_MAX : now_us + MIN_OF(left_ms, INT64_C(3153600000000)) * 1000;
 }
 
 int shaping_measure_set(struct shaping *shaping, struct engine_measure *measure)
@@ -227,8 +228,7 @@ static void apply(struct ruling *ruling, const struct engine_measure *measure)
             ruling->rate = measure->rate;
         break;
     case WHAT_CONNECTIONS:
-        ruling->connections =
-            ruling->connections == 0 ? measure->number : MIN_OF(ruling->connections, measure->number);
+        ruling->connections = ruling->connections == 0 ? measure->number : MIN_OF(ruling->connections, measure->number);
         break;
     case WHAT_PER_CONNECTION:
         ruling->per_connection =

@@ -62,7 +62,8 @@ static void read_file(struct memory *memory, const char *path, int64_t now_ms, i
     FILE *file = fopen(path, "re");
     if (file == NULL)
         return;
-    for (size_t lines = 0; lines < MEMORY_ENTRIES_MAX * MEMORY_FACTS && fgets(line, sizeof line, file) != NULL; lines++) {
+    for (size_t lines = 0; lines < MEMORY_ENTRIES_MAX * MEMORY_FACTS && fgets(line, sizeof line, file) != NULL;
+         lines++) {
         size_t len = strlen(line);
         if (len == 0 || line[len - 1] != '\n')
             break;

@@ -20,11 +20,11 @@
 #define WRITE_PIECES_MAX 64
 #define IDLE_TRIED_MAX 32
 #define CONNECT_EAGER_MS ((int64_t)4000) /* two repetitions of a SYN */
-#define PORT_SUBMISSIONS 465 /* RFC 8314 section 3.3 */
+#define PORT_SUBMISSIONS 465             /* RFC 8314 section 3.3 */
 #define DOUBT_MS ((int64_t)3600 * 1000)
 #define CONTENT_LOSSES_MAX 2 /* in a row */
 #define STREAM_LOSSES_MAX 5  /* in a row */
-#define CONNS_EASY 256           /* of a loop: up to so many may be idle for as long as their profile says */
+#define CONNS_EASY 256       /* of a loop: up to so many may be idle for as long as their profile says */
 #define IDLE_SHORT_MS ((int64_t)250)
 #define LINGER_BYTES_MAX ((size_t)64 << 10) /* a peer that still talks more than this is not waited for */
 

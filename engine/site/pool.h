@@ -23,12 +23,12 @@ struct conn {
     struct session *session; /* from connected to closed */
     struct loop_timer timer;
     enum conn_phase phase;
-    bool starting;          /* counted in site->conn_starting: not ready yet */
-    bool said_421;          /* and was judged for it */
-    bool ready;             /* counted in site->conn_ready */
-    enum tls_policy tls;    /* what is wanted of this connection */
-    bool dane_wanted;       /* the host has TLSA records: nothing goes without TLS */
-    struct tls_dane dane;   /* those that count; empty: any certificate */
+    bool starting;              /* counted in site->conn_starting: not ready yet */
+    bool said_421;              /* and was judged for it */
+    bool ready;                 /* counted in site->conn_ready */
+    enum tls_policy tls;        /* what is wanted of this connection */
+    bool dane_wanted;           /* the host has TLSA records: nothing goes without TLS */
+    struct tls_dane dane;       /* those that count; empty: any certificate */
     bool dane_proved, verified; /* once secured: by a TLSA record; by name and a trusted root */
     char unverified_why[100];
     bool implicit_tls;      /* TLS from the first byte on */
@@ -54,10 +54,10 @@ bool conn_is_empty(const struct conn *conn); /* holds no message */
 void conn_give(struct conn *conn, struct engine_job *job);
 
 void conn_mark_dirty(struct conn *conn);
-void conn_flush(struct conn *conn);    /* writes what is to be written, sets the timer */
-void conn_quit(struct conn *conn);     /* orderly, after what is outstanding */
+void conn_flush(struct conn *conn);             /* writes what is to be written, sets the timer */
+void conn_quit(struct conn *conn);              /* orderly, after what is outstanding */
 void conn_quit_idle(struct dispatch *dispatch); /* one that is idle without a reason, if any: its place is wanted */
-void conn_abort(struct conn *conn);    /* at once; its messages end or go back */
+void conn_abort(struct conn *conn);             /* at once; its messages end or go back */
 void conn_withdraw(struct conn *conn); /* messages of which nothing is queued for the wire go back to the site */
 
 #endif

@@ -290,7 +290,8 @@ static void note_site(struct site *site)
 static int64_t connect_or_wait(struct site *site)
 {
     int64_t now_us = site->dispatch->now_us;
-    bool gated = site->gate.what != WHAT_NONE && (site->conn_count > 0 || site->gate.until_us - now_us > CONNECT_AHEAD_US);
+    bool gated =
+        site->gate.what != WHAT_NONE && (site->conn_count > 0 || site->gate.until_us - now_us > CONNECT_AHEAD_US);
     if (gated && !gate_is_of_a_source(site)) {
         site->limited_by = gate_name(&site->gate);
         return ms_of_us(site->gate.until_us);

@@ -2,13 +2,13 @@
  * quota.h - how many in a long time: a count that survives the process. Pure: time is passed in, in microseconds of a
  * clock that only goes forward.
  *
- * No window of one period holds more than `count` starts. The window slides in steps of a 48th of the period, and a step
- * leaves it only when all of it is out, so the count is never too generous and at most a 48th too strict. A quota
+ * No window of one period holds more than `count` starts. The window slides in steps of a 48th of the period, and a
+ * step leaves it only when all of it is out, so the count is never too generous and at most a 48th too strict. A quota
  * without a period (period_us 0) counts up to its end and stays there: a day of a warm-up.
  *
- * That nothing is exceeded after a crash is had by reserving: a slice of starts is written down as made before any of it
- * may be made. Whatever was reserved and may have been used counts as used at the moment of the restart. An orderly end
- * writes what was really used.
+ * That nothing is exceeded after a crash is had by reserving: a slice of starts is written down as made before any of
+ * it may be made. Whatever was reserved and may have been used counts as used at the moment of the restart. An orderly
+ * end writes what was really used.
  */
 #ifndef POSTHASTE_ENGINE_SITE_QUOTA_H
 #define POSTHASTE_ENGINE_SITE_QUOTA_H

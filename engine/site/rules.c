@@ -2,7 +2,8 @@
  * rules.c - reads the file of rules and finds the one that fits.
  *
  * Anything that is not understood is an error with its line: a rule that silently does nothing is found out by a block
- * list. A reply is written by a stranger, so the work of one match is bounded, and one that costs too much does not fit.
+ * list. A reply is written by a stranger, so the work of one match is bounded, and one that costs too much does not
+ * fit.
  */
 #include "engine/site/rules.h"
 
@@ -108,8 +109,7 @@ static int add_pattern(struct parse *parse, struct patterns *patterns, const cha
     PCRE2_SIZE at;
     if (patterns->count == PATTERNS_MAX)
         return bad(parse, "too many patterns before", pattern);
-    pcre2_code *compiled =
-        pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_CASELESS, &code, &at, NULL);
+    pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_CASELESS, &code, &at, NULL);
     if (compiled == NULL) {
         char why[120] = "";
         (void)pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
@@ -172,7 +172,8 @@ static const struct {
 static const struct {
     const char *name;
     enum limit_scope scope;
-} scopes[] = {{"site", SCOPE_SITE}, {"source", SCOPE_SITE_SOURCE}, {"campaign", SCOPE_CAMPAIGN}, {"sender", SCOPE_SENDER}};
+} scopes[] = {
+    {"site", SCOPE_SITE}, {"source", SCOPE_SITE_SOURCE}, {"campaign", SCOPE_CAMPAIGN}, {"sender", SCOPE_SENDER}};
 
 static int parse_scope(struct parse *parse, const char *word, struct rule_do *out)
 {
@@ -354,8 +355,8 @@ int rules_load(const char *path, struct rules **out, struct error *err)
     }
     int rc = path != NULL ? read_text(path, &text, err) : 0;
     if (rc == 0)
-        rc = rules_parse(path != NULL ? path : "shaping-rules.conf", path != NULL ? buffer_text(&text) : shaping_rules_builtin,
-                         out, err);
+        rc = rules_parse(path != NULL ? path : "shaping-rules.conf",
+                         path != NULL ? buffer_text(&text) : shaping_rules_builtin, out, err);
     buffer_finish(&text);
     return rc;
 }

@@ -431,10 +431,10 @@ int shaping_init(struct shaping *shaping, const struct config *config, const str
         keep_state(shaping, callbacks->restored[i].key, callbacks->restored[i].value);
     measures_restore(shaping);
     struct bounds_spec spec = {.rate = config->limits.rate,
-                                 .byte_rate = config->limits.byte_rate,
-                                 .connection_rate = config->limits.connection_rate,
-                                 .connections = config->limits.connections,
-                                 .burst = config->limits.burst};
+                               .byte_rate = config->limits.byte_rate,
+                               .connection_rate = config->limits.connection_rate,
+                               .connections = config->limits.connections,
+                               .burst = config->limits.burst};
     shaping->machine = shaping_shared(shaping, SCOPE_MACHINE, "this server", &spec);
     r = rules_load(NULL, &shaping->rules, err);
     if (r < 0)

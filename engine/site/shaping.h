@@ -50,7 +50,7 @@ struct shaping {
     _Atomic uint64_t generation; /* of the measures; raised by each change */
     struct rules *rules;
     int64_t begun_us, begun_wall_ms;
-    char boot[40]; /* identifies the run of the machine, so that its monotonic clock can be compared */
+    char boot[40];          /* identifies the run of the machine, so that its monotonic clock can be compared */
     struct shared *machine; /* NULL = no limits */
 };
 
@@ -73,7 +73,8 @@ int64_t shaping_quota_wait_us(struct quota_entry *entry, int64_t now_us); /* 0 =
 void shaping_quota_take(struct quota_entry *entry, int64_t now_us);
 uint32_t shaping_quota_used(struct quota_entry *entry, int64_t now_us);
 /* Each of them: its key and how much of it is used. */
-void shaping_quotas(struct shaping *shaping, void (*each)(void *context, const char *key, uint32_t used), void *context);
+void shaping_quotas(struct shaping *shaping, void (*each)(void *context, const char *key, uint32_t used),
+                    void *context);
 uint32_t shaping_connections(struct shaping *shaping, const struct shared *shared); /* open now */
 /* Where the spacing of starts stands after what the quota knows of (GCRA's theoretical arrival time). */
 int64_t shaping_quota_next_us(struct shaping *shaping, struct quota_entry *entry, int64_t interval_us);

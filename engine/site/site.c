@@ -60,9 +60,9 @@ static bool init_bounds(struct site *site, struct dispatch *dispatch, const stru
 {
     const struct config_profile *profile = origin->profile;
     const struct bounds_spec spec = {.rate = profile->rate,
-                                       .byte_rate = profile->byte_rate,
-                                       .connection_rate = profile->connection_rate,
-                                       .burst = profile->burst};
+                                     .byte_rate = profile->byte_rate,
+                                     .connection_rate = profile->connection_rate,
+                                     .burst = profile->burst};
     char key[512];
     (void)snprintf(key, sizeof key, "site %.480s", origin->name);
     return bounds_init(&site->bounds, &spec, dispatch->shaping, key, dispatch->begun_us) == 0;

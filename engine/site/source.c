@@ -128,10 +128,10 @@ void source_pool_shape(struct source_pool *pool, const struct config *config, st
         if (from == NULL)
             continue;
         const struct bounds_spec spec = {.rate = from->rate,
-                                           .byte_rate = from->byte_rate,
-                                           .connection_rate = from->connection_rate,
-                                           .connections = from->connections,
-                                           .burst = from->burst};
+                                         .byte_rate = from->byte_rate,
+                                         .connection_rate = from->connection_rate,
+                                         .connections = from->connections,
+                                         .burst = from->burst};
         source->limits = shaping_shared(shaping, SCOPE_SOURCE, source->name, &spec);
         for (size_t j = 0; j < config->warmup_count; j++) {
             if (strcmp(config->warmups[j].source, source->name) == 0)
@@ -177,8 +177,7 @@ void sources_show(const struct source_pool *pool, struct shaping *shaping, engin
         const struct source *source = &pool->sources[i];
         const struct config_source *config = config_of(shaping->config, source->name);
         struct engine_measure measure = {0};
-        bool suspended =
-            shaping_measure_find(shaping, SCOPE_SOURCE, source->name, "", WHAT_SUSPENDED, &measure);
+        bool suspended = shaping_measure_find(shaping, SCOPE_SOURCE, source->name, "", WHAT_SUSPENDED, &measure);
         struct warm_show show = {.source = source, .each = each, .context = context};
         show.stats = (struct engine_source_stats){.name = source->name,
                                                   .address = config != NULL ? config->address : "",

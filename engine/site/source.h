@@ -22,11 +22,11 @@ struct source {
     const char *name;              /* "" = the system's choice */
     const char *ehlo_name;
     uint32_t weight;
-    uint32_t conn_count, conn_max; /* of this loop; of all (0 = no limit), which `limits` keeps */
-    struct shared *limits;         /* of the source on all loops; NULL = none */
+    uint32_t conn_count, conn_max;      /* of this loop; of all (0 = no limit), which `limits` keeps */
+    struct shared *limits;              /* of the source on all loops; NULL = none */
     const struct config_warmup *warmup; /* NULL = warm */
     int64_t warm_begun_us;              /* monotonic; may lie before the machine's start */
-    int64_t suspended_until_ms;    /* 0 = not */
+    int64_t suspended_until_ms;         /* 0 = not */
 };
 
 struct source_pool {
@@ -45,7 +45,8 @@ enum source_result {
     SOURCE_NONE,      /* no source has an address of the peer's family */
 };
 
-/* `random` is any number. `fits` (may be NULL): of use for what it is wanted for. SOURCE_FOUND: *out; count it with conn_count. */
+/* `random` is any number. `fits` (may be NULL): of use for what it is wanted for. SOURCE_FOUND: *out; count it with
+ * conn_count. */
 typedef bool source_fits(void *context, struct source *source);
 enum source_result source_pick(struct source_pool *pool, int family, int64_t now_ms, uint32_t random, source_fits *fits,
                                void *context, struct source **out);

@@ -27,11 +27,11 @@ bool transport_allows(const struct lane *lane, const struct conn *conn, struct o
         return true;
     }
     dispatch->policies.sts_bad++;
-    const char *reason = !matches                                   ? "is not a mail host that the policy names"
+    const char *reason = !matches                          ? "is not a mail host that the policy names"
                          : conn->unverified_why[0] != '\0' ? conn->unverified_why
-                                                                    : "TLS is not to be had";
-    outcome_set(why, OUTCOME_TRANSPORT, STAGE_TLS, "MTA-STS policy of %s (enforce) does not let mail go to %s: %s", lane->name,
-                conn->host, reason);
+                                                           : "TLS is not to be had";
+    outcome_set(why, OUTCOME_TRANSPORT, STAGE_TLS, "MTA-STS policy of %s (enforce) does not let mail go to %s: %s",
+                lane->name, conn->host, reason);
     (void)str_copy(why->enhanced, sizeof why->enhanced, "4.7.10");
     (void)str_copy(why->mx_host, sizeof why->mx_host, conn->host);
     (void)str_copy(why->address, sizeof why->address, conn->where);

@@ -1,5 +1,6 @@
 /*
- * transport.h - may mail of this domain go over this connection? What MTA-STS (RFC 8461) and DANE (RFC 7672) demand of it.
+ * transport.h - may mail of this domain go over this connection? What MTA-STS (RFC 8461) and DANE (RFC 7672) demand of
+ * it.
  *
  * DANE is a matter of the host and is settled before a connection is made (dane.h); a connection that it has proved
  * satisfies every policy. MTA-STS is a matter of the recipient domain: its mail may ride only with a server that its
@@ -10,9 +11,11 @@
 
 #include "engine/site/site.h"
 
-/* False: `why` (OUTCOME_TRANSPORT, stage TLS) is what becomes of the lane's mail. Also counts what a policy in testing mode would have done. */
+/* False: `why` (OUTCOME_TRANSPORT, stage TLS) is what becomes of the lane's mail. Also counts what a policy in testing
+ * mode would have done. */
 bool transport_allows(const struct lane *lane, const struct conn *conn, struct outcome *why);
-/* Settles how the connection is to be secured; false: the host must not be used now. *wait: ask again when the site is served next. */
+/* Settles how the connection is to be secured; false: the host must not be used now. *wait: ask again when the site is
+ * served next. */
 bool transport_prepare(struct conn *conn, const struct nexthop_host *host);
 bool transport_host_usable(struct site *site, const struct nexthop_host *host, bool *wait);
 /* The handshake is done. */

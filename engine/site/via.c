@@ -43,9 +43,14 @@ const char *gate_name(const struct gate *gate)
                [WHAT_BYTE_RATE] = name "byte rate",                                                                    \
                [WHAT_CONNECTIONS] = name "connections",                                                                \
                [WHAT_CONNECTION_RATE] = name "connection rate"}
-        ROW(SCOPE_MACHINE, "machine "),   ROW(SCOPE_SOURCE, "source "),     ROW(SCOPE_SENDER, "sending domain "),
-        ROW(SCOPE_CAMPAIGN, "campaign "), ROW(SCOPE_PROVIDER, "provider "), ROW(SCOPE_SITE, ""),
-        ROW(SCOPE_SITE_SOURCE, "source at site "), ROW(SCOPE_DOMAIN, "domain "),
+        ROW(SCOPE_MACHINE, "machine "),
+        ROW(SCOPE_SOURCE, "source "),
+        ROW(SCOPE_SENDER, "sending domain "),
+        ROW(SCOPE_CAMPAIGN, "campaign "),
+        ROW(SCOPE_PROVIDER, "provider "),
+        ROW(SCOPE_SITE, ""),
+        ROW(SCOPE_SITE_SOURCE, "source at site "),
+        ROW(SCOPE_DOMAIN, "domain "),
 #undef ROW
     };
     if (gate->what == WHAT_ADAPTIVE || gate->what == WHAT_WARMUP || gate->what == WHAT_SUSPENDED)
@@ -409,7 +414,8 @@ static bool fill_target(const struct site *site, const struct source *source, co
         (void)snprintf(measure->target, sizeof measure->target, "%" PRIu64, job != NULL ? job->group : 0);
         return job != NULL;
     case SCOPE_SENDER:
-        (void)str_copy(measure->target, sizeof measure->target, flow != NULL && flow->sender != NULL ? flow->sender : "");
+        (void)str_copy(measure->target, sizeof measure->target,
+                       flow != NULL && flow->sender != NULL ? flow->sender : "");
         return measure->target[0] != '\0';
     case SCOPE_NONE:
     case SCOPE_MACHINE:
@@ -461,8 +467,8 @@ void via_refused(struct site *site, struct source *source, const struct engine_j
         slow_down(site, source, via, outcome->text);
         return;
     }
-    const struct rule *rule = rules_match(site->dispatch->shaping->rules, outcome->mx_host, outcome->code,
-                                          outcome->enhanced, outcome->text);
+    const struct rule *rule =
+        rules_match(site->dispatch->shaping->rules, outcome->mx_host, outcome->code, outcome->enhanced, outcome->text);
     if (rule == NULL)
         return;
     bool whole = strncmp(outcome->text, "421 ", 4) == 0; /* of a connection that was closed: the whole reply */
@@ -470,7 +476,7 @@ void via_refused(struct site *site, struct source *source, const struct engine_j
         (void)str_copy(reply, sizeof reply, outcome->text);
     else
         (void)snprintf(reply, sizeof reply, "%u %s%s%.170s", outcome->code, outcome->enhanced,
-                   outcome->enhanced[0] != '\0' ? " " : "", outcome->text);
+                       outcome->enhanced[0] != '\0' ? " " : "", outcome->text);
     const struct rule_do *dos = rule_dos(rule, &count);
     for (size_t i = 0; i < count; i++) {
         if (dos[i].action == RULE_SLOW)

@@ -39,16 +39,16 @@ void ruled_take(struct ruled *ruled, int64_t now_us);
 void ruled_finish(struct ruled *ruled);
 
 struct via {
-    struct bounds *bounds; /* NULL = no limits of its own */
+    struct bounds *bounds;     /* NULL = no limits of its own */
     struct shared *provider;   /* NULL = none */
     struct ruled ruled;        /* measures on the source at this site ... */
     struct ruled source_ruled; /* ... and on the source */
     struct adapt *adapt;       /* NULL = nothing was learnt */
     struct limit pace;         /* of the adapted rate */
     int64_t saved_ms;
-    bool changed;              /* since it was saved */
+    bool changed; /* since it was saved */
     uint32_t conn_count;
-    struct quota_entry *warm;  /* of warm_day; NULL = warm */
+    struct quota_entry *warm; /* of warm_day; NULL = warm */
     uint32_t warm_day;
     int64_t held_until_us; /* a shared limit of the source gave us this time */
     struct gate held;

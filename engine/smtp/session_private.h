@@ -70,7 +70,7 @@ struct session {
     bool proved;         /* a message of this connection was answered in good order */
     bool clean;          /* behind what is queued no transaction is open */
     bool want_quit, peer_closing, end_told, charge_spent;
-    bool times_told;        /* of the connection: an outcome had them */
+    bool times_told; /* of the connection: an outcome had them */
     uint32_t accepted;
     struct slot *newest; /* the slot begun last */
     struct slot *slots;  /* ring of options.depth */

@@ -1,9 +1,10 @@
 /*
  * faults.c - a library to be preloaded: one call fails, and everything after it goes on as always.
  *
- * POSTHASTE_FAULT=KIND:N fails the N-th call of that kind. "memory": malloc, calloc, realloc and reallocarray, as called
- * by the program itself, by SQLite or by jansson (other libraries have their own ways to die). "io": SQLite's writes,
- * syncs and truncations, with EIO. With POSTHASTE_FAULT_COUNT=FILE the number of calls seen is written there at the end.
+ * POSTHASTE_FAULT=KIND:N fails the N-th call of that kind. "memory": malloc, calloc, realloc and reallocarray, as
+ * called by the program itself, by SQLite or by jansson (other libraries have their own ways to die). "io": SQLite's
+ * writes, syncs and truncations, with EIO. With POSTHASTE_FAULT_COUNT=FILE the number of calls seen is written there at
+ * the end.
  */
 #include <dlfcn.h>
 #include <errno.h>

@@ -4,8 +4,9 @@
  * usage: fuzz_TARGET FOLDER|FILE...
  *
  * The mutations come from a fixed seed, so that a test fails today as it fails tomorrow. They are blind (nothing
- * measures coverage), but splicing seeds with one another gets far with text protocols. FUZZ_ROUNDS says how many (4,000;
- * 0 = none), FUZZ_SEED from which seed, FUZZ_SECONDS when to stop at the latest (20). Output is TAP: a case for each seed, one for the mutations.
+ * measures coverage), but splicing seeds with one another gets far with text protocols. FUZZ_ROUNDS says how many
+ * (4,000; 0 = none), FUZZ_SEED from which seed, FUZZ_SECONDS when to stop at the latest (20). Output is TAP: a case for
+ * each seed, one for the mutations.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -37,7 +38,8 @@ static const char *program;
 static const uint8_t *current; /* what the target is looking at */
 static size_t current_size;
 
-/* The input that brought the program down is kept for whoever has to find out why. Calls only what a signal handler may. */
+/* The input that brought the program down is kept for whoever has to find out why. Calls only what a signal handler
+ * may. */
 static void save_current(void)
 {
     char path[128];
@@ -144,7 +146,8 @@ static size_t put(uint8_t *input, size_t size, size_t at, size_t cut, const uint
 
 static size_t mutate(uint8_t *input, size_t size)
 {
-    static const char *const pieces[] = {"\r\n", "\n", "\r", "\0", "\xff", "\xc3\xa9", ".", "-", " ", "0", "99999999999", "\"", "{", "}", "=", "%", "\\"};
+    static const char *const pieces[] = {"\r\n", "\n",          "\r", "\0", "\xff", "\xc3\xa9", ".", "-", " ",
+                                         "0",    "99999999999", "\"", "{",  "}",    "=",        "%", "\\"};
     uint8_t piece[64];
     size_t at = below(size + 1), left = size - at;
     size_t len = 1 + below(8);

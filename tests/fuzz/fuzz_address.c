@@ -1,5 +1,6 @@
 /*
- * fuzz_address.c - e-mail addresses and domains: whatever is accepted is in bounds and stays as it is when it is read again.
+ * fuzz_address.c - e-mail addresses and domains: whatever is accepted is in bounds and stays as it is when it is read
+ * again.
  */
 #include "base/address.h"
 #include "tests/fuzz/fuzz.h"

@@ -63,7 +63,11 @@ int fuzz_one(const uint8_t *data, size_t size)
     struct buffer out = BUFFER_INIT(0);
     char *text = fuzz_string(input.at, input.left);
     bool utf8 = (kind & 8) != 0;
-    struct command_mail mail = {.path = text, .size_offered = (kind & 16) != 0, .size_bytes = size, .body_8bitmime = (kind & 32) != 0, .smtputf8 = utf8};
+    struct command_mail mail = {.path = text,
+                                .size_offered = (kind & 16) != 0,
+                                .size_bytes = size,
+                                .body_8bitmime = (kind & 32) != 0,
+                                .smtputf8 = utf8};
     switch (kind & 7) {
     case 0:
         check_line(&out, command_ehlo(&out, text));

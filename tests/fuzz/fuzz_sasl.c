@@ -1,7 +1,8 @@
 /*
  * fuzz_sasl.c - a server's part of a login: the mechanisms it offers, then its challenges, one a line.
  *
- * The first line is "MECHANISMS", and the first byte of it '!' when the connection is in clear text. The exchange ends, and what we say is one line, printable.
+ * The first line is "MECHANISMS", and the first byte of it '!' when the connection is in clear text. The exchange ends,
+ * and what we say is one line, printable.
  */
 #include "engine/smtp/sasl.h"
 
@@ -24,7 +25,8 @@ int fuzz_one(const uint8_t *data, size_t size)
     char *text = fuzz_string(data, size), *rest = text;
     char *line = strsep(&rest, "\n");
     bool clear = line[0] == '!';
-    struct sasl_options options = {.credentials = &who, .tls = !clear, .keys = &keys, .nonce = "fyko+d2lbbFgONRv9qkxdawL"};
+    struct sasl_options options = {
+        .credentials = &who, .tls = !clear, .keys = &keys, .nonce = "fyko+d2lbbFgONRv9qkxdawL"};
     int r = sasl_start(line + (clear ? 1 : 0), &options, &sasl, &err);
     if (r == 0) {
         check_response(sasl_command(sasl));

@@ -2,9 +2,10 @@
  * fuzz_session.c - the whole session machine against any server: every message that was given ends exactly once, and
  * only a 2xx that came after its content was out makes it delivered.
  *
- * The first byte holds options (see options_of()). The rest is what the server says, and between it control bytes are what else happens: \1 a
- * message is given, \2 everything is written, \3 some bytes are, \4 time passes until a deadline, \5 the handshake succeeds, \6 it fails, \7 we
- * want to quit, \10 the connection is lost, \16 the newest message is taken back.
+ * The first byte holds options (see options_of()). The rest is what the server says, and between it control bytes are
+ * what else happens: \1 a message is given, \2 everything is written, \3 some bytes are, \4 time passes until a
+ * deadline, \5 the handshake succeeds, \6 it fails, \7 we want to quit, \10 the connection is lost, \16 the newest
+ * message is taken back.
  */
 #include "engine/smtp/session.h"
 
@@ -81,8 +82,11 @@ static void give(struct world *w)
 {
     if (w->given == MESSAGES || session_room(w->session) == 0)
         return;
-    struct session_message message = {
-        .mail_from = "b@c.example", .rcpt_to = "a@d.example", .data = CONTENT, .size_bytes = sizeof CONTENT - 1, .tag = (void *)(uintptr_t)w->given};
+    struct session_message message = {.mail_from = "b@c.example",
+                                      .rcpt_to = "a@d.example",
+                                      .data = CONTENT,
+                                      .size_bytes = sizeof CONTENT - 1,
+                                      .tag = (void *)(uintptr_t)w->given};
     message.eight_bit = w->given % 7 == 3;
     w->inside[w->given++] = true;
     session_give(w->session, &message, w->now_ms);
@@ -113,7 +117,8 @@ static void act(struct world *w, uint8_t action)
         write_out(w, 5);
         break;
     case WAIT:
-        w->now_ms = MAX_OF(w->now_ms, session_deadline_ms(w->session) == INT64_MAX ? 0 : session_deadline_ms(w->session));
+        w->now_ms =
+            MAX_OF(w->now_ms, session_deadline_ms(w->session) == INT64_MAX ? 0 : session_deadline_ms(w->session));
         session_expire(w->session, w->now_ms);
         break;
     case SECURED:

@@ -27,7 +27,7 @@ struct rule {
     uint64_t begun_us;   /* of that question */
     uint64_t *passed_us; /* a ring of `above`: what the rule has let pass */
     uint64_t passed;
-    uint64_t matches;    /* how often all keys but first, nth, every and above have matched */
+    uint64_t matches; /* how often all keys but first, nth, every and above have matched */
     struct action action;
 };
 

@@ -134,7 +134,8 @@ static const char whole[] =
     "  tls = \"required\" idle_timeout = 1min }\r\n"
     "domain  \"example.org\" { rate = \"10/s\" }\n"
     "domain  \".m\xc3\xbcnchen.example\" { connections = 2 byte_rate = \"1G/d\" burst = 5 }\n"
-    "bounces { listen = \"[::]:2526\" domain = Reports.Example tls_cert = \"/c\" tls_key = \"/k\" feedback = \"abuse\"\n"
+    "bounces { listen = \"[::]:2526\" domain = Reports.Example tls_cert = \"/c\" tls_key = \"/k\" feedback = "
+    "\"abuse\"\n"
     "  connections = 7 connections_per_address = 2 message_bytes = 70000 timeout = 9s suppress_hard = false\n"
     "  suppress_complaints = false soft_bounces = 0 soft_window = 3d complaint_dkim = false\n"
     "  complaint_sources = { \"yahoo.com\", \".example\" } }\n"
@@ -626,12 +627,16 @@ static void damaged_files_never_crash(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(empty_file_gives_the_defaults),    cmocka_unit_test(every_key_is_read_and_written_back),
+        cmocka_unit_test(empty_file_gives_the_defaults),
+        cmocka_unit_test(every_key_is_read_and_written_back),
         cmocka_unit_test(shipped_profiles_are_overridden_key_by_key),
         cmocka_unit_test(what_can_never_take_effect_is_told),
-        cmocka_unit_test(defaults_are_written_back),        cmocka_unit_test(look_ups_prefer_the_most_specific),
-        cmocka_unit_test(values_come_from_the_environment), cmocka_unit_test(mistakes_name_file_line_and_key),
-        cmocka_unit_test(files_that_are_no_files),          cmocka_unit_test(usual_places_are_tried),
+        cmocka_unit_test(defaults_are_written_back),
+        cmocka_unit_test(look_ups_prefer_the_most_specific),
+        cmocka_unit_test(values_come_from_the_environment),
+        cmocka_unit_test(mistakes_name_file_line_and_key),
+        cmocka_unit_test(files_that_are_no_files),
+        cmocka_unit_test(usual_places_are_tried),
         cmocka_unit_test(damaged_files_never_crash),
     };
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);

@@ -1,5 +1,6 @@
 /*
- * test_timezone.c - every zone that differs in kind against the C library's answer, moment by moment, and damaged files.
+ * test_timezone.c - every zone that differs in kind against the C library's answer, moment by moment, and damaged
+ * files.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -22,11 +23,32 @@ static struct timezone_data *load(const char *name)
 static void agrees_with_the_c_library(void **state)
 {
     (void)state;
-    static const char *const names[] = {
-        "UTC", "Europe/Berlin", "Europe/London", "Europe/Dublin", "America/New_York", "America/Sao_Paulo", "America/Santiago",
-        "Asia/Kolkata", "Asia/Kathmandu", "Asia/Tehran", "Asia/Gaza", "Africa/Casablanca", "Africa/Cairo", "Australia/Lord_Howe",
-        "Australia/Sydney", "Pacific/Apia", "Pacific/Chatham", "Pacific/Kiritimati", "America/St_Johns", "Antarctica/Troll",
-        "Asia/Pyongyang", "Europe/Moscow", "America/Caracas", "Etc/GMT+12", "America/Nuuk", "Asia/Tokyo"};
+    static const char *const names[] = {"UTC",
+                                        "Europe/Berlin",
+                                        "Europe/London",
+                                        "Europe/Dublin",
+                                        "America/New_York",
+                                        "America/Sao_Paulo",
+                                        "America/Santiago",
+                                        "Asia/Kolkata",
+                                        "Asia/Kathmandu",
+                                        "Asia/Tehran",
+                                        "Asia/Gaza",
+                                        "Africa/Casablanca",
+                                        "Africa/Cairo",
+                                        "Australia/Lord_Howe",
+                                        "Australia/Sydney",
+                                        "Pacific/Apia",
+                                        "Pacific/Chatham",
+                                        "Pacific/Kiritimati",
+                                        "America/St_Johns",
+                                        "Antarctica/Troll",
+                                        "Asia/Pyongyang",
+                                        "Europe/Moscow",
+                                        "America/Caracas",
+                                        "Etc/GMT+12",
+                                        "America/Nuuk",
+                                        "Asia/Tokyo"};
     uint64_t seed = 17;
     for (size_t i = 0; i < countof(names); i++) {
         struct timezone_data *zone = load(names[i]);
@@ -49,8 +71,16 @@ static void agrees_with_the_c_library(void **state)
 static void refuses_what_is_no_zone(void **state)
 {
     (void)state;
-    static const char *const names[] = {"", "Mars/Olympus", "../../etc/passwd", "/etc/localtime", "Europe", "Europe//Berlin", "Europe/Ber lin",
-                                        "zone.tab", "tzdata.zi", "0123456789012345678901234567890123456789012345678901234567890123456789"};
+    static const char *const names[] = {"",
+                                        "Mars/Olympus",
+                                        "../../etc/passwd",
+                                        "/etc/localtime",
+                                        "Europe",
+                                        "Europe//Berlin",
+                                        "Europe/Ber lin",
+                                        "zone.tab",
+                                        "tzdata.zi",
+                                        "0123456789012345678901234567890123456789012345678901234567890123456789"};
     for (size_t i = 0; i < countof(names); i++) {
         struct error err = {""};
         struct timezone_data *zone;

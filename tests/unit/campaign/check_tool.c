@@ -4,7 +4,8 @@
  *
  *     check_tool SELECTOR=RECORD... <FRAMES
  *
- * A frame is the length in digits, LF, and so many bytes. Each is answered by one line: "ok" with the parts that GMime saw
+ * A frame is the length in digits, LF, and so many bytes. Each is answered by one line: "ok" with the parts that GMime
+ * saw
  * ("ok mixed(alternative(plain,html),pdf)"), or what is wrong. GMime's parser calls back for everything that it finds
  * odd; any such word is a fault here.
  */

@@ -2,7 +2,8 @@
  * spf_tool.c - evaluates SPF over zones given as JSON, for tests/e2e/test_spf.py.
  *
  * Each line of standard input: {"zone": {…}, "ip", "domain", "sender", "helo", "exhaust"} (the zone as fake_lookup.h
- * says; without one the zone of the line before stands); each line of output: {"result", "lookups", "voids", "asked", "term", "why"}.
+ * says; without one the zone of the line before stands); each line of output: {"result", "lookups", "voids", "asked",
+ * "term", "why"}.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,9 +36,9 @@ int main(void)
         };
         fake_lookup_init(&fake, zone);
         spf_check(&fake.base, &query, &verdict);
-        json_t *output = json_pack("{s:s, s:i, s:i, s:i, s:s, s:s}", "result", spf_result_name(verdict.result), "lookups",
-                                   (int)verdict.lookups, "voids", (int)verdict.voids, "asked", (int)fake.asked, "term",
-                                   verdict.term, "why", verdict.why);
+        json_t *output = json_pack("{s:s, s:i, s:i, s:i, s:s, s:s}", "result", spf_result_name(verdict.result),
+                                   "lookups", (int)verdict.lookups, "voids", (int)verdict.voids, "asked",
+                                   (int)fake.asked, "term", verdict.term, "why", verdict.why);
         char *text = json_dumps(output, JSON_COMPACT);
         assure(text != NULL);
         (void)puts(text);

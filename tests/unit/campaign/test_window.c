@@ -1,5 +1,6 @@
 /*
- * test_window.c - send windows: the hours of a day, days that end at midnight or not, and the nights on which clocks are changed.
+ * test_window.c - send windows: the hours of a day, days that end at midnight or not, and the nights on which clocks
+ * are changed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,27 +37,38 @@ static void opens_when_it_says(void **state)
 {
     (void)state;
     static const struct {
-        const char *window, *from, *opens, *closes; /* "" = closed within the horizon; next opening from there, and its end */
+        const char *window, *from, *opens,
+            *closes; /* "" = closed within the horizon; next opening from there, and its end */
     } cases[] = {
         {"{}", "2026-11-26T10:00:00Z", "2026-11-26T10:00:00Z", NULL},
-        {"{\"from\":\"09:00\",\"to\":\"18:00\",\"time_zone\":\"Europe/Berlin\"}", "2026-11-26T07:59:59Z", "2026-11-26T08:00:00Z", "2026-11-26T17:00:00Z"},
-        {"{\"from\":\"09:00\",\"to\":\"18:00\",\"time_zone\":\"Europe/Berlin\"}", "2026-07-26T07:59:59Z", "2026-07-26T07:59:59Z", "2026-07-26T16:00:00Z"},
+        {"{\"from\":\"09:00\",\"to\":\"18:00\",\"time_zone\":\"Europe/Berlin\"}", "2026-11-26T07:59:59Z",
+         "2026-11-26T08:00:00Z", "2026-11-26T17:00:00Z"},
+        {"{\"from\":\"09:00\",\"to\":\"18:00\",\"time_zone\":\"Europe/Berlin\"}", "2026-07-26T07:59:59Z",
+         "2026-07-26T07:59:59Z", "2026-07-26T16:00:00Z"},
         /* Friday evening to Monday morning, over the change of the clocks in New York */
-        {"{\"days\":[\"mon\",\"tue\",\"wed\",\"thu\",\"fri\"],\"from\":\"09:00\",\"to\":\"18:00\",\"time_zone\":\"America/New_York\"}", "2026-10-30T22:00:00Z",
-         "2026-11-02T14:00:00Z", "2026-11-02T23:00:00Z"},
+        {"{\"days\":[\"mon\",\"tue\",\"wed\",\"thu\",\"fri\"],\"from\":\"09:00\",\"to\":\"18:00\",\"time_zone\":"
+         "\"America/New_York\"}",
+         "2026-10-30T22:00:00Z", "2026-11-02T14:00:00Z", "2026-11-02T23:00:00Z"},
         /* over midnight: Friday's window lasts into Saturday, Saturday has none */
-        {"{\"days\":[\"fri\"],\"from\":\"22:00\",\"to\":\"02:00\"}", "2026-11-27T12:00:00Z", "2026-11-27T22:00:00Z", "2026-11-28T02:00:00Z"},
-        {"{\"days\":[\"fri\"],\"from\":\"22:00\",\"to\":\"02:00\"}", "2026-11-28T01:59:00Z", "2026-11-28T01:59:00Z", "2026-11-28T02:00:00Z"},
-        {"{\"days\":[\"fri\"],\"from\":\"22:00\",\"to\":\"02:00\"}", "2026-11-28T22:30:00Z", "2026-12-04T22:00:00Z", "2026-12-05T02:00:00Z"},
+        {"{\"days\":[\"fri\"],\"from\":\"22:00\",\"to\":\"02:00\"}", "2026-11-27T12:00:00Z", "2026-11-27T22:00:00Z",
+         "2026-11-28T02:00:00Z"},
+        {"{\"days\":[\"fri\"],\"from\":\"22:00\",\"to\":\"02:00\"}", "2026-11-28T01:59:00Z", "2026-11-28T01:59:00Z",
+         "2026-11-28T02:00:00Z"},
+        {"{\"days\":[\"fri\"],\"from\":\"22:00\",\"to\":\"02:00\"}", "2026-11-28T22:30:00Z", "2026-12-04T22:00:00Z",
+         "2026-12-05T02:00:00Z"},
         /* 02:00 to 03:00 is skipped in Berlin on 2027-03-28: the window of that day is not there */
-        {"{\"from\":\"02:15\",\"to\":\"02:45\",\"time_zone\":\"Europe/Berlin\"}", "2027-03-28T00:00:00Z", "2027-03-29T00:15:00Z", "2027-03-29T00:45:00Z"},
-        {"{\"from\":\"01:30\",\"to\":\"03:30\",\"time_zone\":\"Europe/Berlin\"}", "2027-03-28T00:00:00Z", "2027-03-28T00:30:00Z", "2027-03-28T01:30:00Z"},
+        {"{\"from\":\"02:15\",\"to\":\"02:45\",\"time_zone\":\"Europe/Berlin\"}", "2027-03-28T00:00:00Z",
+         "2027-03-29T00:15:00Z", "2027-03-29T00:45:00Z"},
+        {"{\"from\":\"01:30\",\"to\":\"03:30\",\"time_zone\":\"Europe/Berlin\"}", "2027-03-28T00:00:00Z",
+         "2027-03-28T00:30:00Z", "2027-03-28T01:30:00Z"},
         /* and is there twice on 2026-10-25 */
-        {"{\"from\":\"02:00\",\"to\":\"03:00\",\"time_zone\":\"Europe/Berlin\"}", "2026-10-24T23:00:00Z", "2026-10-25T00:00:00Z", "2026-10-25T02:00:00Z"},
+        {"{\"from\":\"02:00\",\"to\":\"03:00\",\"time_zone\":\"Europe/Berlin\"}", "2026-10-24T23:00:00Z",
+         "2026-10-25T00:00:00Z", "2026-10-25T02:00:00Z"},
         /* half an hour of summer time, and a zone a day ahead */
-        {"{\"from\":\"09:00\",\"to\":\"09:30\",\"time_zone\":\"Australia/Lord_Howe\"}", "2026-12-01T00:00:00Z", "2026-12-01T22:00:00Z", "2026-12-01T22:30:00Z"},
-        {"{\"days\":[\"sun\"],\"from\":\"00:00\",\"to\":\"24:00\",\"time_zone\":\"Pacific/Kiritimati\"}", "2026-11-26T00:00:00Z", "2026-11-28T10:00:00Z",
-         "2026-11-29T10:00:00Z"},
+        {"{\"from\":\"09:00\",\"to\":\"09:30\",\"time_zone\":\"Australia/Lord_Howe\"}", "2026-12-01T00:00:00Z",
+         "2026-12-01T22:00:00Z", "2026-12-01T22:30:00Z"},
+        {"{\"days\":[\"sun\"],\"from\":\"00:00\",\"to\":\"24:00\",\"time_zone\":\"Pacific/Kiritimati\"}",
+         "2026-11-26T00:00:00Z", "2026-11-28T10:00:00Z", "2026-11-29T10:00:00Z"},
     };
     struct zones zones = ZONES_INIT;
     for (size_t i = 0; i < countof(cases); i++) {
@@ -77,12 +89,14 @@ static void recipients_have_their_own_zone(void **state)
 {
     (void)state;
     struct zones zones = ZONES_INIT;
-    struct plan plan = {.has_window = true, .window = parse("{\"time_zone\":\"Asia/Tokyo\",\"time_zone_attribute\":\"tz\"}")};
+    struct plan plan = {.has_window = true,
+                        .window = parse("{\"time_zone\":\"Asia/Tokyo\",\"time_zone_attribute\":\"tz\"}")};
     const struct timezone_data *tokyo = zones_find(&zones, "Asia/Tokyo"), *berlin = zones_find(&zones, "Europe/Berlin");
     assert_non_null(tokyo);
     assert_non_null(berlin);
     assert_ptr_equal(plan_zone(&plan, &zones, "{\"tz\":\"Europe/Berlin\"}"), berlin);
-    static const char *const others[] = {"{}", "{\"tz\":\"Mars/Olympus\"}", "{\"tz\":7}", "{\"tz\":\"\"}", "[]", "no JSON", NULL};
+    static const char *const others[] = {
+        "{}", "{\"tz\":\"Mars/Olympus\"}", "{\"tz\":7}", "{\"tz\":\"\"}", "[]", "no JSON", NULL};
     for (size_t i = 0; i < countof(others); i++)
         assert_ptr_equal(plan_zone(&plan, &zones, others[i]), tokyo);
     /* Names that somebody invents do not fill the memory, and do not push out those that are there. */

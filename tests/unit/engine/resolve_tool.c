@@ -1,5 +1,6 @@
 /*
- * resolve_tool.c - asks the resolver door and prints each answer as one JSON object a line, for tests/e2e/test_resolve.py.
+ * resolve_tool.c - asks the resolver door and prints each answer as one JSON object a line, for
+ * tests/e2e/test_resolve.py.
  *
  * usage: resolve_tool SERVER ANCHOR|- TIMEOUT_MS wait|ask NAME TYPE [NAME TYPE …]
  *

@@ -147,11 +147,8 @@ static struct trial *trial_create(uint16_t port)
 
 static void trial_start(struct trial *trial)
 {
-    struct engine_callbacks callbacks = {.context = trial,
-                                         .compose = compose,
-                                         .content_out = content_out,
-                                         .content_back = content_back,
-                                         .done = done};
+    struct engine_callbacks callbacks = {
+        .context = trial, .compose = compose, .content_out = content_out, .content_back = content_back, .done = done};
     struct error err = {""};
     assert_int_equal(engine_start_tuned(&trial->test.config, &callbacks, &trial->tuning, &trial->engine, &err), 0);
     assert_int_equal(pthread_create(&trial->composer, NULL, run_composer, trial), 0);
@@ -596,7 +593,8 @@ static void sites_are_shown(void **state)
     server_start(server);
     struct trial *trial = trial_create(server->port);
     trial->test.config.loops = 2;
-    trial->test.profile.connections = 5; /* six domains: no more than the receiver takes, else some end after the hold */
+    trial->test.profile.connections =
+        5; /* six domains: no more than the receiver takes, else some end after the hold */
     trial_start(trial);
     trial_submit(trial, 60, 6, 1);
     assert_true(trial_wait(trial, &trial->ended, 60));

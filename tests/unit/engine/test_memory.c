@@ -77,7 +77,9 @@ static void lasting_facts_survive_a_restart(void **state)
     (void)snprintf(path, sizeof path, "%s/site-memory.0", dir);
     FILE *file = fopen(path, "w");
     assert_non_null(file);
-    (void)fputs("slow\n\nslow x y\nslow 1790000060 good.example\nslow 9990000000 far.example\nwhat 1790000060 c.example\nslow 1790000060 cut", file);
+    (void)fputs("slow\n\nslow x y\nslow 1790000060 good.example\nslow 9990000000 far.example\nwhat 1790000060 "
+                "c.example\nslow 1790000060 cut",
+                file);
     (void)fclose(file);
     memory_init(&memory);
     memory_load(&memory, dir, 0, wall_ms);

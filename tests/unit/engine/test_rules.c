@@ -47,9 +47,12 @@ static void every_sample_is_decided_by_its_own_rule(void **state)
 static void a_full_mailbox_slows_nothing_down(void **state)
 {
     (void)state;
-    static const char *const replies[] = {
-        "452 4.2.2 The recipient's inbox is out of storage space", "450 4.2.1 greylisted, try again later",
-        "550 5.1.1 no such user", "451 4.3.0 internal error", "421 4.4.2 idle timeout", "452 4.1.1 mailbox exceeded its limit"};
+    static const char *const replies[] = {"452 4.2.2 The recipient's inbox is out of storage space",
+                                          "450 4.2.1 greylisted, try again later",
+                                          "550 5.1.1 no such user",
+                                          "451 4.3.0 internal error",
+                                          "421 4.4.2 idle timeout",
+                                          "452 4.1.1 mailbox exceeded its limit"};
     struct rules *rules;
     struct error err = {""};
     assert_int_equal(rules_load(SHAPING_RULES, &rules, &err), 0);

@@ -72,7 +72,8 @@ static void busy_and_suspended_ones_are_passed_over(void **state)
     source_suspend(&s.pooled.sources[1], 1000, -EADDRNOTAVAIL);
     assert_int_equal(source_pick(&s.pooled, AF_INET, 1000, 1, NULL, NULL, &source), SOURCE_SUSPENDED);
     assert_null(source);
-    assert_int_equal(source_pick(&s.pooled, AF_INET, s.pooled.sources[0].suspended_until_ms, 1, NULL, NULL, &source), SOURCE_FOUND);
+    assert_int_equal(source_pick(&s.pooled, AF_INET, s.pooled.sources[0].suspended_until_ms, 1, NULL, NULL, &source),
+                     SOURCE_FOUND);
     s.pool.source_count = 2;
     source_pool_finish(&s.pooled);
     assert_int_equal(source_pool_init(&s.pooled, &s.test.config, NULL), 0);

@@ -126,7 +126,8 @@ static void suppressions_page_in_order(void **state)
     assert_string_equal(seen, "a@x.test b@x.test ");
     assert_int_equal(total, 3);
     seen[0] = '\0';
-    must(storage_suppression_page(fixture.reader, &(struct storage_suppression_place){.email = "b@x.test"}, 2, note_email, seen, NULL, &err));
+    must(storage_suppression_page(fixture.reader, &(struct storage_suppression_place){.email = "b@x.test"}, 2,
+                                  note_email, seen, NULL, &err));
     assert_string_equal(seen, "c@x.test ");
     must(storage_suppression_remove(fixture.storage, "b@x.test", 0, &err));
     assert_int_equal(storage_suppression_remove(fixture.storage, "b@x.test", 0, &err), STORAGE_NOT_FOUND);

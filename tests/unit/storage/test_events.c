@@ -122,8 +122,8 @@ static void a_delivery_tells_its_story_in_order(void **state)
     for (int i = 0; i < 2; i++)
         must(storage_unsubscribe(fixture.storage, campaign, recipient_id(&fixture, "u0@a.example"), 52, &err));
     must(storage_campaign_try_finish(fixture.storage, campaign, 53, &err));
-    static const enum event_kind expected[] = {EVENT_CAMPAIGN_STARTED, EVENT_DELIVERED,  EVENT_DELIVERED,
-                                               EVENT_DELIVERED,        EVENT_BOUNCED,    EVENT_COMPLAINED,
+    static const enum event_kind expected[] = {EVENT_CAMPAIGN_STARTED, EVENT_DELIVERED,        EVENT_DELIVERED,
+                                               EVENT_DELIVERED,        EVENT_BOUNCED,          EVENT_COMPLAINED,
                                                EVENT_UNSUBSCRIBED,     EVENT_CAMPAIGN_FINISHED};
     struct seen seen;
     (void)read_events(&fixture, 0, EVENT_ALL, 100, &seen);

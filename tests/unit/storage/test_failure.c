@@ -360,16 +360,11 @@ int main(void)
 {
     faulty_vfs_install();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_full_disk_loses_nothing),
-        cmocka_unit_test(a_damaged_database_is_not_written_again),
-        cmocka_unit_test(every_single_fault_is_survived),
-        cmocka_unit_test(waiting_outcomes_keep_their_order),
-        cmocka_unit_test(closing_on_a_dead_disk_ends),
-        cmocka_unit_test(an_import_on_a_full_disk_says_so),
-        cmocka_unit_test(a_file_size_limit_is_a_full_disk),
-        cmocka_unit_test(outcomes_share_their_syncs),
-        cmocka_unit_test(a_refused_call_spares_its_batch),
-        cmocka_unit_test(closing_answers_claims),
+        cmocka_unit_test(a_full_disk_loses_nothing),        cmocka_unit_test(a_damaged_database_is_not_written_again),
+        cmocka_unit_test(every_single_fault_is_survived),   cmocka_unit_test(waiting_outcomes_keep_their_order),
+        cmocka_unit_test(closing_on_a_dead_disk_ends),      cmocka_unit_test(an_import_on_a_full_disk_says_so),
+        cmocka_unit_test(a_file_size_limit_is_a_full_disk), cmocka_unit_test(outcomes_share_their_syncs),
+        cmocka_unit_test(a_refused_call_spares_its_batch),  cmocka_unit_test(closing_answers_claims),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,9 +2,9 @@
  * test_property.c - random lives of campaigns against a model that is too simple to be wrong: an array of states per
  * campaign.
  *
- * Half of the campaigns have a segment, over an attribute. Claims, outcomes of every kind, retries, pauses, cancels, unsubscribes, suppressions, late members and crashes come
- * in random order; after each round every counter and, at the end, every row must be what the model says, and the
- * states must add up to the audience.
+ * Half of the campaigns have a segment, over an attribute. Claims, outcomes of every kind, retries, pauses, cancels,
+ * unsubscribes, suppressions, late members and crashes come in random order; after each round every counter and, at the
+ * end, every row must be what the model says, and the states must add up to the audience.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -27,7 +27,8 @@ struct flight { /* a job handed out and not answered yet */
     struct storage_job job;
     int person;
 };
-/* n < below, or n >= from and not n = 7; below < 0: no segment. Only what never changes: a segment is asked at the claim. */
+/* n < below, or n >= from and not n = 7; below < 0: no segment. Only what never changes: a segment is asked at the
+ * claim. */
 struct model_segment {
     int below, from;
 };
@@ -172,9 +173,9 @@ static void add_campaign(struct world *world)
     campaign->status = CAMPAIGN_RUNNING;
     world->launches++;
     for (int i = 0; i < world->people_count; i++)
-        campaign->audience[i] =
-            on_any(&world->people[i], campaign->lists) && !on_any(&world->people[i], campaign->excluded) &&
-            in_segment(&world->people[i], &campaign->segment);
+        campaign->audience[i] = on_any(&world->people[i], campaign->lists) &&
+                                !on_any(&world->people[i], campaign->excluded) &&
+                                in_segment(&world->people[i], &campaign->segment);
 }
 
 static int person_of(const struct world *world, int64_t id)

@@ -1,6 +1,6 @@
 /*
- * test_suppress.c - who may not be mailed and for how long, how soft bounces add up and decay, and when a campaign stops
- * by itself.
+ * test_suppress.c - who may not be mailed and for how long, how soft bounces add up and decay, and when a campaign
+ * stops by itself.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -259,7 +259,8 @@ static void a_campaign_stops_above_its_limits_and_goes_on_when_told(void **state
     sql_exec(&fixture, "UPDATE campaign SET complained = 2");
     assert_int_equal(look(&fixture, campaign, reason), 1);
     assert_string_equal(reason, "complaints are 0.20% (2 of 1000 delivered), more than 0.1%");
-    sql_exec(&fixture, "UPDATE campaign SET delivered = 0, bounced = 0, hard_bounced = 0, complained = 0, audience = 1");
+    sql_exec(&fixture,
+             "UPDATE campaign SET delivered = 0, bounced = 0, hard_bounced = 0, complained = 0, audience = 1");
     fixture_remove(&fixture);
 }
 

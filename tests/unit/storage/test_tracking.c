@@ -114,8 +114,8 @@ static void events_tell_of_people(void **state)
     hit(&scene, 0, 1, now, false);
     hit(&scene, 0, 0, now, false);
     assert_int_equal(sql_int(&scene.fixture, "SELECT count(*) FROM event WHERE kind IN (7, 8)"), 2);
-    assert_int_equal(sql_int(&scene.fixture, "SELECT count(*) FROM event WHERE kind = 8 AND detail = 'https://a.test/'"),
-                     1);
+    assert_int_equal(
+        sql_int(&scene.fixture, "SELECT count(*) FROM event WHERE kind = 8 AND detail = 'https://a.test/'"), 1);
     fixture_remove(&scene.fixture);
 }
 

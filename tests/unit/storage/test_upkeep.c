@@ -257,7 +257,9 @@ static void retention_keeps_the_totals(void **state)
     int64_t removed, slices = 0;
     fixture_open(&fixture, false);
     int64_t old = finished_campaign(&fixture, 1000, "u");
-    sql_exec(&fixture, "INSERT INTO attempt SELECT id, id, 3, 0, 1, 0, 0, 451, 11, 0, 0, '', '', '', '', NULL, NULL FROM delivery");
+    sql_exec(
+        &fixture,
+        "INSERT INTO attempt SELECT id, id, 3, 0, 1, 0, 0, 451, 11, 0, 0, '', '', '', '', NULL, NULL FROM delivery");
     int64_t young = finished_campaign(&fixture, 50, "v");
     sql_exec(&fixture, "UPDATE campaign SET finished = 100000 WHERE id = 2");
     int64_t list = make_list(&fixture, "running");
