@@ -385,6 +385,30 @@ static void many_fields_and_recipients(void **state)
     buffer_finish(&mail);
 }
 
+/* NUL in each place that is read as text leaves the sound group beside it as it is; a mail of nothing else is nothing.
+ */
+static void nul_is_a_byte_like_another(void **state)
+{
+    (void)state;
+    static const char mail[] = "From: MAILER-DAEMON@mx.test\0\nSubject: failure\0notice\nMIME-Version: 1.0\n"
+                               "Content-Type: multipart/report; report-type=delivery-status; boundary=b\n\n"
+                               "--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx\0.test\n\n"
+                               "Final-Recipient: rfc822; a\0b@a.test\nAction: fai\0led\nStatus: 5.1\0.1\n\n"
+                               "Final-Recipient: rfc822; good@a.test\nAction: failed\nStatus: 5.1.1\n\n--b--\n";
+    struct error err;
+    assert_int_equal(report_read(mail, sizeof(mail) - 1, &report, &err), 0);
+    assert_int_equal(report.recipient_count, 2);
+    assert_string_equal(report.recipients[1].address, "good@a.test");
+    assert_string_equal(report.recipients[1].enhanced, "5.1.1");
+    report_finish(&report);
+    struct buffer zeros = BUFFER_INIT((size_t)8 << 20);
+    static const char block[4096];
+    while (zeros.len < (size_t)4 << 20)
+        buffer_append(&zeros, block, sizeof(block));
+    assert_true(read_timed(&zeros) < BOUND_MS);
+    buffer_finish(&zeros);
+}
+
 /* Every file of the corpus, cut at every fiftieth byte and with bytes flipped by a fixed generator. */
 static void damaged_reports_do_no_harm(void **state)
 {
@@ -456,6 +480,7 @@ int main(void)
         cmocka_unit_test(ten_thousand_nested_parts),
         cmocka_unit_test(fifty_megabytes),
         cmocka_unit_test(many_fields_and_recipients),
+        cmocka_unit_test(nul_is_a_byte_like_another),
         cmocka_unit_test(damaged_reports_do_no_harm),
     };
     return cmocka_run_group_tests(tests, load, unload);
