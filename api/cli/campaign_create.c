@@ -2,7 +2,6 @@
  * campaign_create.c - `posthaste campaign create`: builds the JSON of POST /v1/campaigns out of a file, of options, or
  * of both. What the fields mean is checked by the server, which names the ones at fault.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,16 +15,7 @@
 
 static int read_file(const char *path, struct buffer *out)
 {
-    char piece[16384];
-    size_t n;
-    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-    if (file == NULL)
-        return out_fail("cannot read %s: %s", path, strerror(errno));
-    while ((n = fread(piece, 1, sizeof(piece), file)) > 0 && !out->failed)
-        buffer_append(out, piece, n);
-    int rc = ferror(file) != 0 ? out_fail("cannot read %s: %s", path, strerror(errno)) : CLI_DONE;
-    if (file != stdin)
-        (void)fclose(file);
+    int rc = cli_read_file(path, out);
     if (rc == CLI_DONE && out->failed)
         rc = out_fail("%s is larger than %zu MiB", path, FILE_MAX_BYTES >> 20);
     return rc;

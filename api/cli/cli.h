@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 
+#include "base/buffer.h"
 #include "base/config.h"
 #include "storage/storage.h"
 
@@ -75,6 +76,8 @@ void cli_audit(const struct cli *cli, int status);
 /* Each prints its own failure and returns CLI_DONE or CLI_FAILED. */
 int cli_open_config(struct cli *cli);
 int cli_open_storage(struct cli *cli); /* config, database and a reader */
+/* The whole file ("-" = stdin) behind what is in `out`. What is larger than the buffer's bound leaves it `failed`. */
+int cli_read_file(const char *path, struct buffer *out);
 
 /* The table and what is made of it (commands.c, help.c). */
 const struct cli_command *cli_commands(size_t *count);

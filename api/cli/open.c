@@ -1,6 +1,11 @@
 /*
- * open.c - what commands open on demand: the configuration, and the database beside a running server or without one.
+ * open.c - what commands open on demand: the configuration, the database beside a running server or without one, and
+ * the files that are named on the command line.
  */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "api/cli/cli.h"
 #include "api/cli/output.h"
 
@@ -37,4 +42,19 @@ void cli_finish(struct cli *cli)
     cli->reader = NULL;
     cli->storage = NULL;
     cli->config = NULL;
+}
+
+int cli_read_file(const char *path, struct buffer *out)
+{
+    char piece[65536];
+    size_t n;
+    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+    if (file == NULL)
+        return out_fail("cannot read %s: %s", path, strerror(errno));
+    while ((n = fread(piece, 1, sizeof(piece), file)) > 0 && !out->failed)
+        buffer_append(out, piece, n);
+    int rc = ferror(file) != 0 ? out_fail("cannot read %s: %s", path, strerror(errno)) : CLI_DONE;
+    if (file != stdin)
+        (void)fclose(file);
+    return rc;
 }

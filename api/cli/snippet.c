@@ -13,18 +13,9 @@
 
 #define FILE_MAX_BYTES ((size_t)1 << 20)
 
-static int read_file(const char *path, struct buffer *out)
+static int read_text(const char *path, struct buffer *out)
 {
-    char piece[65536];
-    size_t n;
-    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-    if (file == NULL)
-        return out_fail("cannot read %s: %s", path, strerror(errno));
-    while ((n = fread(piece, 1, sizeof(piece), file)) > 0 && !out->failed)
-        buffer_append(out, piece, n);
-    int rc = ferror(file) != 0 ? out_fail("cannot read %s: %s", path, strerror(errno)) : CLI_DONE;
-    if (file != stdin)
-        (void)fclose(file);
+    int rc = cli_read_file(path, out);
     if (rc == CLI_DONE && (out->failed || memchr(buffer_text(out), '\0', out->len) != NULL))
         rc = out_fail("%s is too large, or no text", path);
     return rc;
@@ -37,7 +28,7 @@ int cli_snippet_set(struct cli *cli)
     struct error err = {""};
     bool created = false;
     const char *name = cli->arguments[0];
-    int rc = cli_open_storage(cli) == CLI_DONE ? read_file(cli->arguments[1], &text) : CLI_FAILED;
+    int rc = cli_open_storage(cli) == CLI_DONE ? read_text(cli->arguments[1], &text) : CLI_FAILED;
     if (rc != CLI_DONE) {
         buffer_finish(&text);
         return rc;
