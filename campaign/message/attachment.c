@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/str.h"
 
 #include "campaign/message/base64.h"
@@ -193,6 +194,19 @@ static void write_file(const struct attachments *out, const struct file *file, c
     base64_end(&base64);
 }
 
+/* 0; -EINVAL: not base64; -ENOMEM. */
+static int decode(const char *text, size_t len, struct buffer *content)
+{
+    if (buffer_reserve(content, BASE64_DECODED_MAX_BYTES(len)) < 0)
+        return -ENOMEM;
+    ssize_t n = base64_decode(text, len, true, content->data);
+    if (n < 0)
+        return (int)n;
+    content->len = (size_t)n;
+    content->data[n] = '\0';
+    return 0;
+}
+
 /* 0 or -ENOMEM; faults are noted. */
 static int read_content(struct reader *reader, const json_t *entry, struct buffer *content)
 {
@@ -202,7 +216,7 @@ static int read_content(struct reader *reader, const json_t *entry, struct buffe
         return 0;
     }
     size_t len = json_string_length(value);
-    int rc = len / 4 * 3 > 2 * ATTACHMENTS_MAX_BYTES ? -E2BIG : base64_decode(json_string_value(value), len, content);
+    int rc = BASE64_DECODED_MAX_BYTES(len) > 2 * ATTACHMENTS_MAX_BYTES ? -E2BIG : decode(json_string_value(value), len, content);
     if (rc == -EINVAL)
         FAULT(reader, "content", "is not base64");
     bool fitted = reader->total_bytes <= ATTACHMENTS_MAX_BYTES;

@@ -1,15 +1,8 @@
 /*
- * base64.c - base64 for the parts of a message, and back for attachments as they are posted.
- *
- * Bytes are gathered to whole lines, so that a line is encoded in one go however the text is cut. The decoder is
- * strict: what browsers and mail readers would decode differently (padding in the middle, left-over bits, a missing
- * end) is refused, so that nobody sees another file than was posted.
+ * base64.c - base64 for the parts of a message: bytes are gathered to whole lines, so that a line is encoded in one go
+ * however the text is cut.
  */
 #include "campaign/message/base64.h"
-
-#include <errno.h>
-
-#include "base/str.h"
 
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -89,49 +82,4 @@ void base64_end(struct base64 *base64)
     base64->in_line = false;
     if (base64->len > 0)
         flush_line(base64);
-}
-
-static int value_of(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-int base64_decode(const char *text, size_t len, struct buffer *out)
-{
-    uint32_t bits = 0;
-    unsigned count = 0; /* digits since the last whole group */
-    unsigned padding = 0;
-    if (buffer_reserve(out, len / 4 * 3 + 3) < 0)
-        return -ENOMEM;
-    for (size_t i = 0; i < len; i++) {
-        if (ascii_is_space(text[i]))
-            continue;
-        int value = value_of(text[i]);
-        if (text[i] == '=' && count >= 2 && count + padding < 4) {
-            padding++;
-            continue;
-        }
-        if (value < 0 || padding > 0)
-            return -EINVAL;
-        bits = bits << 6 | (uint32_t)value;
-        if (++count == 4) {
-            buffer_append(out, (uint8_t[]){(uint8_t)(bits >> 16), (uint8_t)(bits >> 8), (uint8_t)bits}, 3);
-            bits = 0;
-            count = 0;
-        }
-    }
-    if (count == 0)
-        return out->failed ? -ENOMEM : 0;
-    uint32_t spare = count == 2 ? 15 : 3;
-    if (count + padding != 4 || (bits & spare) != 0)
-        return -EINVAL;
-    bits <<= 6 * padding;
-    buffer_append(out, (uint8_t[]){(uint8_t)(bits >> 16), (uint8_t)(bits >> 8)}, count - 1);
-    return out->failed ? -ENOMEM : 0;
 }

@@ -23,7 +23,4 @@ void base64_begin(struct base64 *base64, struct buffer *out, bool text);
 void base64_write(struct base64 *base64, const void *bytes, size_t len);
 void base64_end(struct base64 *base64); /* ends the last line */
 
-/* Appends what the text stands for; white space in it is passed over. 0; -EINVAL: it is not base64; -ENOMEM. */
-int base64_decode(const char *text, size_t len, struct buffer *out) ATTR_MUSTCHECK;
-
 #endif

@@ -18,6 +18,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
+#include "base/base64.h"
 #include "base/str.h"
 
 #include "engine/smtp/sasl_private.h"
@@ -25,51 +26,6 @@
 #define COMMAND_MAX_BYTES 510 /* RFC 5321 section 4.5.3.1.4, without CRLF: RFC 4954 section 4 keeps it for AUTH */
 
 /* ---- base64 ---- */
-
-static int base64_value(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-ssize_t sasl_base64_decode(const char *text, size_t len, char *out)
-{
-    size_t padding = 0, n = 0;
-    uint32_t bits = 0;
-    if (len % 4 != 0)
-        return -EINVAL;
-    while (padding < 2 && padding < len && text[len - 1 - padding] == '=')
-        padding++;
-    for (size_t i = 0; i < len - padding; i++) {
-        int value = base64_value(text[i]);
-        if (value < 0)
-            return -EINVAL;
-        bits = bits << 6 | (uint32_t)value;
-        if (i % 4 == 3) {
-            out[n++] = (char)(bits >> 16);
-            out[n++] = (char)(bits >> 8);
-            out[n++] = (char)bits;
-            bits = 0;
-        }
-    }
-    if (padding == 1) { /* 18 bits were read, of which the last two say nothing */
-        if ((bits & 3U) != 0)
-            return -EINVAL;
-        out[n++] = (char)(bits >> 10);
-        out[n++] = (char)(bits >> 2);
-    } else if (padding == 2) { /* 12 bits, four without meaning */
-        if ((bits & 15U) != 0)
-            return -EINVAL;
-        out[n++] = (char)(bits >> 4);
-    }
-    out[n] = '\0';
-    return (ssize_t)n;
-}
 
 void sasl_base64_encode(const void *bytes, size_t len, char *out)
 {
@@ -273,10 +229,11 @@ static int answer(struct sasl *sasl, const char *challenge, size_t len, struct r
         return error_set(err, -EPROTO, "the server asks more than %d times", SASL_ROUNDS_MAX);
     if (len > SASL_CHALLENGE_MAX_BYTES)
         return error_set(err, -EPROTO, "the challenge is longer than %d bytes", SASL_CHALLENGE_MAX_BYTES);
-    char text[SASL_CHALLENGE_MAX_BYTES / 4 * 3 + 1];
-    ssize_t n = sasl_base64_decode(challenge, len, text);
+    char text[BASE64_DECODED_MAX_BYTES(SASL_CHALLENGE_MAX_BYTES) + 1];
+    ssize_t n = base64_decode(challenge, len, false, text);
     if (n < 0)
         return error_set(err, -EPROTO, "the challenge is not base64");
+    text[n] = '\0';
     if (sasl->state != SASL_STATE_INITIAL)
         return sasl->spec->step(sasl, text, (size_t)n, out, err);
     if (n > 0)

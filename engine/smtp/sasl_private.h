@@ -59,9 +59,6 @@ struct sasl {
 /* Appends text to the response: -EINVAL when it is full. */
 int raw_append(struct raw *raw, const char *text, size_t len);
 
-/* Strict RFC 4648 section 4: no spaces, padded, no stray bits. Bytes written to `out`, which holds len / 4 * 3 + 1 (a
- * NUL is put behind), or -EINVAL. */
-ssize_t sasl_base64_decode(const char *text, size_t len, char *out);
 void sasl_base64_encode(const void *bytes, size_t len, char *out); /* `out` holds (len + 2) / 3 * 4 + 1 */
 
 int scram_begin(struct sasl *sasl, struct raw *out, struct error *err);

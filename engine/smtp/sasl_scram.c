@@ -18,6 +18,7 @@
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
+#include "base/base64.h"
 #include "base/str.h"
 
 #include "engine/smtp/sasl_private.h"
@@ -110,13 +111,11 @@ static bool nonce_is_good(const struct server_first *first, const char *ours)
 
 static int parse_salt(const char *text, size_t len, struct server_first *out)
 {
-    char salt[sizeof out->salt / 3 * 4];
     if (len > sizeof out->salt / 3 * 4)
         return -1;
-    ssize_t n = sasl_base64_decode(text, len, salt);
+    ssize_t n = base64_decode(text, len, false, out->salt);
     if (n <= 0)
         return -1;
-    memcpy(out->salt, salt, (size_t)n);
     out->salt_len = (size_t)n;
     return 0;
 }
@@ -234,7 +233,7 @@ static int on_server_final(struct sasl *sasl, const char *message, size_t len, s
     if (len > 2 && message[0] == 'e' && message[1] == '=')
         return error_set(err, -EPROTO, "the server refuses SCRAM: %.100s", message + 2);
     if (strlen(message) != len || take_attribute(&at, 'v', &value, &value_len) < 0 ||
-        value_len != (SHA256_BYTES + 2) / 3 * 4 || sasl_base64_decode(value, value_len, signature) != SHA256_BYTES)
+        value_len != (SHA256_BYTES + 2) / 3 * 4 || base64_decode(value, value_len, false, signature) != SHA256_BYTES)
         return error_set(err, -EPROTO, "the server's SCRAM signature is not usable");
     if (CRYPTO_memcmp(signature, sasl->scram.server_signature, SHA256_BYTES) != 0)
         return error_set(err, -EPROTO, "the server's SCRAM signature is wrong: it does not know the password");
