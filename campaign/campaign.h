@@ -67,6 +67,24 @@ int campaign_clone(struct mailer *mailer, struct storage_reader *reader, int64_t
 /* The whole message as it would go to `recipient` (an address; NULL = a sample member): {"recipient","subject","html","text","message","size_bytes","headers","warnings"}. */
 int campaign_preview(struct mailer *mailer, struct storage_reader *reader, int64_t id, const char *recipient, json_t **out, struct problem *problem, struct error *err);
 
+/* A test of the campaign: one message to each address of `to`, composed, signed and sent as the campaign's are, but counted nowhere: no delivery, no counter,
+ * no event, no suppression, one attempt. A draft's links are frozen for it. */
+#define CAMPAIGN_TEST_MAX 10
+#define CAMPAIGN_TEST_BUSY 101
+struct campaign_test {
+    const char *const *to;
+    size_t count;               /* 1 to CAMPAIGN_TEST_MAX */
+    const char *recipient;      /* whom the messages show; NULL = a sample */
+    const char *subject_prefix; /* NULL = none */
+    int variant;                /* of an A/B test; -1 = the campaign's own content */
+};
+/* Begins it; *number names it. STORAGE_NOT_FOUND, -EINVAL with a problem ("recipients[0]": is not an address, is suppressed; "recipient"; a template, a missing
+ * DKIM key), CAMPAIGN_TEST_BUSY: too many are under way. */
+int campaign_test(struct mailer *mailer, struct storage_reader *reader, int64_t id, const struct campaign_test *test, int64_t *number, struct problem *problem, struct error *err) ATTR_MUSTCHECK;
+/* {"id","campaign_id","started_at","done","results":[{"recipient","state","code","enhanced","text","stage",…}]}; the last hundred tests since the start are
+ * known. STORAGE_NOT_FOUND. */
+int campaign_test_get(struct mailer *mailer, int64_t id, int64_t number, json_t **out, struct error *err) ATTR_MUSTCHECK;
+
 /* Sending domains: makes an RSA-2048 and an Ed25519 key (mode 0600 in data_dir/dkim) and registers them. STORAGE_EXISTS when there. `selector` NULL = "ph1". */
 int sending_domain_add(struct storage *storage, const struct config *config, const char *domain, const char *selector, struct problem *problem, struct error *err);
 

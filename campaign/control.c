@@ -21,37 +21,7 @@
 #include "campaign/message/token.h"
 #include "campaign/preflight/preflight.h"
 #include "campaign/schedule/split.h"
-
-struct copy {
-    struct storage_campaign campaign; /* name and spec are copies */
-    bool failed;
-};
-
-static int copy_campaign(void *context, const struct storage_campaign *campaign)
-{
-    struct copy *copy = context;
-    copy->campaign = *campaign;
-    copy->campaign.name = str_dup(campaign->name);
-    copy->campaign.spec = str_dup(campaign->spec);
-    copy->failed = copy->campaign.name == NULL || copy->campaign.spec == NULL;
-    return 0;
-}
-
-static void copy_free(struct copy *copy)
-{
-    free((char *)(uintptr_t)copy->campaign.name);
-    free((char *)(uintptr_t)copy->campaign.spec);
-}
-
-/* 0, STORAGE_NOT_FOUND or negative; copy_free() in any case. */
-static int load(struct storage_reader *reader, int64_t id, struct copy *copy, struct error *err)
-{
-    *copy = (struct copy){0};
-    int result = storage_campaign_get(reader, id, copy_campaign, copy, err);
-    if (result == 0 && copy->failed)
-        return error_memory(err);
-    return result;
-}
+#include "campaign/stored.h"
 
 int campaign_create(struct mailer *mailer, struct storage_reader *reader, const json_t *spec, int64_t *id,
                     struct problem *problem, struct error *err)
@@ -83,14 +53,14 @@ static int check_domain(struct mailer *mailer, struct storage_reader *reader, co
 
 void campaign_preflight(struct mailer *mailer, struct storage_reader *reader, int64_t id)
 {
-    struct copy copy;
+    struct stored copy;
     struct error err = {""};
     json_t *spec = NULL;
-    if (load(reader, id, &copy, &err) == 0 && copy.campaign.status == CAMPAIGN_DRAFT)
+    if (stored_load(reader, id, &copy, &err) == 0 && copy.campaign.status == CAMPAIGN_DRAFT)
         spec = json_loads(copy.campaign.spec, 0, NULL);
     preflight_warm(mailer->preflight, reader, spec);
     json_decref(spec);
-    copy_free(&copy);
+    stored_free(&copy);
 }
 
 /* The links of an A/B campaign are those of all its variants, in one list. */
@@ -122,8 +92,8 @@ static int freeze_variants(struct mailer *mailer, struct storage_reader *reader,
 int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_t id, bool force, struct problem *problem,
                     struct error *err)
 {
-    struct copy copy;
-    int result = load(reader, id, &copy, err);
+    struct stored copy;
+    int result = stored_load(reader, id, &copy, err);
     if (result != 0)
         goto out;
     switch (copy.campaign.status) {
@@ -154,7 +124,7 @@ int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_
     if (result == 0)
         feeder_look(mailer->feeder);
 out:
-    copy_free(&copy);
+    stored_free(&copy);
     return result;
 }
 
@@ -173,11 +143,11 @@ int campaign_pause(struct mailer *mailer, int64_t id, struct error *err)
 
 int campaign_resume(struct mailer *mailer, struct storage_reader *reader, int64_t id, struct error *err)
 {
-    struct copy copy;
-    int result = load(reader, id, &copy, err);
+    struct stored copy;
+    int result = stored_load(reader, id, &copy, err);
     if (result == 0 && copy.campaign.status != CAMPAIGN_RUNNING)
         result = copy.campaign.status == CAMPAIGN_PAUSED ? move(mailer, id, CAMPAIGN_RUNNING, err) : STORAGE_WRONG_STATE;
-    copy_free(&copy);
+    stored_free(&copy);
     return result;
 }
 
@@ -204,11 +174,11 @@ static int clone_segment(struct storage_reader *reader, const json_t *spec, stru
 
 int campaign_clone(struct mailer *mailer, struct storage_reader *reader, int64_t id, int64_t *new_id, struct error *err)
 {
-    struct copy copy;
+    struct stored copy;
     json_t *spec = NULL;
     char *name = NULL;
     struct buffer segment = BUFFER_INIT(SEGMENT_BYTES_MAX);
-    int result = load(reader, id, &copy, err);
+    int result = stored_load(reader, id, &copy, err);
     if (result != 0)
         goto out;
     struct storage_campaign clone = copy.campaign;
@@ -241,14 +211,14 @@ out:
     buffer_finish(&segment);
     free(name);
     json_decref(spec);
-    copy_free(&copy);
+    stored_free(&copy);
     return result;
 }
 
 int campaign_winner(struct mailer *mailer, struct storage_reader *reader, int64_t id, int variant, struct error *err)
 {
-    struct copy copy;
-    int result = load(reader, id, &copy, err);
+    struct stored copy;
+    int result = stored_load(reader, id, &copy, err);
     if (result == 0 && copy.campaign.status != CAMPAIGN_RUNNING && copy.campaign.status != CAMPAIGN_PAUSED) {
         (void)error_set(err, -EINVAL, "the campaign is %s", campaign_status_name(copy.campaign.status));
         result = STORAGE_WRONG_STATE;
@@ -262,7 +232,7 @@ int campaign_winner(struct mailer *mailer, struct storage_reader *reader, int64_
     }
     if (result == 0)
         feeder_look(mailer->feeder);
-    copy_free(&copy);
+    stored_free(&copy);
     return result;
 }
 

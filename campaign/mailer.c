@@ -25,6 +25,7 @@
 #include "campaign/sending_domain.h"
 #include "campaign/shaping.h"
 #include "campaign/tracking/tracker.h"
+#include "campaign/trial.h"
 
 /* ---- the engine's message source and outcome sink (loop threads) ---- */
 
@@ -39,6 +40,8 @@ static void sink_content_out(void *context, struct engine_job *job)
 {
     struct mailer *mailer = context;
     struct delivery *delivery = container_of(job, struct delivery, job);
+    if (delivery->ended != NULL)
+        return;
     uint32_t slot = journal_sent(mailer->journal, delivery->run->id, delivery->recipient_id, delivery->attempts + 1);
     assure(slot != 0); /* it has one for each delivery that may be in memory */
     delivery->record.journal_slot = slot;
@@ -48,6 +51,8 @@ static void sink_content_back(void *context, struct engine_job *job)
 {
     struct mailer *mailer = context;
     struct delivery *delivery = container_of(job, struct delivery, job);
+    if (delivery->ended != NULL)
+        return;
     journal_clear(mailer->journal, delivery->record.journal_slot);
     delivery->record.journal_slot = 0;
 }
@@ -62,6 +67,10 @@ static void sink_done(void *context, struct engine_job *job, const struct outcom
 {
     struct mailer *mailer = context;
     struct delivery *delivery = container_of(job, struct delivery, job);
+    if (delivery->ended != NULL) {
+        delivery->ended(delivery, outcome);
+        return;
+    }
     delivery_judge(delivery, &mailer->policy, outcome, atomic_load(&mailer->stopping));
     CRASH_POINT("reply-judged");
     journal_outcome(mailer->journal, &delivery->record);
@@ -158,6 +167,8 @@ static int start_parts(struct mailer *mailer, struct error *err)
     if (result == 0)
         result = tracker_start(mailer->storage, &mailer->tracker, err);
     if (result == 0)
+        result = trials_create(&mailer->trials, err);
+    if (result == 0)
         result = feeder_start(mailer, &mailer->feeder, err);
     return result;
 }
@@ -207,6 +218,7 @@ void mailer_stop(struct mailer *mailer)
     tracker_stop(mailer->tracker);
     if (mailer->engine != NULL)
         engine_free(mailer->engine);
+    trials_free(mailer->trials); /* every job is back */
     preflight_stop(mailer->preflight);
     resolver_stop(mailer->resolver);
     mac_key_free(mailer->mac);

@@ -20,6 +20,7 @@ struct pool;
 struct preflight;
 struct shaping_keeper;
 struct tracker;
+struct trials;
 
 struct mailer {
     const struct config *config;
@@ -30,6 +31,7 @@ struct mailer {
     struct feeder *feeder;
     struct shaping_keeper *shaping; /* state of the limits, to the database and back */
     struct tracker *tracker;
+    struct trials *trials;    /* tests under way */
     struct bounce_rules *rules;
     struct resolver *resolver;
     struct preflight *preflight;

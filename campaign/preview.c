@@ -21,74 +21,10 @@
 
 #include "campaign/mailer.h"
 #include "campaign/message/token.h"
+#include "campaign/stored.h"
 
 #define CLIP_BYTES ((size_t)102 << 10) /* so much HTML Gmail shows */
 #define WARNINGS_MAX 50
-
-struct draft_copy {
-    struct storage_campaign campaign; /* name and spec are copies */
-    bool failed;
-};
-
-static int copy_campaign(void *context, const struct storage_campaign *campaign)
-{
-    struct draft_copy *copy = context;
-    copy->campaign = *campaign;
-    copy->campaign.name = str_dup(campaign->name);
-    copy->campaign.spec = str_dup(campaign->spec);
-    copy->failed = copy->campaign.name == NULL || copy->campaign.spec == NULL;
-    return 0;
-}
-
-/* 0, STORAGE_NOT_FOUND or negative; copy_free() in any case. */
-static int load(struct storage_reader *reader, int64_t id, struct draft_copy *copy, struct error *err)
-{
-    *copy = (struct draft_copy){0};
-    int result = storage_campaign_get(reader, id, copy_campaign, copy, err);
-    return result == 0 && copy->failed ? error_memory(err) : result;
-}
-
-static void copy_free(struct draft_copy *copy)
-{
-    free((char *)(uintptr_t)copy->campaign.name);
-    free((char *)(uintptr_t)copy->campaign.spec);
-}
-
-static int keep_recipient(void *context, const struct storage_recipient *recipient)
-{
-    struct message_recipient *copy = context;
-    copy->id = recipient->id;
-    copy->untracked = true; /* whoever looks at a preview is not the recipient */
-    copy->email = str_dup(recipient->email);
-    copy->attributes_json = str_dup(recipient->attributes);
-    return 0;
-}
-
-/* The recipient to show the campaign for: the one asked for, else a member of its first list that has one. */
-static int find_recipient(struct storage_reader *reader, const struct storage_campaign *campaign, const char *email,
-                          struct message_recipient *out, struct problem *problem, struct error *err)
-{
-    int result = STORAGE_NOT_FOUND;
-    if (email != NULL) {
-        struct address address;
-        struct error why = {""};
-        if (address_parse(email, strlen(email), &address, &why) != 0) {
-            problem_add(problem, "recipient", "%s", why.text);
-            return error_set(err, -EINVAL, "%s", why.text);
-        }
-        result = storage_recipient_find(reader, address.text, keep_recipient, out, err);
-    }
-    for (int i = 0; email == NULL && result == STORAGE_NOT_FOUND && i < campaign->list_count; i++)
-        result = storage_list_sample(reader, campaign->lists[i], keep_recipient, out, err);
-    if (result == STORAGE_NOT_FOUND) {
-        problem_add(problem, "recipient",
-                    email != NULL ? "is not known; import it first" : "the lists of the campaign are empty");
-        return error_set(err, -EINVAL, "there is nobody to show the campaign for");
-    }
-    if (result == 0 && (out->email == NULL || out->attributes_json == NULL))
-        return error_memory(err);
-    return result;
-}
 
 /* ---- warnings ---- */
 
@@ -228,41 +164,44 @@ static int render(struct mailer *mailer, struct storage_reader *reader, const st
 int campaign_preview(struct mailer *mailer, struct storage_reader *reader, int64_t id, const char *email, json_t **out,
                      struct problem *problem, struct error *err)
 {
-    struct draft_copy copy;
+    struct stored copy;
     struct message_recipient recipient = {0};
     struct message_preview preview = {0};
     struct content *content = NULL;
-    int result = load(reader, id, &copy, err);
+    int result = stored_load(reader, id, &copy, err);
     if (result == 0)
-        result = find_recipient(reader, &copy.campaign, email, &recipient, problem, err);
+        result = shown_find(reader, &copy.campaign, email, &recipient, problem, err);
     if (result == 0)
         result = render(mailer, reader, &copy.campaign, &recipient, &content, &preview, problem, err);
     if (result == 0)
         result = preview_json(mailer, content, &copy.campaign, &recipient, &preview, out, err);
     message_preview_finish(&preview);
     content_unref(content);
-    free((char *)(uintptr_t)recipient.email);
-    free((char *)(uintptr_t)recipient.attributes_json);
-    copy_free(&copy);
+    shown_free(&recipient);
+    stored_free(&copy);
     return result;
 }
 
 int campaign_view(struct mailer *mailer, struct storage_reader *reader, const char *token, struct buffer *html,
                   struct error *err)
 {
-    struct draft_copy copy = {0};
+    struct stored copy = {0};
     struct message_recipient recipient = {0};
     struct message_preview preview = {0};
     struct content *content = NULL;
+    struct problem problem = {.count = 0};
     int64_t campaign_id, recipient_id;
     int result = token_parse(mailer->mac, TOKEN_VIEW, token, strlen(token), &campaign_id, &recipient_id);
     if (result != 0)
         return result > 0 ? STORAGE_NOT_FOUND : result;
-    result = storage_recipient_get(reader, recipient_id, keep_recipient, &recipient, err);
+    result = stored_load(reader, campaign_id, &copy, err);
+    /* A test's own page is shown for somebody, as the test was. */
     if (result == 0)
-        result = recipient.email != NULL && recipient.attributes_json != NULL ? load(reader, campaign_id, &copy, err)
-                                                                              : error_memory(err);
-    recipient.untracked = false; /* whoever has the link is the recipient */
+        result = recipient_id == 0 ? shown_find(reader, &copy.campaign, NULL, &recipient, &problem, err)
+                                   : shown_get(reader, recipient_id, &recipient, err);
+    if (recipient_id == 0 && result == -EINVAL)
+        result = STORAGE_NOT_FOUND;
+    recipient.untracked = recipient_id == 0; /* else whoever has the link is the recipient */
     if (result == 0)
         result = render(mailer, reader, &copy.campaign, &recipient, &content, &preview, NULL, err);
     if (result == 0)
@@ -272,8 +211,7 @@ int campaign_view(struct mailer *mailer, struct storage_reader *reader, const ch
     bool is_html = result == 0 && preview.html[0] != '\0';
     message_preview_finish(&preview);
     content_unref(content);
-    free((char *)(uintptr_t)recipient.email);
-    free((char *)(uintptr_t)recipient.attributes_json);
-    copy_free(&copy);
+    shown_free(&recipient);
+    stored_free(&copy);
     return result != 0 || is_html ? result : CAMPAIGN_VIEW_TEXT;
 }

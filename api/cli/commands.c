@@ -55,6 +55,13 @@ static const struct cli_option PREVIEW_OPTIONS[] = {
     {"text", 0, NULL, false, "print the text part only"},
     END,
 };
+static const struct cli_option CAMPAIGN_TEST_OPTIONS[] = {
+    {"to", 0, "EMAIL", true, "send it here; up to ten times"},
+    {"recipient", 0, "EMAIL", false, "as it would go to this recipient (default: one of the list)"},
+    {"subject-prefix", 0, "TEXT", false, "put this in front of the subject"},
+    {"variant", 0, "N", false, "this variant of an A/B test, from 0"},
+    END,
+};
 static const struct cli_option DOMAIN_OPTIONS[] = {{"selector", 0, "NAME", false, "DKIM selector (default ph1)"}, END};
 #define SUPPRESS_SCOPE_OPTIONS                                                                                         \
     {"list", 0, "NAME", false, "only for campaigns to this list (name or number); default: for all"}
@@ -133,6 +140,10 @@ static const struct cli_command COMMANDS[] = {
      "Ends with 0 when the campaign finished, with 1 when it was cancelled.", NULL, cli_campaign_watch},
     {"campaign preview", "ID", 1, 1, "print the whole message as one recipient would get it", NULL, PREVIEW_OPTIONS,
      cli_campaign_preview},
+    {"campaign test", "ID", 1, 1, "send a campaign to a few addresses of your own, without counting them",
+     "The same content, signature, servers and limits as the campaign, draft or not; no delivery is recorded, and the links act on nobody. Prints what "
+     "each server said; ends with 0 when all were delivered.",
+     CAMPAIGN_TEST_OPTIONS, cli_campaign_test},
     {"campaign links", "ID", 1, 1, "show the tracked links of a campaign and how often they were followed", NULL, NULL,
      cli_campaign_links},
     {"snippet set", "NAME FILE|-", 2, 2, "store a partial of templates, shown by {{>NAME}}",

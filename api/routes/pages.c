@@ -78,6 +78,10 @@ static struct memberships *load(struct request *request, struct response *respon
     int rc = preferences_token_parse(request->app->mailer, request->text[0], &campaign_id, recipient_id);
     if (rc == 0 && (all = calloc(1, sizeof(*all))) == NULL)
         rc = error_memory(&err);
+    if (rc == 0 && *recipient_id == 0) {
+        (void)str_copy(all->email, sizeof(all->email), "This is the link of a test message: it has no subscriptions.");
+        return all;
+    }
     if (rc == 0)
         rc = storage_recipient_get(request->reader, *recipient_id, take_email, all, &err);
     if (rc == 0)

@@ -31,6 +31,8 @@ static const struct route ROUTES[] = {
     {METHOD_POST, "/v1/campaigns/{id}/clone", ACCESS_SEND, BODY_JSON_OPTIONAL, NULL, campaigns_clone, false},
     {METHOD_POST, "/v1/campaigns/{id}/winner", ACCESS_SEND, BODY_JSON, NULL, campaigns_winner, false},
     {METHOD_GET, "/v1/campaigns/{id}/variants", ACCESS_READ, BODY_NONE, NULL, campaigns_variants, false},
+    {METHOD_POST, "/v1/campaigns/{id}/test", ACCESS_SEND, BODY_JSON, NULL, campaigns_test, false},
+    {METHOD_GET, "/v1/campaigns/{id}/test/{id}", ACCESS_READ, BODY_NONE, NULL, campaigns_test_get, true},
     {METHOD_GET, "/v1/campaigns/{id}/preview", ACCESS_READ, BODY_NONE, "recipient", campaigns_preview, false},
     {METHOD_GET, "/v1/campaigns/{id}/stats", ACCESS_READ, BODY_NONE, NULL, campaigns_stats, false},
     {METHOD_GET, "/v1/campaigns/{id}/deliveries", ACCESS_READ, BODY_NONE, PAGE " state domain", campaigns_deliveries,

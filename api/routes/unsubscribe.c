@@ -79,6 +79,10 @@ void unsubscribe_act(struct request *request, struct response *response)
         response_problem(response, 400, "the body must be List-Unsubscribe=One-Click (RFC 8058)");
         return;
     }
+    if (recipient_id == 0) {
+        answer_page(response, 200, "This was a test", "<p>The link is that of a test message: nothing was changed.</p>");
+        return;
+    }
     int rc = storage_unsubscribe(request->app->storage, campaign_id, recipient_id, clock_wall_ms(), &err);
     if (rc == STORAGE_NOT_FOUND) {
         answer_unknown(request, response);

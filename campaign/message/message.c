@@ -45,6 +45,8 @@ struct composer {
 struct rendering {
     const struct content *content;
     const struct message_recipient *recipient;
+    const char *to;         /* whom it goes to */
+    int64_t owner, tracked; /* whose its tokens are, and those that count; 0 = nobody's */
     struct template_values values;
     json_t *attributes;
     char unsubscribe_url[URL_MAX_BYTES], preferences_url[URL_MAX_BYTES], view_url[URL_MAX_BYTES];
@@ -171,10 +173,8 @@ static int make_urls(struct rendering *rendering)
     for (size_t i = 0; i < countof(pages); i++) {
         if (i > 0 && (content->uses >> pages[i].builtin & 1u) == 0)
             continue;
-        /* The pixel of a test is nobody's. */
-        bool nobody = rendering->recipient->untracked && pages[i].builtin == BUILTIN_OPEN_URL;
-        int rc = token_make(content->mac, pages[i].purpose, content->campaign_id, nobody ? 0 : rendering->recipient->id,
-                            token);
+        int64_t owner = pages[i].builtin == BUILTIN_OPEN_URL ? rendering->tracked : rendering->owner;
+        int rc = token_make(content->mac, pages[i].purpose, content->campaign_id, owner, token);
         if (rc < 0)
             return rc;
         make_url(content, pages[i].kind, token, texts[i]);
@@ -188,13 +188,12 @@ static const char *link_url(void *context, uint32_t number)
 {
     struct rendering *rendering = context;
     char token[TOKEN_LINK_MAX_BYTES + 1];
-    int64_t recipient = rendering->recipient->untracked ? 0 : rendering->recipient->id;
-    if (token_make_link(rendering->content->mac, rendering->content->campaign_id, recipient, (uint16_t)number, token) <
-        0) {
+    const struct content *content = rendering->content;
+    if (token_make_link(content->mac, content->campaign_id, rendering->tracked, (uint16_t)number, token) < 0) {
         rendering->failed = true;
         return NULL;
     }
-    make_url(rendering->content, 'c', token, rendering->link_url);
+    make_url(content, 'c', token, rendering->link_url);
     return rendering->link_url;
 }
 
@@ -222,14 +221,20 @@ static int rendering_begin(struct rendering *rendering, const struct content *co
                            const struct message_recipient *recipient, int64_t now_ms, struct error *err)
 {
     int64_t campaign = content->campaign_id;
+    const struct message_trial *trial = recipient->trial;
     assure(content->mac != NULL);
-    *rendering = (struct rendering){.content = content, .recipient = recipient};
-    if (!header_address_valid(recipient->email, &rendering->utf8) || recipient->id < 0)
+    *rendering = (struct rendering){.content = content,
+                                    .recipient = recipient,
+                                    .to = trial != NULL ? trial->to : recipient->email,
+                                    .owner = trial != NULL ? 0 : recipient->id,
+                                    .tracked = trial != NULL || recipient->untracked ? 0 : recipient->id};
+    if (!header_address_valid(rendering->to, &rendering->utf8) || recipient->id < 0)
         return error_set(err, -EINVAL, "the recipient's address is not in normal form");
     rendering->utf8 = rendering->utf8 || content->utf8;
-    int rc = token_make(content->mac, TOKEN_RETURN_PATH, campaign, recipient->id, rendering->return_path);
+    int rc = token_make(content->mac, TOKEN_RETURN_PATH, campaign, rendering->owner, rendering->return_path);
     if (rc == 0)
-        rc = token_make(content->mac, TOKEN_MESSAGE_ID, campaign, recipient->id, rendering->message_id);
+        rc = token_make(content->mac, TOKEN_MESSAGE_ID, campaign, trial != NULL ? trial->number : recipient->id,
+                        rendering->message_id);
     if (rc == 0)
         rc = make_urls(rendering);
     if (rc < 0)
@@ -269,7 +274,7 @@ static int write_head(struct composer *composer, struct rendering *rendering, in
     char date[RFC5322_DATE_BYTES];
     buffer_clear(head);
     header_raw(head, "Date", time_format_rfc5322(now_ms, date));
-    header_mailbox(head, "To", "", rendering->recipient->email);
+    header_mailbox(head, "To", "", rendering->to);
     if (content->subject->uses_values) {
         int rc = render_value(composer, rendering, content->subject, err);
         if (rc < 0)

@@ -60,11 +60,19 @@ const char *content_from_domain(const struct content *content); /* normal form; 
 const json_t *content_partials(const struct content *content);
 size_t content_links(const struct content *content, const char *const **urls);
 
+/* A test: the message shows the recipient and goes to somebody else. It is nobody's: its links, its pixel, its pages
+ * and its return path are those of recipient 0, and act on no one. */
+struct message_trial {
+    const char *to; /* normal form of base/address.h */
+    int64_t number; /* > 0, and no recipient's: makes its Message-ID, its own */
+};
+
 struct message_recipient {
     int64_t id;
-    const char *email;           /* normal form of base/address.h */
-    const char *attributes_json; /* text of one JSON object; NULL or "" = none */
-    bool untracked;              /* links and pixel lead nowhere that counts: previews, tests */
+    const char *email;                 /* normal form of base/address.h */
+    const char *attributes_json;       /* text of one JSON object; NULL or "" = none */
+    bool untracked;                    /* links and pixel lead nowhere that counts: previews, tests */
+    const struct message_trial *trial; /* NULL = goes to the recipient */
 };
 
 struct composed {

@@ -45,8 +45,9 @@ static void compose(struct composer *composer, struct engine *engine, struct del
     struct letter *letter = calloc(1, sizeof(*letter));
     struct message_recipient recipient = {
         .id = delivery->recipient_id,
-        .email = delivery->job.rcpt_to,
+        .email = delivery->trial != NULL ? delivery->shown : delivery->job.rcpt_to,
         .attributes_json = delivery->attributes,
+        .trial = delivery->trial,
     };
     int result = letter == NULL ? error_memory(&err) : -EAGAIN;
     /* What is wrong with the content is so the second time, too. Want of memory passes, and is not always known for what

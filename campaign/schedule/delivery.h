@@ -28,6 +28,11 @@ struct delivery {
     bool missing_attributes; /* set by the composer */
     bool no_memory;          /* the same: it could not be composed for want of it, and can be at another time */
     const char *attributes;  /* JSON object */
+    /* NULL = of a claim. Else it is of none (a test): neither the flight journal nor a row knows it, and its outcome goes here, on a loop's thread. `run`,
+     * `lane` and `record` are not used then. */
+    void (*ended)(struct delivery *delivery, const struct outcome *outcome);
+    const struct message_trial *trial; /* NULL = it goes to the recipient that it shows; else it shows `shown` */
+    const char *shown;
     /* Room for the outcome is part of the delivery, so that recording one can never fail for want of memory. */
     struct storage_outcome record;
     struct feeder_mail mail; /* tells the feeder that `record` is durable */

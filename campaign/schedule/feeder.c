@@ -28,6 +28,7 @@
 #include "campaign/schedule/delivery.h"
 #include "campaign/schedule/roster.h"
 #include "campaign/schedule/run.h"
+#include "campaign/trial.h"
 
 #define CLAIM_MAX 1000        /* rows of one claim (storage's bound) */
 #define STUCK_RELEASE_MS 30000
@@ -487,6 +488,7 @@ static void *feeder_main(void *context)
         if (now_ms >= feeder->tick_ms) {
             feeder->tick_ms = now_ms + 1000;
             second_tick(feeder, now_ms);
+            trials_tick(feeder->mailer->trials, feeder->mailer->engine);
             retain(feeder, now_ms);
         }
         feed(feeder, now_ms);

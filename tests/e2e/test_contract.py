@@ -23,7 +23,7 @@ METHODS = ("get", "post", "patch", "delete")
 # 503 needs a failing disk, 429 is seen below on a server of its own.
 NOT_PROVOKED = {"503", "429", "507"}
 # These have no 409 but that of a second request under an Idempotency-Key whose first one still runs: test_idempotency.py.
-ONLY_RUNNING_409 = {"/v1/campaigns", "/v1/lists/{id}/recipients", "/v1/lists/{id}/imports", "/v1/campaigns/{id}/clone", "/v1/suppressions",
+ONLY_RUNNING_409 = {"/v1/campaigns", "/v1/lists/{id}/recipients", "/v1/lists/{id}/imports", "/v1/campaigns/{id}/clone", "/v1/campaigns/{id}/test", "/v1/suppressions",
                     "/v1/webhooks/{id}/replay", "/v1/suspensions"}  # the last: or of the 10,001st suspension
 
 
@@ -124,7 +124,7 @@ def contract(place, request):
 
 
 def sample(path):
-    return re.sub(r"\{[^}]*\}", lambda name: "1" if name.group() == "{id}" else "x@one.test", path)
+    return re.sub(r"\{[^}]*\}", lambda name: "1" if name.group() in ("{id}", "{test}") else "x@one.test", path)
 
 
 def lists(contract):
@@ -179,6 +179,10 @@ def campaigns(contract):
     run_to_end(contract.server, number)
     for method, end in (("patch", ""), ("delete", ""), ("post", "/launch"), ("post", "/pause"), ("post", "/resume"), ("post", "/cancel")):
         call(409, method, path + end, number, data={"subject": "x"} if method == "patch" else None)
+    test = call(202, "post", path + "/test", number, data={"recipients": ["me@one.test"]}).json["id"]
+    call(422, "post", path + "/test", number, data={"recipients": []})
+    call(200, "get", path + "/test/{test}", number, test)
+    call(404, "get", path + "/test/{test}", number, 999)
     split = call(201, "post", "/v1/campaigns", data={**GOOD, "ab": {"share": 50, "variants": [{}, {"subject": "b"}], "winner": "manual"}}).json["id"]
     call(409, "post", path + "/winner", split, data={"variant": 0})
     call(200, "get", path + "/variants", split)
@@ -309,7 +313,7 @@ def refusals(contract):
         if "422" in responses:
             send(422, url=url + "?unknown=1")
         if "404" in responses:
-            unknown = re.sub(r"\{[^}]*\}", lambda name: "999999" if name.group() == "{id}" else "nobody@nowhere.test", path)
+            unknown = re.sub(r"\{[^}]*\}", lambda name: "999999" if name.group() in ("{id}", "{test}") else "nobody@nowhere.test", path)
             kind = "text/csv" if "text/csv" in body else "application/json"
             data = b"email\nx@y.test\n" if kind == "text/csv" else b"{}"
             data = b'{"email":"x@y.test"}' if path.endswith("recipients") else b'{"from":"2026-01-01T00:00:00Z"}' if path.endswith("replay") else data
