@@ -14,6 +14,7 @@
 
 #include "base/buffer.h"
 #include "base/config.h"
+#include "campaign/json_text.h"
 #include "engine/engine.h"
 #include "storage/storage.h"
 

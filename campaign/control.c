@@ -17,6 +17,7 @@
 
 #include "campaign/audience/segment.h"
 #include "campaign/draft.h"
+#include "campaign/json_text.h"
 #include "campaign/mailer.h"
 #include "campaign/message/token.h"
 #include "campaign/preflight/preflight.h"
@@ -45,7 +46,9 @@ int campaign_create(struct mailer *mailer, struct storage_reader *reader, const 
 static int check_domain(struct mailer *mailer, struct storage_reader *reader, const struct storage_campaign *campaign,
                         bool force, struct problem *problem, struct error *err)
 {
-    json_t *spec = json_loads(campaign->spec, 0, NULL);
+    json_t *spec = json_text_reads(campaign->spec, 0, NULL);
+    if (spec == NULL)
+        return error_memory(err);
     int result = preflight_launch(mailer->preflight, reader, spec, force, problem, err);
     json_decref(spec);
     return result;
@@ -57,7 +60,7 @@ void campaign_preflight(struct mailer *mailer, struct storage_reader *reader, in
     struct error err = {""};
     json_t *spec = NULL;
     if (stored_load(reader, id, &copy, &err) == 0 && copy.campaign.status == CAMPAIGN_DRAFT)
-        spec = json_loads(copy.campaign.spec, 0, NULL);
+        spec = json_text_reads(copy.campaign.spec, 0, NULL);
     preflight_warm(mailer->preflight, reader, spec);
     json_decref(spec);
     stored_free(&copy);
@@ -71,7 +74,9 @@ static int freeze_variants(struct mailer *mailer, struct storage_reader *reader,
     struct problem ignored = {.count = 0}; /* it was checked when it was stored */
     struct storage_campaign all = *campaign;
     struct content *content = NULL;
-    json_t *spec = json_loads(campaign->spec, 0, NULL);
+    json_t *spec = json_text_reads(campaign->spec, 0, NULL);
+    if (spec == NULL)
+        return error_memory(err);
     split_parse(spec, &split, &ignored);
     json_t *merged = split.variants > 0 ? split_union(spec, split.variants) : NULL;
     char *text = merged != NULL ? json_dumps(merged, JSON_COMPACT) : NULL;
@@ -184,7 +189,7 @@ int campaign_clone(struct mailer *mailer, struct storage_reader *reader, int64_t
     struct storage_campaign clone = copy.campaign;
     clone.scheduled_ms = 0; /* the old time is over or somebody else's; a draft waits for its launch */
     name = str_printf("%.190s (copy)", copy.campaign.name);
-    spec = json_loads(copy.campaign.spec, 0, NULL);
+    spec = json_text_reads(copy.campaign.spec, 0, NULL);
     if (name == NULL || spec == NULL || json_object_set_new(spec, "name", json_string(name)) != 0) {
         result = error_memory(err);
         goto out;

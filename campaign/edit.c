@@ -11,6 +11,7 @@
 #include "base/str.h"
 
 #include "campaign/draft.h"
+#include "campaign/json_text.h"
 #include "campaign/mailer.h"
 
 #define PATCH_DEPTH_MAX 32
@@ -93,7 +94,7 @@ int campaign_edit(struct mailer *mailer, struct storage_reader *reader, int64_t 
         result = error_set(err, -EINVAL, "the change cannot be accepted");
         goto out;
     }
-    spec = present.spec != NULL ? json_loads(present.spec, 0, NULL) : NULL;
+    spec = present.spec != NULL ? json_text_reads(present.spec, 0, NULL) : NULL;
     result = spec != NULL && merge(spec, patch, 0) ? check_and_store(mailer, reader, id, spec, problem, err)
                                                    : error_memory(err);
 out:

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 
+#include "campaign/json_text.h"
 #include "campaign/mailer.h"
 #include "campaign/sending_domain.h"
 
@@ -122,7 +123,7 @@ struct frozen {
 static int take_frozen(void *context, const struct storage_frozen *row)
 {
     struct frozen *frozen = context;
-    frozen->partials = json_loads(row->partials, 0, NULL);
+    frozen->partials = json_text_reads(row->partials, 0, NULL);
     frozen->failed |= !json_is_object(frozen->partials);
     return 0;
 }
@@ -232,7 +233,7 @@ int mailer_compile(struct mailer *mailer, struct storage_reader *reader, const s
 #ifdef POSTHASTE_UNSIGNED /* a program of the benches' own, which measures all but the signature */
     signature = SIGNATURE_NONE;
 #endif
-    json_t *spec = json_loads(campaign->spec, 0, NULL);
+    json_t *spec = json_text_reads(campaign->spec, 0, NULL);
     int result = spec != NULL ? 0 : error_set(err, -EIO, "the stored spec of campaign %lld is not JSON", (long long)campaign->id);
     if (result == 0)
         result = load_list_names(reader, campaign, &lists, err);

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 
+#include "campaign/json_text.h"
 #include "campaign/mailer.h"
 #include "campaign/message/token.h"
 #include "campaign/stored.h"
@@ -138,7 +139,7 @@ static int preview_json(const struct mailer *mailer, const struct content *conte
                         const struct storage_campaign *campaign, const struct message_recipient *recipient,
                         const struct message_preview *preview, json_t **out, struct error *err)
 {
-    json_t *spec = json_loads(campaign->spec, 0, NULL);
+    json_t *spec = json_text_reads(campaign->spec, 0, NULL);
     *out = json_pack("{s:s, s:s, s:s, s:s, s:s%, s:I, s:o, s:o}", "recipient", recipient->email, "subject",
                      preview->subject, "html", preview->html, "text", preview->text, "message", preview->message.data,
                      preview->message.size_bytes, "size_bytes", (json_int_t)preview->message.size_bytes, "headers",

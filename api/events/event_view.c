@@ -32,7 +32,7 @@ const char *event_id_text(int64_t id, char out[EVENT_ID_BYTES])
 static int read_spec(void *context, const struct storage_campaign *campaign)
 {
     json_t **spec = context;
-    *spec = json_loads(campaign->spec, 0, NULL);
+    *spec = json_text_reads(campaign->spec, 0, NULL);
     return 0;
 }
 

@@ -46,8 +46,8 @@ int json_parse(const char *bytes, size_t len, json_t **out, struct error *err)
     if (rc < 0)
         return rc;
     json_error_t where;
-    json_t *value = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &where);
-    if (value == NULL && where.line < 0) /* jansson's words for want of memory: none, and nowhere */
+    json_t *value = json_text_read(bytes, len, JSON_REJECT_DUPLICATES, &where);
+    if (value == NULL && json_error_code(&where) == json_error_out_of_memory)
         return error_memory(err);
     if (value == NULL)
         return error_set(err, -EINVAL, "malformed JSON at line %d, column %d: %s", where.line, where.column,
@@ -211,7 +211,7 @@ json_t *json_line(const char *text)
 
 json_t *json_attributes(const char *text)
 {
-    json_t *value = text != NULL ? json_loads(text, 0, NULL) : NULL;
+    json_t *value = text != NULL ? json_text_reads(text, 0, NULL) : NULL;
     if (json_is_object(value))
         return value;
     json_decref(value);

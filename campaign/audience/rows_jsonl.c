@@ -13,6 +13,7 @@
 
 #include "campaign/audience/attributes.h"
 #include "campaign/audience/rows.h"
+#include "campaign/json_text.h"
 
 #define ATTRIBUTES_MAX_DEPTH 16
 
@@ -135,7 +136,9 @@ int rows_jsonl(void *context, const struct jsonl_line *line)
         return rows_reject(import, line->line, line->text, raw_len, "the line is longer than %zu bytes",
                            JSONL_LINE_MAX_BYTES - 1);
     json_error_t parse;
-    json_t *object = json_loadb(line->text, line->len, JSON_REJECT_DUPLICATES, &parse);
+    json_t *object = json_text_read(line->text, line->len, JSON_REJECT_DUPLICATES, &parse);
+    if (object == NULL && json_error_code(&parse) == json_error_out_of_memory)
+        return error_memory(import->err);
     if (object == NULL)
         return rows_reject(import, line->line, line->text, raw_len, "it is not JSON: %s (column %d)", parse.text,
                            parse.column);

@@ -14,6 +14,7 @@
 
 #include "base/str.h"
 #include "campaign/bounce/report_private.h"
+#include "campaign/json_text.h"
 
 long report_find(const char *text, size_t len, const char *needle)
 {
@@ -456,7 +457,7 @@ size_t report_json(struct report *report, const char *text)
             *to++ = *from;
     }
     *to = '\0';
-    json_t *root = json_loads(flat, JSON_DISABLE_EOF_CHECK, NULL);
+    json_t *root = json_text_reads(flat, JSON_DISABLE_EOF_CHECK, NULL);
     free(flat);
     size_t before = report->recipient_count, i;
     const char *type = text_of(root, "notificationType");

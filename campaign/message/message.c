@@ -17,6 +17,7 @@
 
 #include "base/str.h"
 
+#include "campaign/json_text.h"
 #include "campaign/message/content.h"
 #include "campaign/message/header.h"
 #include "campaign/message/token.h"
@@ -131,7 +132,7 @@ static int parse_attributes(struct rendering *rendering, struct error *err)
     if (!rendering->content->uses_attributes || text == NULL || text[0] == '\0')
         return 0;
     json_error_t why;
-    rendering->attributes = json_loads(text, JSON_ALLOW_NUL, &why);
+    rendering->attributes = json_text_reads(text, JSON_ALLOW_NUL, &why);
     enum json_error_code code = rendering->attributes == NULL ? json_error_code(&why) : json_error_unknown;
     if (rendering->attributes == NULL && (code == json_error_out_of_memory || code == json_error_unknown))
         return error_memory(err);

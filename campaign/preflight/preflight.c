@@ -23,6 +23,7 @@
 #include "base/hashmap.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "campaign/json_text.h"
 
 #define GOOD_FOR_MS INT64_C(300000)
 #define BAD_FOR_MS INT64_C(5000)
@@ -192,7 +193,7 @@ static int take_domain(void *context, const struct storage_campaign *campaign)
 {
     struct domains *domains = context;
     struct address address;
-    json_t *spec = json_loads(campaign->spec, 0, NULL);
+    json_t *spec = json_text_reads(campaign->spec, 0, NULL);
     bool known = !from_domain(spec, &address);
     json_decref(spec);
     for (size_t i = 0; i < domains->count && !known; i++)

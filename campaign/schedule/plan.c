@@ -2,6 +2,7 @@
  * plan.c - reads a campaign's times. The same code checks what is posted and reads what is stored.
  */
 #include "campaign/schedule/plan.h"
+#include "campaign/json_text.h"
 
 #include <string.h>
 
@@ -52,7 +53,7 @@ const struct timezone_data *plan_zone(const struct plan *plan, struct zones *zon
 {
     const struct timezone_data *zone = NULL;
     if (plan->window.attribute[0] != '\0' && attributes != NULL) {
-        json_t *json = json_loads(attributes, 0, NULL);
+        json_t *json = json_text_reads(attributes, 0, NULL);
         const char *name = json_string_value(json_object_get(json, plan->window.attribute));
         zone = name != NULL ? zones_find(zones, name) : NULL;
         json_decref(json);

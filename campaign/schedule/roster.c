@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 
 #include "campaign/schedule/roster.h"
+#include "campaign/json_text.h"
 
 #define CANCEL_SLICE 1000
 
@@ -37,7 +38,7 @@ void roster_drop(struct feeder *feeder, struct run *run)
 /* The variants of an A/B test and how far it is: 0, or negative with `err`. */
 static int load_split(struct feeder *feeder, struct run *run, const struct storage_campaign *campaign, struct error *err)
 {
-    json_t *spec = json_loads(campaign->spec, 0, NULL);
+    json_t *spec = json_text_reads(campaign->spec, 0, NULL);
     int result = storage_split_get(feeder->reader, run->id, &run->split_state, err);
     if (result > 0)
         result = error_set(err, -EIO, "the A/B test of campaign %lld is gone", (long long)run->id);

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 
 #include "campaign/schedule/run.h"
+#include "campaign/json_text.h"
 
 /* Lanes of one campaign share this many places before each gets its full minimum. */
 #define RUN_WINDOW_TOTAL 6000
@@ -88,7 +89,11 @@ int run_create(const struct storage_campaign *campaign, struct storage_reader *r
     list_init(&run->node);
     list_init(&run->hungry);
     run->id = campaign->id;
-    json_t *spec = json_loads(campaign->spec, 0, NULL);
+    json_t *spec = json_text_reads(campaign->spec, 0, NULL);
+    if (spec == NULL) { /* of the run's rate and window nothing would be known */
+        free(run);
+        return error_memory(err);
+    }
     struct problem ignored = {.count = 0}; /* it was checked when it was stored */
     plan_parse(spec, &run->plan, &ignored);
     split_parse(spec, &run->split, &ignored);

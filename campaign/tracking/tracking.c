@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 
+#include "campaign/json_text.h"
 #include "campaign/mailer.h"
 #include "campaign/message/links.h"
 #include "campaign/message/token.h"
@@ -47,7 +48,7 @@ static int fill_in(const struct person *person, int64_t campaign_id, int64_t rec
     int rc = template_compile(buffer_text(url), url->len, NULL, &template, err);
     if (rc < 0)
         return rc;
-    json_t *attributes = person->attributes != NULL ? json_loads(person->attributes, JSON_ALLOW_NUL, NULL) : NULL;
+    json_t *attributes = person->attributes != NULL ? json_text_reads(person->attributes, JSON_ALLOW_NUL, NULL) : NULL;
     struct buffer filled = BUFFER_INIT((size_t)64 << 10);
     values.attributes = attributes;
     rc = template_render(template, &values, TEMPLATE_PLAIN, &filled, &(unsigned){0});

@@ -53,16 +53,6 @@ void *__wrap_realloc(void *old, size_t bytes)
     return out_of_memory() ? NULL : __real_realloc(old, bytes);
 }
 
-static void *json_allocate(size_t bytes)
-{
-    return __wrap_malloc(bytes);
-}
-
-static void json_release(void *block)
-{
-    free(block);
-}
-
 static const char spec_text[] =
     "{\"from\":{\"email\":\"news@example.com\",\"name\":\"Example, "
     "Inc.\"},\"reply_to\":\"help@example.com\",\"subject\":\"Hi {{name}}\","
@@ -156,7 +146,6 @@ static void all_allocations_fail_from_then_on(void **state)
 
 int main(void)
 {
-    json_set_alloc_funcs(json_allocate, json_release);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_allocation_fails),
         cmocka_unit_test(all_allocations_fail_from_then_on),
