@@ -5,7 +5,8 @@
  * error names file, line and key: unknown key, wrong type, bad value ("rate = fast"), duplicate section title, a pool
  * naming a source that is not there, missing file when one was given.
  * "${NAME}" and "${NAME:-default}" in a value are replaced from the environment.
- * The struct is immutable after loading and may be read from any thread; config_free() after all threads ended.
+ * The struct is immutable after loading and may be read from any thread; config_free() after all threads ended. A
+ * server that reloads has several of them, one after the other: config_live.h.
  */
 #ifndef POSTHASTE_BASE_CONFIG_H
 #define POSTHASTE_BASE_CONFIG_H
@@ -170,6 +171,7 @@ struct config {
     char *files[2];                /* names, for origins: the configuration, the profiles */
     struct config_origin *origins; /* of every value that a file set */
     size_t origin_count;
+    _Atomic uint32_t more_holders; /* besides the one that config_load() gives: config_live.h */
 };
 
 /* `file` NULL = lookup order above. 0, -ENOENT (given file missing), -EINVAL, -errno; *out is NULL unless 0. */

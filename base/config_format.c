@@ -128,6 +128,14 @@ static bool is_unset(const struct config_key *key, const void *item)
     return false;
 }
 
+void config_put_value(struct buffer *out, const struct config_key *key, const void *item)
+{
+    if (is_unset(key, item))
+        buffer_append_str(out, "unset");
+    else
+        put_value(out, key, item);
+}
+
 static void put_section(struct buffer *out, const struct config_section *section, const void *item)
 {
     const char *indent = section->name != NULL ? "    " : "";

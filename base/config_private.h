@@ -3,7 +3,8 @@
  *
  * The table is the only place that knows the keys. From it come the options that libconfuse accepts, the conversion of
  * each value into its field of struct config, the hints for mistyped keys, and `config show`. To add a key: a field in
- * config.h, its default in config_keys.c, a row there.
+ * config.h, its default in config_keys.c, a row there. A key that is read only once, or that may not change under a
+ * running server, is marked `fixed` (config_live.h).
  */
 #ifndef POSTHASTE_BASE_CONFIG_PRIVATE_H
 #define POSTHASTE_BASE_CONFIG_PRIVATE_H
@@ -45,6 +46,7 @@ struct config_key {
     size_t count_offset; /* lists: of their size_t; KIND_LISTEN: of the port */
     int64_t min, max;
     bool required;
+    bool fixed; /* takes effect at a start only: config_live.h */
 };
 
 enum config_title { TITLE_NONE, TITLE_NAME, TITLE_PATTERN };
@@ -89,6 +91,8 @@ int config_profiles_text(struct config *config, char **out, struct error *err) A
 /* Of a file of at most 4 MiB. -ENOENT and others as config_load(). */
 int config_read_file(const char *file, struct buffer *out, struct error *err) ATTR_MUSTCHECK;
 extern const char config_profiles_builtin[]; /* share/profiles.conf, made at build time */
+/* The value as the file spells it; "unset" for what has no spelling of its own. */
+void config_put_value(struct buffer *out, const struct config_key *key, const void *item);
 /* Empties a list, so that a later file replaces it. */
 void config_clear_list(const struct config_key *key, void *item);
 
