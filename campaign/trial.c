@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/str.h"
 
+#include "campaign/json_text.h"
 #include "campaign/mailer.h"
 #include "campaign/schedule/delivery.h"
 #include "campaign/schedule/split.h"
@@ -270,7 +271,9 @@ static int read_shown(struct trial *trial, struct storage_reader *reader, const 
 static int make_spec(const struct storage_campaign *campaign, const struct campaign_test *test, char **out,
                      struct problem *problem, struct error *err)
 {
-    json_t *spec = json_loads(campaign->spec, 0, NULL);
+    json_t *spec = json_text_reads(campaign->spec, 0, NULL);
+    if (spec == NULL)
+        return error_memory(err);
     struct problem ignored = {.count = 0}; /* it was checked when it was stored */
     struct split split;
     split_parse(spec, &split, &ignored);
