@@ -42,6 +42,8 @@ int main(int argc, char **argv)
         (void)out_fail("%s", err.text);
         return CLI_USAGE;
     }
+    if (cli.no_color)
+        tone_never();
     int rc = run(&cli, commands, count);
     if (fflush(stdout) != 0 || ferror(stdout) != 0)
         rc = rc == CLI_DONE ? out_fail("cannot write to standard output") : rc;

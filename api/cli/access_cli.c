@@ -105,7 +105,8 @@ static void print_finding(const json_t *finding)
                  *provider;
     size_t i;
     bool good = strcmp(text_of(finding, "status"), "ok") == 0;
-    out_line("%-8s %-12s %s", text_of(finding, "status"), text_of(finding, "check"), text_of(finding, "seen"));
+    printf("%s%-8s%s", tone_begin(stdout, tone_of(text_of(finding, "status"))), text_of(finding, "status"), tone_end(stdout));
+    out_line(" %-12s %s", text_of(finding, "check"), text_of(finding, "seen"));
     if (good)
         return;
     out_line("         wanted:      %s", text_of(finding, "wanted"));

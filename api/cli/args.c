@@ -13,6 +13,7 @@ const struct cli_option CLI_COMMON_OPTIONS[] = {
     {"json", 0, NULL, false, "print JSON, for programs"},
     {"config", 'c', "FILE", false,
      "read this configuration (else ./posthaste.conf, /etc/posthaste/posthaste.conf, defaults)"},
+    {"no-color", 0, NULL, false, "no colours, not on a terminal either; so do NO_COLOR and TERM=dumb"},
     {"help", 'h', NULL, false, "show this help"},
     {NULL, 0, NULL, false, NULL},
 };
@@ -82,7 +83,7 @@ static int unknown_command(const struct cli_command *commands, size_t count, int
     return error_set(err, -EINVAL, "there is no command \"%s\"; see posthaste help", argv[0]);
 }
 
-static const struct cli_option *find_option(const struct cli_option *options, const char *name, size_t len, char letter)
+const struct cli_option *cli_find_option(const struct cli_option *options, const char *name, size_t len, char letter)
 {
     for (; options != NULL && options->name != NULL; options++) {
         if (letter != 0 ? options->letter == letter
@@ -113,6 +114,8 @@ static int take_value(struct cli *cli, const struct cli_option *option, const ch
 {
     if (strcmp(option->name, "json") == 0) {
         cli->json = true;
+    } else if (strcmp(option->name, "no-color") == 0) {
+        cli->no_color = true;
     } else if (strcmp(option->name, "help") == 0) {
         cli->help = true;
     } else if (strcmp(option->name, "config") == 0) {
@@ -137,9 +140,9 @@ static int parse_option(struct cli *cli, int argc, char *const *argv, int *at, s
     size_t len = is_long ? strcspn(name, "=") : 1;
     const char *value = is_long ? (name[len] == '=' ? name + len + 1 : NULL) : (name[1] != '\0' ? name + 1 : NULL);
     const struct cli_option *option =
-        find_option(cli->command != NULL ? cli->command->options : NULL, name, len, is_long ? 0 : name[0]);
+        cli_find_option(cli->command != NULL ? cli->command->options : NULL, name, len, is_long ? 0 : name[0]);
     if (option == NULL)
-        option = find_option(CLI_COMMON_OPTIONS, name, len, is_long ? 0 : name[0]);
+        option = cli_find_option(CLI_COMMON_OPTIONS, name, len, is_long ? 0 : name[0]);
     if (option == NULL)
         return unknown_option(cli, text, err);
     if (option->value == NULL) {

@@ -118,7 +118,7 @@ int cli_campaign_cancel(struct cli *cli)
 
 static void state_row(struct table *table, const char *name, int64_t count, int64_t audience)
 {
-    table_cell(table, name);
+    table_state(table, name);
     table_number(table, count);
     if (audience > 0)
         table_format(table, "%.1f%%", 100.0 * (double)count / (double)audience);
@@ -229,7 +229,7 @@ static void print_campaigns(const json_t *rows)
         const json_t *stats = json_object_get(row, "stats");
         table_format(&table, "%lld", (long long)number_of(row, "id"));
         table_cell(&table, text_of(row, "name"));
-        table_cell(&table, text_of(row, "status"));
+        table_state(&table, text_of(row, "status"));
         table_number(&table, number_of(stats, "audience"));
         table_number(&table, number_of(stats, "delivered"));
         table_number(&table, number_of(stats, "deferred"));

@@ -2,6 +2,7 @@
  * campaign_watch.c - `posthaste campaign watch`: asks the server once a second until the campaign has ended. On a
  * terminal a bar; else a line whenever something changed.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,13 @@
 
 #define STEP_MS 1000
 #define UNREACHABLE_MAX 30 /* a server that is restarted comes back within this many steps */
+
+static volatile sig_atomic_t ended; /* the signal */
+
+static void on_signal(int number)
+{
+    ended = number;
+}
 
 static int64_t number_of(const json_t *object, const char *name)
 {
@@ -79,15 +87,21 @@ static int finish(struct cli *cli, const json_t *stats)
 
 static int follow(struct cli *cli, struct client *client, const char *path)
 {
+    const struct sigaction action = {.sa_handler = on_signal};
     const struct timespec step = {.tv_sec = STEP_MS / 1000, .tv_nsec = STEP_MS % 1000 * 1000000L};
     struct progress progress;
     char last[512] = "";
     int missed = 0;
     progress_begin(&progress);
+    if (progress.shown) {
+        (void)sigaction(SIGINT, &action, NULL); /* the bar is taken away before the shell's prompt comes */
+        (void)sigaction(SIGTERM, &action, NULL);
+    }
     if (cli->json)
         progress.shown = false;
     while (true) {
         json_t *stats = NULL;
+        client_hush(client, last[0] != '\0'); /* a server that is restarted is told of in the bar */
         int rc = client_get(client, path, &stats);
         if (rc == CLI_DONE) {
             missed = 0;
@@ -101,9 +115,19 @@ static int follow(struct cli *cli, struct client *client, const char *path)
             json_decref(stats);
         } else if (last[0] == '\0' || !client_unreachable(client) || ++missed > UNREACHABLE_MAX) {
             progress_end(&progress);
-            return rc;
+            return last[0] != '\0' ? out_fail("%s", client_problem(client)) : rc;
+        } else if (progress.shown) {
+            progress_step(&progress, 0, 0, "the server does not answer; trying again");
+        } else if (missed == 1) {
+            fputs("the server does not answer; trying again\n", stderr);
         }
         (void)nanosleep(&step, NULL);
+        if (ended != 0) {
+            progress_end(&progress);
+            fprintf(stderr, "campaign %s goes on without being watched\n", cli->arguments[0]);
+            (void)signal(ended, SIG_DFL);
+            (void)raise(ended);
+        }
     }
 }
 

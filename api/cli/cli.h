@@ -44,7 +44,7 @@ struct cli {
     const struct cli_command *command;
     const char *group;       /* with --help only: the first word of commands of two words */
     const char *config_file; /* NULL = the usual places */
-    bool json, help;
+    bool json, help, no_color;
     struct {
         const struct cli_option *option;
         const char *value; /* "" for a flag */
@@ -67,6 +67,8 @@ int cli_parse(struct cli *cli, const struct cli_command *commands, size_t count,
               struct error *err) ATTR_MUSTCHECK;
 void cli_finish(struct cli *cli);
 
+/* The option of that name (`len` bytes), or with that letter when it is not 0; NULL = none. */
+const struct cli_option *cli_find_option(const struct cli_option *options, const char *name, size_t len, char letter);
 bool cli_flag(const struct cli *cli, const char *name);
 const char *cli_value(const struct cli *cli, const char *name);            /* the last one given, or NULL */
 const char *cli_value_nth(const struct cli *cli, const char *name, int n); /* n-th of a repeatable option, or NULL */
@@ -112,6 +114,7 @@ int cli_site_suspend(struct cli *cli), cli_site_resume(struct cli *cli), cli_sit
 int cli_webhook_add(struct cli *cli), cli_webhook_list(struct cli *cli), cli_webhook_show(struct cli *cli);
 int cli_webhook_enable(struct cli *cli), cli_webhook_disable(struct cli *cli), cli_webhook_rotate(struct cli *cli);
 int cli_webhook_replay(struct cli *cli), cli_webhook_remove(struct cli *cli);
+int cli_completion_bash(struct cli *cli), cli_completion_zsh(struct cli *cli), cli_completion_words(struct cli *cli);
 int cli_status(struct cli *cli), cli_top(struct cli *cli), cli_site_show(struct cli *cli), cli_site_explain(struct cli *cli);
 int cli_config_check(struct cli *cli), cli_config_show(struct cli *cli), cli_version(struct cli *cli),
     cli_help(struct cli *cli);

@@ -6,6 +6,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,11 +22,13 @@
 
 struct client {
     CURL *curl;
+    const struct config *config; /* the command's */
     char url[256];
     char authorization[320]; /* "Authorization: Bearer …", "" = none */
     char certificate[1024];  /* of the server of this data_dir, "" = the system's authorities decide */
     struct buffer answer;
-    bool unreachable;
+    bool unreachable, hushed;
+    char problem[1024]; /* the last failure */
 };
 
 static bool is_loopback(const char *url)
@@ -105,6 +108,16 @@ static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
     return answer->failed ? 0 : size * count;
 }
 
+/* Before each call: a server that was restarted has a new local token, and may have another address. */
+static void locate(struct client *client)
+{
+    bool ours;
+    find_url(client->config, client->url, sizeof(client->url), &ours);
+    if (ours)
+        (void)str_copy(client->certificate, sizeof(client->certificate), client->config->tls_cert);
+    find_token(client->config, client->url, client->authorization, sizeof(client->authorization));
+}
+
 struct client *client_open(struct cli *cli)
 {
     if (cli_open_config(cli) != CLI_DONE)
@@ -117,11 +130,8 @@ struct client *client_open(struct cli *cli)
         return NULL;
     }
     client->answer = BUFFER_INIT(ANSWER_MAX_BYTES);
-    bool ours;
-    find_url(cli->config, client->url, sizeof(client->url), &ours);
-    if (ours)
-        (void)str_copy(client->certificate, sizeof(client->certificate), cli->config->tls_cert);
-    find_token(cli->config, client->url, client->authorization, sizeof(client->authorization));
+    client->config = cli->config;
+    locate(client);
     return client;
 }
 
@@ -145,23 +155,42 @@ bool client_unreachable(const struct client *client)
     return client->unreachable;
 }
 
-static int print_problem(const struct client *client, long status, const json_t *problem)
+void client_hush(struct client *client, bool hushed)
+{
+    client->hushed = hushed;
+}
+
+const char *client_problem(const struct client *client)
+{
+    return client->problem;
+}
+
+static int ATTR_PRINTF(2, 3) fail(struct client *client, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(client->problem, sizeof(client->problem), format, args);
+    va_end(args);
+    return client->hushed ? CLI_FAILED : out_fail("%s", client->problem);
+}
+
+static int print_problem(struct client *client, long status, const json_t *problem)
 {
     const char *detail = json_string_value(json_object_get(problem, "detail"));
     const json_t *errors = json_object_get(problem, "errors");
     if (status == 401 && client->authorization[0] == '\0')
-        return out_fail("%s wants a token: set POSTHASTE_TOKEN (make one with: posthaste token create)", client->url);
+        return fail(client, "%s wants a token: set POSTHASTE_TOKEN (make one with: posthaste token create)", client->url);
     if (detail == NULL)
-        return out_fail("%s answered with HTTP status %ld", client->url, status);
+        return fail(client, "%s answered with HTTP status %ld", client->url, status);
     if (json_array_size(errors) <= 1)
-        return out_fail("%s", detail);
+        return fail(client, "%s", detail);
     size_t i;
     json_t *error;
     json_array_foreach(errors, i, error)
     {
         const char *field = json_string_value(json_object_get(error, "field"));
         const char *message = json_string_value(json_object_get(error, "message"));
-        (void)out_fail("%s: %s", field != NULL ? field : "?", message != NULL ? message : "?");
+        (void)fail(client, "%s: %s", field != NULL ? field : "?", message != NULL ? message : "?");
     }
     return CLI_FAILED;
 }
@@ -196,11 +225,13 @@ static int perform(struct client *client, const char *method, const char *url, c
         (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(body));
     }
     CURLcode rc = curl_easy_perform(curl);
-    client->unreachable = rc == CURLE_COULDNT_CONNECT || rc == CURLE_COULDNT_RESOLVE_HOST;
-    if (client->unreachable)
-        return out_fail("no server answers at %s; start it with: posthaste serve (or set POSTHASTE_URL)", client->url);
+    bool nobody = rc == CURLE_COULDNT_CONNECT || rc == CURLE_COULDNT_RESOLVE_HOST;
+    /* One that went away in the middle of an answer is being restarted, as often as not. */
+    client->unreachable = nobody || rc == CURLE_GOT_NOTHING || rc == CURLE_RECV_ERROR || rc == CURLE_SEND_ERROR;
+    if (nobody)
+        return fail(client, "no server answers at %s; start it with: posthaste serve (or set POSTHASTE_URL)", client->url);
     if (rc != CURLE_OK)
-        return out_fail("%s: %s", client->url, reason[0] != '\0' ? reason : curl_easy_strerror(rc));
+        return fail(client, "%s: %s", client->url, reason[0] != '\0' ? reason : curl_easy_strerror(rc));
     (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);
     return CLI_DONE;
 }
@@ -212,7 +243,7 @@ static int understand(struct client *client, long status, json_t **out)
         *out = answer;
         return CLI_DONE;
     }
-    int rc = status >= 200 && status < 300 ? out_fail("%s did not answer with JSON; is it posthaste?", client->url)
+    int rc = status >= 200 && status < 300 ? fail(client, "%s did not answer with JSON; is it posthaste?", client->url)
                                            : print_problem(client, status, answer);
     json_decref(answer);
     return rc;
@@ -220,6 +251,7 @@ static int understand(struct client *client, long status, json_t **out)
 
 int client_call(struct client *client, const char *method, const char *path, const json_t *body, json_t **out)
 {
+    locate(client);
     char *url = str_printf("%s%s", client->url, path);
     char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
     struct curl_slist *headers = curl_slist_append(NULL, "Accept: application/json");
@@ -232,7 +264,7 @@ int client_call(struct client *client, const char *method, const char *path, con
     long status = 0;
     *out = NULL;
     if (url == NULL || all == NULL || (body != NULL && text == NULL))
-        rc = out_fail("out of memory");
+        rc = fail(client, "out of memory");
     else
         rc = perform(client, method, url, text, all, &status);
     if (rc == CLI_DONE)

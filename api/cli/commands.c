@@ -235,6 +235,12 @@ static const struct cli_command COMMANDS[] = {
      cli_source_show},
     {"config check", "", 0, 0, "read the configuration and tell what is wrong with it", NULL, NULL, cli_config_check},
     {"config show", "", 0, 0, "print the configuration in effect, defaults included", NULL, NULL, cli_config_show},
+    {"completion bash", "", 0, 0, "print the completion script for bash",
+     "The build installs it. To try it: source <(posthaste completion bash)", NULL, cli_completion_bash},
+    {"completion zsh", "", 0, 0, "print the completion script for zsh",
+     "The build installs it. To try it: source <(posthaste completion zsh)", NULL, cli_completion_zsh},
+    {"completion words", "[WORD...]", 0, CLI_ARGUMENTS_MAX, "print what may stand in place of the last word, for these scripts",
+     "WORD are those behind `posthaste` as typed so far, behind a \"--\".", NULL, cli_completion_words},
     {"version", "", 0, 0, "print the version", NULL, NULL, cli_version},
     {"help", "[COMMAND]", 0, 2, "print this help, or a command's", NULL, HELP_OPTIONS, cli_help},
 };

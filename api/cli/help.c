@@ -5,7 +5,17 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/cli/cli.h"
+#include "api/cli/output.h"
+
+/* As they can be typed; also the examples of the manual page. tests/e2e/test_examples.py runs them. */
+static const char *const FIRST_STEPS[] = {
+    "posthaste serve &                              # its page is at http://127.0.0.1:8025/dashboard",
+    "posthaste domain add example.com               # makes the DKIM keys, prints the DNS records to publish",
+    "posthaste import --list news people.csv        # recipients",
+    "posthaste campaign create --name Hello --list news --from 'News <news@example.com>' \\",
+    "    --subject 'Hello {{name}}' --html hello.html --launch",
+    "posthaste campaign watch 1",
+};
 
 static int option_width(const struct cli_option *option, char *out, size_t out_bytes)
 {
@@ -41,15 +51,9 @@ static void print_program_help(const struct cli_command *commands, size_t count)
            POSTHASTE_VERSION);
     for (size_t i = 0; i < count; i++)
         printf("  %-18s %s\n", commands[i].words, commands[i].summary);
-    printf(
-        "\n`posthaste COMMAND --help` tells more about one of them.\n\n"
-        "First steps:\n"
-        "  posthaste domain add example.com               a DKIM key and the DNS record to publish\n"
-        "  posthaste import --list news people.csv        recipients\n"
-        "  posthaste serve                                the server; its page is at http://127.0.0.1:8025/dashboard\n"
-        "  posthaste campaign create --name Hello --list news --from 'News <news@example.com>' \\\n"
-        "      --subject 'Hello {{name}}' --html hello.html --launch\n"
-        "  posthaste campaign watch 1\n");
+    printf("\n`posthaste COMMAND --help` tells more about one of them.\n\nFirst steps:\n");
+    for (size_t i = 0; i < countof(FIRST_STEPS); i++)
+        printf("  %s\n", FIRST_STEPS[i]);
 }
 
 int cli_print_group_help(const struct cli_command *commands, size_t count, const char *group)
@@ -77,13 +81,51 @@ void cli_print_help(const struct cli_command *commands, size_t count, const stru
         print_program_help(commands, count);
 }
 
+/* ---- for programs ---- */
+
+static json_t *options_json(const struct cli_option *options)
+{
+    json_t *rows = json_array();
+    for (; options != NULL && options->name != NULL; options++) {
+        char letter[2] = {options->letter, '\0'};
+        (void)json_array_append_new(rows, json_pack("{s:s, s:s?, s:s?, s:b, s:s}", "name", options->name, "letter",
+                                                    options->letter != 0 ? letter : NULL, "value", options->value,
+                                                    "repeatable", options->repeatable ? 1 : 0, "help", options->help));
+    }
+    return rows;
+}
+
+json_t *cli_help_json(const struct cli_command *commands, size_t count, const char *words)
+{
+    size_t len = strlen(words);
+    json_t *rows = json_array();
+    for (size_t i = 0; i < count; i++) {
+        const struct cli_command *command = &commands[i];
+        if (len > 0 && (strncmp(command->words, words, len) != 0 ||
+                        (command->words[len] != ' ' && command->words[len] != '\0')))
+            continue;
+        (void)json_array_append_new(
+            rows, json_pack("{s:s, s:s, s:i, s:i, s:s, s:s?, s:o}", "command", command->words, "arguments",
+                            command->arguments, "min_arguments", command->min_arguments, "max_arguments",
+                            command->max_arguments, "summary", command->summary, "details", command->details, "options",
+                            options_json(command->options)));
+    }
+    return json_pack("{s:o, s:o}", "commands", rows, "options", options_json(CLI_COMMON_OPTIONS));
+}
+
 /* ---- the manual page ---- */
 
-/* A line of text that roff cannot take for a request, with its backslashes and dashes kept. */
+/* Text that roff cannot take for a request, with its backslashes and dashes kept; a sentence begins on a line of its own, as mdoc wants it. */
 static void mdoc_text(const char *text)
 {
     bool line_start = true;
-    for (; *text != '\0'; text++) {
+    char before = '\0';
+    for (; *text != '\0'; before = *text++) {
+        if (*text == ' ' && before == '.' && text[1] >= 'A' && text[1] <= 'Z') {
+            fputc('\n', stdout);
+            line_start = true;
+            continue;
+        }
         if (line_start && (*text == '.' || *text == '\''))
             fputs("\\&", stdout);
         if (*text == '\\')
@@ -137,20 +179,21 @@ void cli_print_mdoc(const struct cli_command *commands, size_t count)
            ".Nm\nholds recipient lists, schedules campaigns, renders and DKIM\\-signs each message, delivers it "
            "straight to the\n"
            "recipients' mail servers and shows what became of every single one.\n.Pp\n"
-           "The commands\n.Cm import , list , recipient , domain , suppress\nand\n.Cm token\n"
-           "work on the database in the data directory, with or without a running server. The commands\n"
-           ".Cm campaign , status , top\nand\n.Cm site\ntalk to a running server.\n.Pp\n"
+           "The commands\n.Cm import , list , recipient , snippet , domain , suppress , bounce , token , webhook\nand\n.Cm db\n"
+           "work on the database in the data directory, with or without a running server.\nThe commands\n"
+           ".Cm campaign , status , top , site\nand\n.Cm source\ntalk to a running server.\n.Pp\n"
            "Options that every command knows:\n.Bl -tag -width Ds\n");
     mdoc_options(CLI_COMMON_OPTIONS);
     printf(".El\n.Sh COMMANDS\n");
     for (size_t i = 0; i < count; i++)
         mdoc_command(&commands[i]);
     printf(".Sh ENVIRONMENT\n.Bl -tag -width Ds\n"
-           ".It Ev POSTHASTE_URL\nWhere the server is, for the commands that talk to it. Without it: what the running "
+           ".It Ev POSTHASTE_URL\nWhere the server is, for the commands that talk to it.\nWithout it: what the running "
            "server wrote to\n"
            ".Pa serve.json\nin the data directory, else the configuration's\n.Cm listen .\n"
-           ".It Ev POSTHASTE_TOKEN\nThe token to use. Without it, for a server on this machine: the one in\n.Pa "
-           "local.token\nin the data directory.\n.El\n"
+           ".It Ev POSTHASTE_TOKEN\nThe token to use.\nWithout it, for a server on this machine: the one in\n.Pa "
+           "local.token\nin the data directory.\n"
+           ".It Ev NO_COLOR\nSet to anything: no colours.\n.El\n"
            ".Sh FILES\n.Bl -tag -width Ds\n"
            ".It Pa ./posthaste.conf , /etc/posthaste/posthaste.conf\nThe configuration, in this order; see\n.Xr "
            "posthaste.conf 5 .\n"
@@ -158,5 +201,8 @@ void cli_print_mdoc(const struct cli_command *commands, size_t count)
            "in .1 "
            "to .8.\n.El\n"
            ".Sh EXIT STATUS\n0 done, 1 refused or failed, 2 wrong usage.\n"
-           ".Sh SEE ALSO\n.Xr posthaste.conf 5\n");
+           ".Sh EXAMPLES\nThe first campaign:\n.Bd -literal -offset indent\n");
+    for (size_t i = 0; i < countof(FIRST_STEPS); i++)
+        mdoc_text(FIRST_STEPS[i]);
+    printf(".Ed\n.Sh SEE ALSO\n.Xr posthaste.conf 5\n");
 }

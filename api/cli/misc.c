@@ -70,6 +70,12 @@ int cli_help(struct cli *cli)
         size_t len = strlen(words);
         (void)snprintf(words + len, sizeof(words) - len, "%s%s", i > 0 ? " " : "", cli->arguments[i]);
     }
+    if (cli->json) {
+        json_t *found = cli_help_json(commands, count, words);
+        if (json_array_size(json_object_get(found, "commands")) > 0)
+            return out_json(found);
+        json_decref(found);
+    }
     for (size_t i = 0; i < count && words[0] != '\0'; i++) {
         if (strcmp(commands[i].words, words) == 0) {
             cli_print_help(commands, count, &commands[i]);

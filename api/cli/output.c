@@ -11,9 +11,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 
-static void print_line(FILE *file, const char *before, const char *format, va_list args)
-    __attribute__((format(printf, 3, 0)));
-static void print_line(FILE *file, const char *before, const char *format, va_list args)
+static void ATTR_PRINTF(3, 0) print_line(FILE *file, const char *before, const char *format, va_list args)
 {
     char *text = NULL;
     if (vasprintf(&text, format, args) < 0)
@@ -27,7 +25,10 @@ int out_fail(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    print_line(stderr, "posthaste: ", format, args);
+    fputs(tone_begin(stderr, TONE_BAD), stderr);
+    fputs("posthaste:", stderr);
+    fputs(tone_end(stderr), stderr);
+    print_line(stderr, " ", format, args);
     va_end(args);
     return CLI_FAILED;
 }
@@ -106,23 +107,27 @@ const char *out_bytes(int64_t bytes, char text[OUT_NUMBER_BYTES])
 
 /* ---- tables ---- */
 
-size_t text_width(const char *text)
+/* Each cell begins with a byte for its tone, so that none is empty and none is taken for text. */
+static void add_cell(struct table *table, const char *text, enum tone tone)
 {
-    size_t width = 0;
-    for (; *text != '\0'; text++)
-        width += ((unsigned char)*text & 0xc0) != 0x80;
-    return width;
+    char *copy = str_printf(" %s", text != NULL ? text : "");
+    if (copy == NULL)
+        return;
+    str_make_line(copy);
+    copy[0] = (char)('0' + (int)tone);
+    buffer_append(&table->cells, copy, strlen(copy) + 1);
+    table->cell_count++;
+    free(copy);
 }
 
 void table_cell(struct table *table, const char *text)
 {
-    char *copy = str_dup(text != NULL ? text : "");
-    if (copy == NULL)
-        return;
-    str_make_line(copy);
-    buffer_append(&table->cells, copy, strlen(copy) + 1);
-    table->cell_count++;
-    free(copy);
+    add_cell(table, text, TONE_PLAIN);
+}
+
+void table_state(struct table *table, const char *word)
+{
+    add_cell(table, word, word != NULL ? tone_of(word) : TONE_PLAIN);
 }
 
 void table_begin(struct table *table, const char *align, ...)
@@ -132,7 +137,7 @@ void table_begin(struct table *table, const char *align, ...)
     va_start(args, align);
     const char *title;
     while ((title = va_arg(args, const char *)) != NULL)
-        table_cell(table, title);
+        add_cell(table, title, TONE_STRONG);
     va_end(args);
     assure(table->cell_count == (size_t)table->columns);
 }
@@ -161,24 +166,9 @@ static void measure(const struct table *table, size_t widths[TABLE_COLUMNS_MAX])
     const char *cell = table->cells.data;
     for (size_t i = 0; i < table->cell_count; i++) {
         size_t *width = &widths[i % (size_t)table->columns];
-        *width = MAX_OF(*width, text_width(cell));
+        *width = MAX_OF(*width, text_width(cell + 1));
         cell += strlen(cell) + 1;
     }
-}
-
-/* Prints up to `room` characters of the text; returns how many. */
-static size_t print_cut(FILE *file, const char *text, size_t room)
-{
-    size_t bytes = 0;
-    size_t width = 0;
-    while (text[bytes] != '\0' && width < room) {
-        do
-            bytes++;
-        while (((unsigned char)text[bytes] & 0xc0) == 0x80);
-        width++;
-    }
-    (void)fwrite(text, 1, bytes, file);
-    return width;
 }
 
 static void print_row(const struct table *table, FILE *file, const char **cell, const size_t *widths,
@@ -186,9 +176,11 @@ static void print_row(const struct table *table, FILE *file, const char **cell, 
 {
     size_t used = 0;
     for (int column = 0; column < table->columns; column++) {
-        const char *text = *cell;
-        *cell += strlen(text) + 1;
-        size_t pad = widths[column] - text_width(text);
+        const char *text = *cell + 1;
+        enum tone tone = (enum tone)(**cell - '0');
+        *cell += strlen(text) + 2;
+        size_t width = text_width(text);
+        size_t pad = widths[column] - width;
         bool last = column + 1 == table->columns;
         size_t before = table->align[column] == 'r' ? pad : 0;
         size_t after = last ? 0 : (table->align[column] == 'r' ? 0 : pad) + 2;
@@ -196,7 +188,12 @@ static void print_row(const struct table *table, FILE *file, const char **cell, 
         if (max_columns != 0 && room == 0)
             continue;
         fprintf(file, "%*s", (int)before, "");
-        used += before + print_cut(file, text, max_columns != 0 ? room : SIZE_MAX);
+        int bytes = (int)(max_columns != 0 ? text_fitting(text, room) : strlen(text));
+        if (tone != TONE_PLAIN)
+            fprintf(file, "%s%.*s%s", tone_begin(file, tone), bytes, text, tone_end(file));
+        else
+            fprintf(file, "%.*s", bytes, text);
+        used += before + (max_columns != 0 ? MIN_OF(width, room) : width);
         if (max_columns == 0 || used + after < max_columns)
             fprintf(file, "%*s", (int)after, "");
         used += after;
@@ -225,6 +222,7 @@ void table_print(struct table *table, FILE *file, const char *empty, int max_col
 /* ---- progress ---- */
 
 #define BAR_CELLS 24
+#define BAR_FRAME_CELLS 9 /* "[", "] 100%  " */
 #define PROGRESS_STEP_US 100000
 
 void progress_begin(struct progress *progress)
@@ -238,17 +236,21 @@ void progress_step(struct progress *progress, int64_t done, int64_t total, const
     if (!progress->shown || now_us - progress->last_us < PROGRESS_STEP_US)
         return;
     progress->last_us = now_us;
-    if (total <= 0) {
-        fprintf(stderr, "\r\033[K%s", note);
-        fflush(stderr);
-        return;
+    int columns = 80, rows;
+    (void)terminal_size(STDERR_FILENO, &columns, &rows);
+    /* A line that reached the last column would be wrapped, and the next one would not be drawn over it. */
+    size_t room = (size_t)MAX_OF(columns - 1, 1);
+    fprintf(stderr, "\r\033[K");
+    if (total > 0 && room >= BAR_CELLS + BAR_FRAME_CELLS) {
+        double share = (double)MIN_OF(done, total) / (double)total;
+        int full = (int)(share * BAR_CELLS);
+        fprintf(stderr, "[%s", tone_begin(stderr, TONE_BUSY));
+        for (int i = 0; i < BAR_CELLS; i++)
+            fputs(i < full ? "#" : "-", stderr);
+        fprintf(stderr, "%s] %3.0f%%  ", tone_end(stderr), share * 100);
+        room -= BAR_CELLS + BAR_FRAME_CELLS;
     }
-    double share = (double)MIN_OF(done, total) / (double)total;
-    int full = (int)(share * BAR_CELLS);
-    fprintf(stderr, "\r\033[K[");
-    for (int i = 0; i < BAR_CELLS; i++)
-        fputs(i < full ? "#" : "-", stderr);
-    fprintf(stderr, "] %3.0f%%  %s", share * 100, note);
+    fprintf(stderr, "%.*s", (int)text_fitting(note, room), note);
     fflush(stderr);
 }
 

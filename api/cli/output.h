@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "api/cli/cli.h"
+#include "api/cli/terminal.h"
 #include "base/buffer.h"
 
 /* "posthaste: …" on stderr; returns CLI_FAILED. */
@@ -18,6 +19,8 @@ int out_fail(const char *format, ...) ATTR_PRINTF(1, 2);
 int out_condition(int code, const char *what, const struct error *err);
 /* Indented JSON on stdout; takes over the reference. CLI_DONE, or CLI_FAILED when it could not be written. */
 int out_json(json_t *value);
+/* The commands whose words begin with these ("" = all), with their options, for programs. */
+json_t *cli_help_json(const struct cli_command *commands, size_t count, const char *words);
 /* A line on stdout. */
 void out_line(const char *format, ...) ATTR_PRINTF(1, 2);
 
@@ -35,12 +38,11 @@ struct table {
 };
 void table_begin(struct table *table, const char *align, ...) __attribute__((sentinel)); /* header texts, NULL */
 void table_cell(struct table *table, const char *text);                                  /* NULL = "" */
+void table_state(struct table *table, const char *word); /* in the tone of the word */
 void table_number(struct table *table, int64_t value);
 void table_format(struct table *table, const char *format, ...) ATTR_PRINTF(2, 3);
 /* Prints and frees. `empty` is printed in place of a table without rows. `max_columns` 0 = not cut. */
 void table_print(struct table *table, FILE *file, const char *empty, int max_columns);
-
-size_t text_width(const char *text); /* in characters */
 
 /* ---- a progress bar on stderr, drawn only when that is a terminal ---- */
 struct progress {
@@ -48,7 +50,7 @@ struct progress {
     int64_t last_us, begun_us;
 };
 void progress_begin(struct progress *progress);
-/* At most ten times a second. `total` 0 = unknown. `note` stands behind the bar. */
+/* At most ten times a second. `total` 0 = unknown. `note` stands behind the bar, as far as there is room in the line. */
 void progress_step(struct progress *progress, int64_t done, int64_t total, const char *note);
 void progress_end(struct progress *progress);
 

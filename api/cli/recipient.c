@@ -34,7 +34,7 @@ static void print_lists(const json_t *lists)
     json_array_foreach(lists, i, list)
     {
         table_cell(&table, text_of(list, "list"));
-        table_cell(&table, text_of(list, "status"));
+        table_state(&table, text_of(list, "status"));
         table_cell(&table, text_of(list, "joined_at"));
     }
     table_print(&table, stdout, "on no list", 0);
@@ -46,7 +46,7 @@ static void print_attempt(struct table *table, const json_t *delivery, const jso
     table_cell(table, text_of(delivery, "campaign"));
     table_format(table, "%lld", (long long)json_integer_value(json_object_get(attempt, "attempt")));
     table_cell(table, text_of(attempt, "at"));
-    table_cell(table, text_of(attempt, "state"));
+    table_state(table, text_of(attempt, "state"));
     if (code > 0)
         table_format(table, "%lld %s", (long long)code, text_of(attempt, "reply"));
     else
@@ -68,7 +68,7 @@ static void print_deliveries(const json_t *deliveries)
             table_cell(&table, text_of(delivery, "campaign"));
             table_cell(&table, "-");
             table_cell(&table, text_of(delivery, "updated_at"));
-            table_cell(&table, text_of(delivery, "state"));
+            table_state(&table, text_of(delivery, "state"));
             table_cell(&table, text_of(delivery, "reply"));
         }
         json_array_foreach(history, k, attempt) print_attempt(&table, delivery, attempt);

@@ -1,12 +1,11 @@
 /*
- * status.c - `posthaste status`, `top` and `site show`: what the running server is doing.
+ * status.c - `posthaste status` and `site show`: what the running server is doing. `top` (top.c) shows the same live.
  */
+#include "api/cli/status.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "api/cli/client.h"
 #include "api/cli/output.h"
@@ -23,17 +22,22 @@ static int64_t number_of(const json_t *object, const char *name)
     return json_integer_value(json_object_get(object, name));
 }
 
+static void print_trouble(FILE *file, const char *what, const char *why)
+{
+    fprintf(file, "%s%-10s %s%s\n", tone_begin(file, TONE_BAD), what, why, tone_end(file));
+}
+
 static void print_health(FILE *file, const json_t *stats)
 {
     const json_t *storage = json_object_get(stats, "storage");
     const json_t *engine = json_object_get(stats, "engine");
     if (!json_is_true(json_object_get(storage, "healthy")))
-        fprintf(file, "STORAGE    %s\n", text_of(storage, "why"));
+        print_trouble(file, "STORAGE", text_of(storage, "why"));
     if (text_of(engine, "held_by")[0] != '\0')
-        fprintf(file, "HELD       %s\n", text_of(engine, "held_by"));
+        print_trouble(file, "HELD", text_of(engine, "held_by"));
 }
 
-static void print_summary(FILE *file, const json_t *stats, const char *url)
+void status_print_summary(FILE *file, const json_t *stats, const char *url)
 {
     const json_t *engine = json_object_get(stats, "engine");
     const json_t *storage = json_object_get(stats, "storage");
@@ -57,7 +61,7 @@ static void print_summary(FILE *file, const json_t *stats, const char *url)
             out_bytes(number_of(storage, "wal_bytes"), b));
 }
 
-static void print_campaigns(FILE *file, const json_t *stats, size_t most, int width)
+void status_print_campaigns(FILE *file, const json_t *stats, size_t most, int width)
 {
     struct table table;
     size_t i;
@@ -73,7 +77,7 @@ static void print_campaigns(FILE *file, const json_t *stats, size_t most, int wi
             break;
         table_format(&table, "%lld", (long long)number_of(row, "id"));
         table_format(&table, "%.32s", text_of(row, "name"));
-        table_cell(&table, text_of(row, "status"));
+        table_state(&table, text_of(row, "status"));
         table_number(&table, number_of(counts, "audience"));
         table_number(&table, number_of(counts, "pending") + number_of(counts, "sending"));
         table_number(&table, number_of(counts, "delivered"));
@@ -93,7 +97,7 @@ static void print_campaigns(FILE *file, const json_t *stats, size_t most, int wi
     }
 }
 
-static void print_sites(FILE *file, const json_t *sites, size_t most, int width)
+void status_print_sites(FILE *file, const json_t *sites, size_t most, int width)
 {
     struct table table;
     size_t i;
@@ -129,77 +133,10 @@ int cli_status(struct cli *cli)
     if (rc == CLI_DONE && cli->json) {
         rc = out_json(stats);
     } else if (rc == CLI_DONE) {
-        print_summary(stdout, stats, client_url(client));
+        status_print_summary(stdout, stats, client_url(client));
         fputc('\n', stdout);
-        print_campaigns(stdout, stats, 10, 0);
+        status_print_campaigns(stdout, stats, 10, 0);
         json_decref(stats);
-    }
-    client_close(client);
-    return rc;
-}
-
-/* ---- top ---- */
-
-struct picture {
-    int rows, columns; /* of the terminal; columns 0 = not cut */
-    size_t sites;
-};
-
-static struct picture measure_terminal(const struct cli *cli)
-{
-    struct winsize size = {0};
-    uint64_t lines;
-    struct picture picture = {.rows = 40, .columns = 0};
-    if (isatty(STDOUT_FILENO) == 1 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0) {
-        picture.rows = size.ws_row;
-        picture.columns = size.ws_col;
-    }
-    picture.sites = picture.rows > 24 ? (size_t)picture.rows - 20 : 5;
-    if (cli_value(cli, "lines") != NULL && str_parse_u64(cli_value(cli, "lines"), 1000, &lines) == 0)
-        picture.sites = (size_t)MAX_OF(lines, UINT64_C(1));
-    return picture;
-}
-
-static int draw(struct client *client, struct picture picture, bool clear)
-{
-    char path[64];
-    json_t *stats = NULL;
-    json_t *sites = NULL;
-    (void)snprintf(path, sizeof(path), "/v1/stats/sites?limit=%zu", picture.sites);
-    int rc = client_get(client, "/v1/stats", &stats);
-    if (rc == CLI_DONE)
-        rc = client_get(client, path, &sites);
-    if (rc == CLI_DONE) {
-        if (clear)
-            fputs("\033[H\033[2J", stdout);
-        print_summary(stdout, stats, client_url(client));
-        fputc('\n', stdout);
-        print_campaigns(stdout, stats, 6, picture.columns);
-        fputc('\n', stdout);
-        print_sites(stdout, json_object_get(sites, "data"), picture.sites, picture.columns);
-        fflush(stdout);
-    }
-    json_decref(stats);
-    json_decref(sites);
-    return rc;
-}
-
-int cli_top(struct cli *cli)
-{
-    const struct timespec second = {.tv_sec = 1};
-    struct client *client = client_open(cli);
-    if (client == NULL)
-        return CLI_FAILED;
-    int rc;
-    if (cli->json) {
-        json_t *sites = NULL;
-        rc = client_get(client, "/v1/stats/sites?limit=1000", &sites);
-        rc = rc == CLI_DONE ? out_json(sites) : rc;
-    } else if (cli_flag(cli, "once") || isatty(STDOUT_FILENO) != 1) {
-        rc = draw(client, measure_terminal(cli), false);
-    } else {
-        while ((rc = draw(client, measure_terminal(cli), true)) == CLI_DONE)
-            (void)nanosleep(&second, NULL);
     }
     client_close(client);
     return rc;
@@ -303,7 +240,7 @@ static int answer_site(struct cli *cli, json_t *page)
     else if (cli->argument_count > 0)
         print_site(json_array_get(rows, 0));
     else
-        print_sites(stdout, rows, SIZE_MAX, 0);
+        status_print_sites(stdout, rows, SIZE_MAX, 0);
     return rc;
 }
 

@@ -126,7 +126,7 @@ int cli_webhook_list(struct cli *cli)
         struct buffer events = BUFFER_INIT(4096);
         join_events(row, &events);
         table_format(&table, "%lld", (long long)number_of(row, "id"));
-        table_cell(&table, state_of(row));
+        table_state(&table, state_of(row));
         table_cell(&table, text_of(row, "url"));
         table_number(&table, number_of(row, "taken"));
         table_cell(&table, text_of(row, "last_success_at"));
