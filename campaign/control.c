@@ -1,9 +1,10 @@
 /*
  * control.c - what people do with campaigns: create, launch, pause, resume, cancel, clone, preview.
  *
- * Each is one durable change of the campaign's row; the feeder is told afterwards and reads it. The legal moves are storage's
- * (storage_campaign_move); here stands only what a *verb* may mean: `launch` never resumes a paused campaign and `resume` never launches a draft, although
- * both lead to `running`. Asking for what is so already is no fault and changes nothing.
+ * Each is one durable change of the campaign's row; the feeder is told afterwards and reads it. The legal moves are
+ * storage's (storage_campaign_move); here stands only what a *verb* may mean: `launch` never resumes a paused campaign
+ * and `resume` never launches a draft, although both lead to `running`. Asking for what is so already is no fault and
+ * changes nothing.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -33,7 +34,7 @@ int campaign_create(struct mailer *mailer, struct storage_reader *reader, const 
         result = draft_check_content(mailer, reader, spec, &draft, draft.launch ? SIGNATURE_REQUIRED : SIGNATURE_NONE,
                                      problem, err);
     if (result == 0 && draft.launch)
-        result = preflight_launch(mailer->preflight, reader, spec, draft.force, problem, err);
+        result = preflight_launch(mailer->preflight, reader, spec, NULL, draft.force, problem, err);
     if (result == 0)
         result = storage_campaign_create(mailer->storage, &draft.campaign, clock_wall_ms(), id, err);
     if (result == 0 && draft.launch)
@@ -42,14 +43,40 @@ int campaign_create(struct mailer *mailer, struct storage_reader *reader, const 
     return result;
 }
 
+/* The first message as somebody of the audience would get it; nobody's when there is nobody yet. */
+static int compose_first(struct storage_reader *reader, const struct storage_campaign *campaign,
+                         const struct content *content, struct composed *out, struct error *err)
+{
+    static const struct message_recipient nobody = {
+        .id = 1, .email = "launch-check@example.invalid", .attributes_json = "{}", .untracked = true};
+    struct message_recipient shown = {0};
+    struct problem none = {.count = 0};
+    struct composer *composer = NULL;
+    int result = shown_find(reader, campaign, NULL, &shown, &none, err);
+    bool found = result == 0;
+    if (result == 0 || result == -EINVAL)
+        result = composer_create(&composer, err);
+    if (result == 0)
+        result = message_compose(composer, content, found ? &shown : &nobody, clock_wall_ms(), out, err);
+    composer_free(composer);
+    shown_free(&shown);
+    return result;
+}
+
 /* 0, CAMPAIGN_NOT_READY or negative. */
 static int check_domain(struct mailer *mailer, struct storage_reader *reader, const struct storage_campaign *campaign,
-                        bool force, struct problem *problem, struct error *err)
+                        const struct content *content, bool force, struct problem *problem, struct error *err)
 {
+    struct composed first = {0};
+    struct error why = {""};
     json_t *spec = json_text_reads(campaign->spec, 0, NULL);
-    if (spec == NULL)
-        return error_memory(err);
-    int result = preflight_launch(mailer->preflight, reader, spec, force, problem, err);
+    /* A member whose attributes cannot be rendered is that delivery's failure, no reason to hold up the others. */
+    int composed = compose_first(reader, campaign, content, &first, &why);
+    int result =
+        composed == -ENOMEM || spec == NULL
+            ? error_memory(err)
+            : preflight_launch(mailer->preflight, reader, spec, composed == 0 ? &first : NULL, force, problem, err);
+    free(first.block);
     json_decref(spec);
     return result;
 }
@@ -67,8 +94,8 @@ void campaign_preflight(struct mailer *mailer, struct storage_reader *reader, in
 }
 
 /* The links of an A/B campaign are those of all its variants, in one list. */
-static int freeze_variants(struct mailer *mailer, struct storage_reader *reader, const struct storage_campaign *campaign,
-                           struct problem *problem, struct error *err)
+static int freeze_variants(struct mailer *mailer, struct storage_reader *reader,
+                           const struct storage_campaign *campaign, struct problem *problem, struct error *err)
 {
     struct split split;
     struct problem ignored = {.count = 0}; /* it was checked when it was stored */
@@ -94,8 +121,8 @@ static int freeze_variants(struct mailer *mailer, struct storage_reader *reader,
     return result;
 }
 
-int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_t id, bool force, struct problem *problem,
-                    struct error *err)
+int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_t id, bool force,
+                    struct problem *problem, struct error *err)
 {
     struct stored copy;
     int result = stored_load(reader, id, &copy, err);
@@ -115,11 +142,11 @@ int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_
     result = mailer_compile(mailer, reader, &copy.campaign, SIGNATURE_REQUIRED, &content, problem, err);
     if (result == 0)
         result = mailer_freeze(mailer, id, content, err);
-    content_unref(content);
     if (result == 0)
         result = freeze_variants(mailer, reader, &copy.campaign, problem, err);
     if (result == 0)
-        result = check_domain(mailer, reader, &copy.campaign, force, problem, err);
+        result = check_domain(mailer, reader, &copy.campaign, content, force, problem, err);
+    content_unref(content);
     if (result != 0)
         goto out;
     int64_t now_ms = clock_wall_ms();
@@ -151,7 +178,8 @@ int campaign_resume(struct mailer *mailer, struct storage_reader *reader, int64_
     struct stored copy;
     int result = stored_load(reader, id, &copy, err);
     if (result == 0 && copy.campaign.status != CAMPAIGN_RUNNING)
-        result = copy.campaign.status == CAMPAIGN_PAUSED ? move(mailer, id, CAMPAIGN_RUNNING, err) : STORAGE_WRONG_STATE;
+        result =
+            copy.campaign.status == CAMPAIGN_PAUSED ? move(mailer, id, CAMPAIGN_RUNNING, err) : STORAGE_WRONG_STATE;
     stored_free(&copy);
     return result;
 }

@@ -18,6 +18,7 @@
 #include "campaign/sending_domain.h"
 
 #define CHECK_DNS_MS INT64_C(6000)
+#define MESSAGE_DNS_MS INT64_C(3000) /* its answers were asked for a moment ago, and are kept by the resolver */
 
 struct loading {
     struct check *check;
@@ -123,31 +124,100 @@ static int run(struct check *check, struct resolver *resolver, json_t **out, str
     return *out != NULL ? 0 : error_memory(err);
 }
 
-int sending_domain_check(const struct config *config, struct storage_reader *reader, struct resolver *resolver,
-                         const char *domain, json_t **out, struct error *err)
+/* The domain and its keys that sign. check_free() in any case. */
+static int load(struct check *check, const struct config *config, struct storage_reader *reader, const char *domain,
+                struct error *err)
 {
-    char name[DOMAIN_MAX_BYTES + 1];
-    struct check *check = calloc(1, sizeof *check);
     struct loading loading = {.check = check, .err = err};
-    *out = NULL;
-    if (check == NULL)
-        return error_memory(err);
-    int result = domain_normalise(domain, strlen(domain), name, NULL) != 0 ? STORAGE_NOT_FOUND : 0;
     check->config = config;
-    check->domain = name;
-    check->bounce_domain = config->bounce_domain[0] != '\0' ? config->bounce_domain : name;
+    check->domain = domain;
+    check->bounce_domain = config->bounce_domain[0] != '\0' ? config->bounce_domain : domain;
+    int result = storage_domain_get(reader, domain, exists, NULL, err);
     if (result == 0)
-        result = storage_domain_get(reader, name, exists, NULL, err);
-    if (result == 0)
-        result = storage_dkim_keys_list(reader, name, load_key, &loading, err);
-    if (result == 0)
-        result = loading.result;
-    if (result == 0)
-        result = run(check, resolver, out, err);
+        result = storage_dkim_keys_list(reader, domain, load_key, &loading, err);
+    return result == 0 ? loading.result : result;
+}
+
+static void check_free(struct check *check)
+{
     for (size_t i = 0; i < check->key_count; i++) {
         free(check->keys[i].selector);
         dkim_key_unref(check->keys[i].key);
     }
     free(check);
+}
+
+int sending_domain_check(const struct config *config, struct storage_reader *reader, struct resolver *resolver,
+                         const char *domain, json_t **out, struct error *err)
+{
+    char name[DOMAIN_MAX_BYTES + 1];
+    struct check *check = calloc(1, sizeof *check);
+    *out = NULL;
+    if (check == NULL)
+        return error_memory(err);
+    int result = domain_normalise(domain, strlen(domain), name, NULL) != 0 ? STORAGE_NOT_FOUND : 0;
+    if (result == 0)
+        result = load(check, config, reader, name, err);
+    if (result == 0)
+        result = run(check, resolver, out, err);
+    check_free(check);
+    return result;
+}
+
+/* The answer to every question, once it is known that there is none. */
+static const struct resolve_answer *ask_nobody(struct lookup *lookup, const char *name, enum resolve_type type)
+{
+    static const struct resolve_answer failed = {.status = RESOLVE_FAILED, .why = "was asked for a moment ago"};
+    (void)lookup;
+    (void)name;
+    (void)type;
+    return &failed;
+}
+
+static bool keys_are_unknown(const json_t *report)
+{
+    size_t i;
+    json_t *finding;
+    json_array_foreach(json_object_get(report, "findings"), i, finding)
+    {
+        const char *code = json_string_value(json_object_get(finding, "code"));
+        if (code != NULL && strcmp(code, "dkim-unknown") == 0)
+            return true;
+    }
+    return false;
+}
+
+static enum finding_status status_of(const json_t *report)
+{
+    const char *name = json_string_value(json_object_get(report, "status"));
+    for (int i = FINDING_OK; i < FINDING_ERROR && name != NULL; i++)
+        if (strcmp(name, finding_status_name((enum finding_status)i)) == 0)
+            return (enum finding_status)i;
+    return FINDING_ERROR;
+}
+
+int check_first_message(const struct config *config, struct storage_reader *reader, struct resolver *resolver,
+                        const char *domain, const char *message, size_t len, json_t *report, struct error *err)
+{
+    struct check *check = calloc(1, sizeof *check);
+    struct lookup nobody = {.ask = ask_nobody};
+    if (check == NULL)
+        return error_memory(err);
+    int result = load(check, config, reader, domain, err);
+    bool unknown = keys_are_unknown(report);
+    struct live_lookup *live = unknown ? NULL : live_lookup_create(resolver, clock_monotonic_ms() + MESSAGE_DNS_MS);
+    if (result == 0 && !unknown && live == NULL)
+        result = error_memory(err);
+    if (result == 0) {
+        check->lookup = unknown ? &nobody : live_lookup(live);
+        check->findings = json_object_get(report, "findings"); /* borrowed */
+        check->worst = status_of(report);
+        check_message(check, message, len);
+        if (check->no_memory ||
+            json_object_set_new(report, "status", json_string(finding_status_name(check->worst))) != 0)
+            result = error_memory(err);
+    }
+    live_lookup_free(live);
+    check_free(check);
     return result;
 }

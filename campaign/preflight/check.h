@@ -64,10 +64,18 @@ void finding_wanted(struct finding *finding, const char *format, ...) ATTR_PRINT
 void check_sources(struct check *check); /* fills sources */
 void check_spf(struct check *check);
 void check_dkim(struct check *check);
+/* One more finding: does this message, signed as the campaign's will be, verify with what is in DNS? */
+void check_message(struct check *check, const char *message, size_t len);
 void check_dmarc(struct check *check);
 void check_ptr(struct check *check);
 void check_mx(struct check *check);
 void check_web(struct check *check);
+
+/* Of a launch: check_message() for the domain, its finding added to the report, whose status follows. Asks no longer
+ * than a few seconds, and nothing at all when the report says that the keys cannot be looked up. 0 or negative. */
+int check_first_message(const struct config *config, struct storage_reader *reader, struct resolver *resolver,
+                        const char *domain, const char *message, size_t len, json_t *report,
+                        struct error *err) ATTR_MUSTCHECK;
 
 /* records.c: NULL = no memory. */
 char *record_spf(const struct check *check, const char *existing); /* with our sources in it */

@@ -24,6 +24,8 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "campaign/json_text.h"
+#include "campaign/message/message.h"
+#include "campaign/preflight/check.h"
 
 #define GOOD_FOR_MS INT64_C(300000)
 #define BAD_FOR_MS INT64_C(5000)
@@ -155,8 +157,24 @@ void preflight_warm(struct preflight *preflight, struct storage_reader *reader, 
         json_decref(report);
 }
 
-int preflight_launch(struct preflight *preflight, struct storage_reader *reader, const json_t *spec, bool force,
-                     struct problem *problem, struct error *err)
+/* Adds what libopendkim makes of the first message. The report is the caller's own copy. */
+static void judge_first(struct preflight *preflight, struct storage_reader *reader, const char *domain,
+                        const struct composed *first, json_t *report)
+{
+    struct error err = {""};
+    if (check_first_message(preflight->config, reader, preflight->resolver, domain, first->data, first->size_bytes,
+                            report, &err) != 0)
+        log_error("preflight", "first-message-not-checked domain=%s reason=%s", domain, LOG_QUOTE(err.text));
+    const json_t *findings = json_object_get(report, "findings");
+    const json_t *last = json_array_get(findings, json_array_size(findings) - 1);
+    const char *code = json_string_value(json_object_get(last, "code"));
+    if (code != NULL && strcmp(code, "dkim-message-unknown") == 0)
+        log_warn("preflight", "launch-warning domain=%s code=%s seen=%s", domain, code,
+                 LOG_QUOTE(json_string_value(json_object_get(last, "seen"))));
+}
+
+int preflight_launch(struct preflight *preflight, struct storage_reader *reader, const json_t *spec,
+                     const struct composed *first, bool force, struct problem *problem, struct error *err)
 {
     struct address address;
     struct error why = {""};
@@ -170,6 +188,8 @@ int preflight_launch(struct preflight *preflight, struct storage_reader *reader,
             log_error("preflight", "not-checked domain=%s reason=%s", domain, LOG_QUOTE(why.text));
         return 0;
     }
+    if (first != NULL)
+        judge_first(preflight, reader, domain, first, report);
     bool refused = preflight->config->preflight == PREFLIGHT_ENFORCE && !force && is_bad(report);
     log_errors(refused ? "launch-refused" : force ? "launch-forced" : "launch-warning", domain, report);
     if (!refused) {

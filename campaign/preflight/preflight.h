@@ -22,8 +22,10 @@ int preflight_report(struct preflight *preflight, struct storage_reader *reader,
 void preflight_warm(struct preflight *preflight, struct storage_reader *reader, const json_t *spec);
 
 /* May a campaign with this spec be launched? 0, or CAMPAIGN_NOT_READY with problem->preflight. Failures of the check
- * itself do not hold up a launch. */
-int preflight_launch(struct preflight *preflight, struct storage_reader *reader, const json_t *spec, bool force,
-                     struct problem *problem, struct error *err) ATTR_MUSTCHECK;
+ * itself do not hold up a launch. `first`: its first message, to be verified with the keys in DNS; NULL = not yet. */
+struct composed;
+int preflight_launch(struct preflight *preflight, struct storage_reader *reader, const json_t *spec,
+                     const struct composed *first, bool force, struct problem *problem,
+                     struct error *err) ATTR_MUSTCHECK;
 
 #endif

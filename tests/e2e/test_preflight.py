@@ -367,6 +367,35 @@ def test_a_launch_with_another_key_is_refused(place):
         web.stop()
 
 
+def test_the_first_message_of_a_campaign_is_verified_with_the_key_in_dns(place):
+    server, sink, knot, web = launching(place, "first", key=[])
+    try:
+        campaign = server.api.post("/v1/campaigns", SPEC).json["id"]
+        report = refused(server.api.post("/v1/campaigns/%d/launch" % campaign), "dkim")["preflight"]
+        assert {"dkim-missing", "dkim-message-does-not-verify"} <= set(trouble(report)), report
+        assert sink.events("message") == []
+        assert server.api.post("/v1/campaigns/%d/launch" % campaign, {"force": True}).status == 202
+        assert run_to_end(server, campaign)["delivered"] == 5
+    finally:
+        knot.stop()
+        web.stop()
+
+
+def test_a_silent_name_server_leaves_the_first_message_to_the_local_key(place):
+    silent = dnslib.Fake().start()
+    try:
+        sink = place.sink()
+        server = place.server(sink=sink, config='dns { server = "%s" }\npreflight = "enforce"\n' % silent.server)
+        place.people(server, emails(2, ["one.test"]))
+        campaign = server.api.post("/v1/campaigns", SPEC).json["id"]
+        answer = server.api.post("/v1/campaigns/%d/launch" % campaign)
+        codes = trouble(answer.json["preflight"]) if answer.status == 422 else {}
+        assert not any(code.startswith("dkim") and status == "error" for code, status in codes.items()), codes
+        assert "code=dkim-message-unknown" in server.log.read_text()
+    finally:
+        silent.stop()
+
+
 @pytest.mark.parametrize("mode", ["warn", "off"])
 def test_a_launch_that_is_only_warned_about(place, mode):
     server, _, knot, web = launching(place, mode, 'preflight = "%s"' % mode, dmarc=[])
