@@ -179,13 +179,23 @@ static int print_problem(struct client *client, long status, const json_t *probl
     const char *detail = json_string_value(json_object_get(problem, "detail"));
     const json_t *errors = json_object_get(problem, "errors");
     if (status == 401 && client->authorization[0] == '\0')
-        return fail(client, "%s wants a token: set POSTHASTE_TOKEN (make one with: posthaste token create)", client->url);
+        return fail(client, "%s wants a token: set POSTHASTE_TOKEN (make one with: posthaste token create)",
+                    client->url);
     if (detail == NULL)
         return fail(client, "%s answered with HTTP status %ld", client->url, status);
-    if (json_array_size(errors) <= 1)
-        return fail(client, "%s", detail);
+    const char *unready = json_string_value(json_object_get(json_object_get(problem, "preflight"), "domain"));
     size_t i;
     json_t *error;
+    if (unready != NULL) {
+        json_array_foreach(errors, i, error)(void)
+            fail(client, "%s", json_string_value(json_object_get(error, "message")));
+        return fail(client,
+                    "%s is not ready for bulk mail, nothing was launched; see: posthaste domain check %s (--force "
+                    "launches all the same)",
+                    unready, unready);
+    }
+    if (json_array_size(errors) <= 1)
+        return fail(client, "%s", detail);
     json_array_foreach(errors, i, error)
     {
         const char *field = json_string_value(json_object_get(error, "field"));
@@ -229,7 +239,8 @@ static int perform(struct client *client, const char *method, const char *url, c
     /* One that went away in the middle of an answer is being restarted, as often as not. */
     client->unreachable = nobody || rc == CURLE_GOT_NOTHING || rc == CURLE_RECV_ERROR || rc == CURLE_SEND_ERROR;
     if (nobody)
-        return fail(client, "no server answers at %s; start it with: posthaste serve (or set POSTHASTE_URL)", client->url);
+        return fail(client, "no server answers at %s; start it with: posthaste serve (or set POSTHASTE_URL)",
+                    client->url);
     if (rc != CURLE_OK)
         return fail(client, "%s: %s", client->url, reason[0] != '\0' ? reason : curl_easy_strerror(rc));
     (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);

@@ -235,8 +235,8 @@ void response_preflight(struct response *response, const json_t *report)
             (void)json_array_append_new(errors, preflight_error(finding));
     }
     const char *first = json_string_value(json_object_get(json_array_get(errors, 0), "message"));
-    (void)snprintf(detail, sizeof(detail), "%s is not ready for bulk mail (%zu errors; \"force\" overrules): %.3600s",
-                   json_string_value(json_object_get(report, "domain")), json_array_size(errors),
+    (void)snprintf(detail, sizeof(detail), "%s is not ready for bulk mail (%zu error%s; \"force\" overrules): %.3600s",
+                   json_string_value(json_object_get(report, "domain")), json_array_size(errors), json_array_size(errors) == 1 ? "" : "s",
                    first != NULL ? first : "");
     json_t *body = problem_json(422, detail);
     (void)json_object_set_new(body, "errors", errors);

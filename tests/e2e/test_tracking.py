@@ -10,6 +10,7 @@ import pytest
 
 from conftest import emails, run_to_end
 from harness import Api, wait_until
+from streamlib import Listener
 
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0"}
 HTML = ('<html><body><p>Hello {{name}}</p><a href="https://shop.test/one?a=1&amp;b=2">one</a> <a href="https://shop.test/{{city}}?who={{name}}">two</a> '
@@ -63,6 +64,7 @@ def test_clicks_and_opens_are_counted_once_a_person(scene):
     sink, server, campaign, anyone = scene
     one, two, off = "https://shop.test/one?a=1&b=2", "https://shop.test/{{{city}}}?who={{{name}}}", "https://quiet.test/"
     assert set(links(server, campaign)) == {one, two}
+    listener = Listener(server, "?types=clicked,opened")
     clicks, pixel = paths_of(sink, "person0@one.test")
     later(server, campaign, "person0@one.test")
     for _ in range(3):
@@ -77,6 +79,10 @@ def test_clicks_and_opens_are_counted_once_a_person(scene):
     table = links(server, campaign)
     assert (table[one]["people"], table[one]["clicks"], table[one]["machines"]) == (1, 3, 0)
     assert server.stats(campaign)["clicked"] == 1
+    wait_until(lambda: len(listener.events) >= 5, 10, "the events")
+    told = [(kind, event["data"]["email"], event["data"].get("url")) for kind, _, event in listener.events]
+    assert sorted(told, key=str) == sorted(3 * [("clicked", "person0@one.test", one)] + [("clicked", "person0@one.test", two), ("opened", "person0@one.test", None)], key=str)
+    listener.close()
     row = delivery(server, campaign, "person0@one.test")
     assert row["opened_at"] and row["clicked_at"]
     assert delivery(server, campaign, "person1@one.test")["opened_at"] is None
