@@ -162,6 +162,8 @@ static void add_attempt_fields(json_t *object, const struct storage_delivery *de
     (void)json_object_set_new(object, "tls", json_boolean(delivery->tls));
     (void)json_object_set_new(object, "tls_version", json_line(delivery->tls_version));
     (void)json_object_set_new(object, "tls_cipher", json_line(delivery->tls_cipher));
+    (void)json_object_set_new(object, "tls_policy", json_string(tls_rule_name(delivery->tls_rule)));
+    (void)json_object_set_new(object, "tls_result", json_string(tls_result_name(delivery->tls_result)));
     (void)json_object_set_new(object, "times_ms", times_json(delivery->times));
     (void)json_object_set_new(object, "duration_ms", json_integer(delivery->duration_ms));
 }
@@ -221,20 +223,30 @@ static json_t *rate_json(double per_second)
     return json_real(isfinite(per_second) ? round(per_second * 100.0) / 100.0 : 0.0);
 }
 
+/* Policies about TLS of the domains there; null where no attempt had one. */
+static json_t *site_tls(const struct engine_site_stats *site)
+{
+    if (site->tls_good + site->tls_bad == 0)
+        return json_null();
+    return json_pack("{s:s, s:I, s:I, s:s}", "policy", tls_rule_name(site->tls_rule), "good",
+                     (json_int_t)site->tls_good, "bad", (json_int_t)site->tls_bad, "last_failure",
+                     tls_result_name(site->tls_failure));
+}
+
 json_t *view_site(const struct engine_site_stats *site)
 {
     char rate[RATE_TEXT_BYTES];
-    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}",
-                     "site", json_line(site->site), "next_hop", json_line(site->next_hop), "profile",
-                     json_line(site->profile), "queued", (json_int_t)site->queued, "in_flight",
-                     (json_int_t)site->in_flight, "connections", (json_int_t)site->connections, "connections_max",
-                     (json_int_t)site->connections_max, "rate", rate_format(site->rate, rate), "rate_now",
-                     rate_json(site->rate_now), "delivered", (json_int_t)site->delivered, "temporary",
-                     (json_int_t)site->temporary, "permanent", (json_int_t)site->permanent, "transport",
-                     (json_int_t)site->transport, "p50_ms", (json_int_t)site->p50_ms, "p95_ms",
-                     (json_int_t)site->p95_ms, "limited_by", json_line(site->limited_by), "backoff_until",
-                     json_time(site->backoff_until_wall_ms), "last_reply", json_line(site->last_reply), "adaptive_rate",
-                     site->adaptive_rate > 0 ? rate_json(site->adaptive_rate) : json_null());
+    return json_pack(
+        "{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "site",
+        json_line(site->site), "next_hop", json_line(site->next_hop), "profile", json_line(site->profile), "queued",
+        (json_int_t)site->queued, "in_flight", (json_int_t)site->in_flight, "connections",
+        (json_int_t)site->connections, "connections_max", (json_int_t)site->connections_max, "rate",
+        rate_format(site->rate, rate), "rate_now", rate_json(site->rate_now), "delivered", (json_int_t)site->delivered,
+        "temporary", (json_int_t)site->temporary, "permanent", (json_int_t)site->permanent, "transport",
+        (json_int_t)site->transport, "p50_ms", (json_int_t)site->p50_ms, "p95_ms", (json_int_t)site->p95_ms,
+        "limited_by", json_line(site->limited_by), "backoff_until", json_time(site->backoff_until_wall_ms),
+        "last_reply", json_line(site->last_reply), "adaptive_rate",
+        site->adaptive_rate > 0 ? rate_json(site->adaptive_rate) : json_null(), "tls_policy", site_tls(site));
 }
 
 json_t *view_limits(const struct engine_site_stats *site)

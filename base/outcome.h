@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "base/attr.h"
+#include "base/tls_result.h"
 
 enum outcome_class {
     OUTCOME_DELIVERED, /* 2xx to the end of the content: the server has taken responsibility (RFC 5321 4.2.5) */
@@ -49,6 +50,8 @@ struct outcome {
     char address[56];    /* its address and port, "192.0.2.1:25", "[2001:db8::1]:25", or "" */
     char source[48];     /* name of the source (local address) used, or "" */
     bool tls;            /* the attempt ran under TLS */
+    enum tls_rule tls_rule;     /* what held for it: DANE wins over MTA-STS */
+    enum tls_result tls_result; /* and how that went */
     char tls_version[8]; /* "TLSv1.3", or "" */
     char tls_cipher[40]; /* "TLS_AES_256_GCM_SHA384", or "" */
     /* When the reply of a stage had come; 0 = it had not. CONNECT to AUTH since the connection was begun, and only for

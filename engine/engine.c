@@ -474,12 +474,9 @@ static void add_totals(struct engine_totals *sum, const struct engine_totals *mo
     sum->temporary += more->temporary;
     sum->permanent += more->permanent;
     sum->transport += more->transport;
-    sum->policies.sts_good += more->policies.sts_good;
-    sum->policies.sts_bad += more->policies.sts_bad;
-    sum->policies.sts_testing_bad += more->policies.sts_testing_bad;
-    sum->policies.dane_good += more->policies.dane_good;
-    sum->policies.dane_bad += more->policies.dane_bad;
-    sum->policies.dane_unknown += more->policies.dane_unknown;
+    for (size_t rule = 0; rule < TLS_RULE_COUNT; rule++)
+        for (size_t result = 0; result < TLS_RESULT_COUNT; result++)
+            sum->tls[rule][result] += more->tls[rule][result];
     sum->rate_now += more->rate_now;
     sum->sites += more->sites;
     sum->connections += more->connections;

@@ -124,14 +124,14 @@ struct engine_site_stats {
     const char *explanation;  /* engine_explain(): sentences, one a line; else "" */
     const struct engine_limit *limits; /* engine_explain(): every limit that mail to the site has to pass; else none */
     size_t limit_count;
+    enum tls_rule tls_rule;   /* about TLS, of the last attempt that had one */
+    uint64_t tls_good, tls_bad; /* attempts that a rule held for, since start: it was kept; it was not */
+    enum tls_result tls_failure; /* the last of these; TLS_RESULT_NONE = none */
     double adaptive_rate;     /* messages/s that the site bears from its slowest source; 0 = nothing has lowered it */
 };
-/* What the policies of others about TLS came to, since start. */
-struct engine_policies {
-    uint64_t sts_good, sts_bad, sts_testing_bad; /* messages: sent under a policy, held back by it, sent although one in testing mode says no */
-    uint64_t dane_good, dane_bad, dane_unknown;  /* connections proved, refused; hosts passed over because their TLSA look-up failed */
-};
-struct engine_totals { struct engine_policies policies; uint64_t delivered, temporary, permanent, transport; double rate_now; uint32_t sites, connections, queued, in_flight; };
+/* Attempts since start, by the rule about TLS that held for them and how it went. */
+typedef uint64_t engine_tls_counts[TLS_RULE_COUNT][TLS_RESULT_COUNT];
+struct engine_totals { engine_tls_counts tls; uint64_t delivered, temporary, permanent, transport; double rate_now; uint32_t sites, connections, queued, in_flight; };
 typedef void engine_site_cb(void *context, const struct engine_site_stats *stats);
 /* A consistent copy of each loop's sites, busiest first is NOT promised. Blocks for a moment (bounded by 2 s: -ETIMEDOUT); any thread but a loop's. */
 int engine_sites(struct engine *engine, engine_site_cb *each, void *context, struct engine_totals *totals);

@@ -7,6 +7,7 @@
 #ifndef POSTHASTE_STORAGE_CAMPAIGNS_H
 #define POSTHASTE_STORAGE_CAMPAIGNS_H
 
+#include "base/tls_result.h"
 #include "storage/storage.h"
 
 enum campaign_status { CAMPAIGN_DRAFT, CAMPAIGN_SCHEDULED, CAMPAIGN_RUNNING, CAMPAIGN_PAUSED, CAMPAIGN_FINISHED, CAMPAIGN_CANCELLED, CAMPAIGN_STATUS_COUNT };
@@ -80,6 +81,8 @@ struct storage_delivery {
     const char *address, *tls_version, *tls_cipher; /* "" when not known */
     const char *times; /* the replies' times in ms (outcome.h), "stage:ms" separated by spaces, "" when none */
     bool tls;
+    enum tls_rule tls_rule;
+    enum tls_result tls_result;
     int duration_ms;
 };
 typedef int storage_delivery_cb(void *context, const struct storage_delivery *delivery);

@@ -58,7 +58,6 @@ static void fill(sqlite3_stmt *row, struct storage_delivery *out)
         .updated_ms = db_int(row, 9),
         .code = (int)MIN_OF(db_count(row, 10), 999),
         .stage = stage_text(row, 11),
-        .tls = db_int(row, 12) != 0,
         .duration_ms = (int)MIN_OF(db_count(row, 13), INT32_MAX),
         .enhanced = db_text(row, 14),
         .reply = db_text(row, 15),
@@ -72,6 +71,7 @@ static void fill(sqlite3_stmt *row, struct storage_delivery *out)
         .opened_ms = db_count(row, 23),
         .clicked_ms = db_count(row, 24),
     };
+    tls_unpack(db_int(row, 12), &out->tls, &out->tls_rule, &out->tls_result);
     const char *at = strrchr(out->email, '@');
     out->domain = at != NULL ? at + 1 : "";
 }

@@ -74,7 +74,8 @@ static int run_bound(struct storage *storage, const char *sql, const struct stor
         failed |=
             sqlite3_bind_int(statement, 8, outcome->code) |
             (record->tried ? sqlite3_bind_int(statement, 9, (int)outcome->stage) : sqlite3_bind_null(statement, 9)) |
-            sqlite3_bind_int(statement, 10, outcome->tls) | sqlite3_bind_int64(statement, 11, outcome->duration_ms) |
+            sqlite3_bind_int(statement, 10, tls_pack(outcome->tls, outcome->tls_rule, outcome->tls_result)) |
+            sqlite3_bind_int64(statement, 11, outcome->duration_ms) |
             bind_text(statement, 12, outcome->enhanced, sizeof(outcome->enhanced)) |
             bind_text(statement, 13, outcome->text, sizeof(outcome->text)) |
             bind_text(statement, 14, outcome->mx_host, sizeof(outcome->mx_host)) |

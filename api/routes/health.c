@@ -62,21 +62,20 @@ static void storage_metrics(struct app *app, struct storage_reader *reader, stru
     }
 }
 
-static void policy_metrics(const struct engine_policies *policies, struct buffer *out)
+/* All successes, and what has failed: a failure that was never seen has no row. */
+static void policy_metrics(engine_tls_counts counts, struct buffer *out)
 {
-    const struct {
-        const char *policy, *result;
-        uint64_t count;
-    } rows[] = {
-        {"mta-sts", "good", policies->sts_good},           {"mta-sts", "held", policies->sts_bad},
-        {"mta-sts", "testing", policies->sts_testing_bad}, {"dane", "good", policies->dane_good},
-        {"dane", "refused", policies->dane_bad},           {"dane", "unknown", policies->dane_unknown},
-    };
     metric(out, "tls_policy_total", "counter",
-           "What recipient domains' policies about TLS came to (MTA-STS: messages, DANE: connections).");
-    for (size_t i = 0; i < countof(rows); i++)
-        buffer_printf(out, "posthaste_tls_policy_total{policy=\"%s\",result=\"%s\"} %llu\n", rows[i].policy,
-                      rows[i].result, (unsigned long long)rows[i].count);
+           "Delivery attempts since the start for which a recipient domain has a policy about TLS, by result.");
+    for (int rule = TLS_RULE_NONE; rule < TLS_RULE_COUNT; rule++) {
+        for (int result = TLS_RESULT_OK; result < TLS_RESULT_COUNT; result++) {
+            uint64_t count = counts[rule][result];
+            if (count > 0 || (rule != TLS_RULE_NONE && result == TLS_RESULT_OK))
+                buffer_printf(out, "posthaste_tls_policy_total{policy=\"%s\",result=\"%s\"} %llu\n",
+                              tls_rule_name((enum tls_rule)rule), tls_result_name((enum tls_result)result),
+                              (unsigned long long)count);
+        }
+    }
 }
 
 static void engine_metrics(struct app *app, struct buffer *out)
@@ -94,7 +93,7 @@ static void engine_metrics(struct app *app, struct buffer *out)
                       (unsigned long long)totals.permanent);
         buffer_printf(out, "posthaste_attempts_total{outcome=\"transport\"} %llu\n",
                       (unsigned long long)totals.transport);
-        policy_metrics(&totals.policies, out);
+        policy_metrics(totals.tls, out);
         metric_value(out, "sites", "gauge", "Destination sites with work or connections.", totals.sites);
         metric_value(out, "connections", "gauge", "Open SMTP connections.", totals.connections);
         metric_value(out, "queued", "gauge", "Deliveries waiting at sites.", totals.queued);

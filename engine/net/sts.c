@@ -27,10 +27,13 @@
 #define POLICIES_MAX 100000
 #define LOOK_UP_MS 10000
 #define ADDRESSES_MAX 8
+#define FAULT_MS INT64_C(3600000)
 
 struct held {
     struct list node;
-    struct sts_policy *policy;
+    struct sts_policy *policy; /* NULL = none could be fetched */
+    enum tls_result fault;     /* of the last fetch, until then */
+    int64_t fault_until_ms;
     char domain[];
 };
 
@@ -58,7 +61,7 @@ struct sts {
 
 /* ---- the map and its file; under the lock ---- */
 
-static void put(struct sts *sts, const char *domain, struct sts_policy *policy)
+static struct held *hold(struct sts *sts, const char *domain)
 {
     size_t len = strlen(domain);
     struct held *held = hashmap_get(&sts->map, domain, len);
@@ -74,12 +77,28 @@ static void put(struct sts *sts, const char *domain, struct sts_policy *policy)
             }
         }
     }
+    return held;
+}
+
+static void put(struct sts *sts, const char *domain, struct sts_policy *policy)
+{
+    struct held *held = hold(sts, domain);
     if (held == NULL) {
         sts_policy_release(policy);
         return;
     }
     sts_policy_release(held->policy);
     held->policy = policy;
+    held->fault = TLS_RESULT_NONE;
+}
+
+static void put_fault(struct sts *sts, const char *domain, enum tls_result fault)
+{
+    struct held *held = hold(sts, domain);
+    if (held == NULL)
+        return;
+    held->fault = fault;
+    held->fault_until_ms = clock_wall_ms() + FAULT_MS;
 }
 
 /* "DOMAIN ID MODE MAX_AGE EXPIRES MX MX …", one a line; replaced whole, so that there is never half a file. */
@@ -95,6 +114,8 @@ static void save(struct sts *sts)
     {
         const struct held *held = list_entry(node, struct held, node);
         const struct sts_policy *policy = held->policy;
+        if (policy == NULL)
+            continue;
         fprintf(file, "%s %s %d %lld %lld", held->domain, policy->id, (int)policy->mode, (long long)policy->max_age_s,
                 (long long)policy->expires_wall_ms);
         for (size_t i = 0; i < policy->mx_count; i++)
@@ -151,12 +172,15 @@ static void load(struct sts *sts)
     (void)fclose(file);
 }
 
-struct sts_policy *sts_find(struct sts *sts, const char *domain)
+struct sts_policy *sts_find(struct sts *sts, const char *domain, enum tls_result *fault)
 {
+    int64_t now_ms = clock_wall_ms();
     (void)pthread_mutex_lock(&sts->lock);
     struct held *held = hashmap_get(&sts->map, domain, strlen(domain));
-    bool good = held != NULL && held->policy->expires_wall_ms > clock_wall_ms();
+    bool good = held != NULL && held->policy != NULL && held->policy->expires_wall_ms > now_ms;
     struct sts_policy *policy = good ? sts_policy_hold(held->policy) : NULL;
+    if (fault != NULL)
+        *fault = held != NULL && held->fault_until_ms > now_ms ? held->fault : TLS_RESULT_NONE;
     (void)pthread_mutex_unlock(&sts->lock);
     return policy;
 }
@@ -179,8 +203,9 @@ static size_t find_addresses(struct sts *sts, const char *host, struct resolve_a
     return count;
 }
 
-/* Section 3.3: 200, text/plain, and nothing else counts. */
-static int fetch_policy(struct sts *sts, const struct job *job, struct sts_policy **out, struct error *err)
+/* Section 3.3: 200, text/plain, and nothing else counts. `fault` is RFC 8460's word for a failure. */
+static int fetch_policy(struct sts *sts, const struct job *job, struct sts_policy **out, enum tls_result *fault,
+                        struct error *err)
 {
     char host[300], url[400];
     const char *addresses[ADDRESSES_MAX];
@@ -190,6 +215,7 @@ static int fetch_policy(struct sts *sts, const struct job *job, struct sts_polic
     (void)snprintf(url, sizeof url, "https://%.280s/.well-known/mta-sts.txt", host);
     size_t count = find_addresses(sts, host, answers, addresses);
     int r = 0;
+    *fault = TLS_RESULT_STS_FETCH;
     if (count == 0) {
         r = error_set(err, -ENOENT, "%s has no usable address", host);
     } else {
@@ -202,14 +228,18 @@ static int fetch_policy(struct sts *sts, const struct job *job, struct sts_polic
                                               .max_bytes = STS_POLICY_BYTES,
                                               .timeout_ms = STS_FETCH_MS};
         fetch(&request, &answer);
-        if (answer.status != FETCH_ANSWERED)
+        if (answer.status == FETCH_TLS)
+            *fault = TLS_RESULT_STS_WEBPKI;
+        if (answer.status != FETCH_ANSWERED) {
             r = error_set(err, -EIO, "%s", answer.why);
-        else if (answer.http_status != 200)
+        } else if (answer.http_status != 200) {
             r = error_set(err, -EIO, "HTTP status %d", answer.http_status);
-        else if (!str_starts_nocase(answer.content_type, "text/plain"))
+        } else if (!str_starts_nocase(answer.content_type, "text/plain")) {
             r = error_set(err, -EIO, "the content is %.60s, not text/plain", answer.content_type);
-        else
+        } else {
+            *fault = TLS_RESULT_STS_INVALID;
             r = sts_policy_parse(answer.body, answer.len, job->id, out, err);
+        }
     }
     fetch_answer_finish(&answer);
     resolve_answer_free(answers[0]);
@@ -221,14 +251,18 @@ static void work_on(struct sts *sts, struct job *job)
 {
     struct sts_policy *policy = NULL;
     struct error err = {""};
-    if (fetch_policy(sts, job, &policy, &err) == 0) {
-        (void)pthread_mutex_lock(&sts->lock);
+    enum tls_result fault;
+    int r = fetch_policy(sts, job, &policy, &fault, &err);
+    if (r < 0)
+        log_debug("engine", "%s mta-sts-not-fetched reason=%s", job->domain, LOG_QUOTE(err.text));
+    (void)pthread_mutex_lock(&sts->lock);
+    if (r < 0) {
+        put_fault(sts, job->domain, fault);
+    } else {
         put(sts, job->domain, policy);
         save(sts);
-        (void)pthread_mutex_unlock(&sts->lock);
-    } else {
-        log_debug("engine", "%s mta-sts-not-fetched reason=%s", job->domain, LOG_QUOTE(err.text));
     }
+    (void)pthread_mutex_unlock(&sts->lock);
 }
 
 static void *work(void *context)

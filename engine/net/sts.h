@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "base/config.h"
+#include "base/tls_result.h"
 
 #define STS_MX_MAX 64
 #define STS_POLICY_BYTES ((size_t)64 << 10)
@@ -45,8 +46,9 @@ struct sts;
 int sts_create(const struct config *config, struct sts **out, struct error *err) ATTR_MUSTCHECK;
 void sts_free(struct sts *sts); /* waits for what is being fetched (it is cut off); NULL is harmless */
 
-/* The policy in force (held), or NULL. */
-struct sts_policy *sts_find(struct sts *sts, const char *domain);
+/* The policy in force (held), or NULL. `fault` (may be NULL): why the last fetch failed, for an hour; else
+ * TLS_RESULT_NONE. */
+struct sts_policy *sts_find(struct sts *sts, const char *domain, enum tls_result *fault);
 /* Fetches the policy with this id; `done` follows, on another thread, whatever came of it. False: not now (too many
  * wait, no memory). */
 typedef void sts_done_cb(void *context, const char *domain);

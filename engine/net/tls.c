@@ -72,6 +72,7 @@ struct tls {
     size_t out_done;  /* its bytes that have left */
     const char *host; /* normal form, inside `key` */
     struct error fault;
+    enum tls_result fault_result;
     char key[HOST_MAX_BYTES + 16]; /* of the session: "policy port host" */
 };
 
@@ -223,6 +224,25 @@ void tls_context_free(struct tls_context *context)
 
 /* ---- failing ---- */
 
+/* RFC 8460 section 4.3.1. A certificate that fits no TLSA record has no word of its own there. */
+static enum tls_result result_of(long verdict)
+{
+    switch (verdict) {
+    case X509_V_OK:
+        return TLS_RESULT_OK;
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+        return TLS_RESULT_HOST_MISMATCH;
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        return TLS_RESULT_EXPIRED;
+    case X509_V_ERR_DANE_NO_MATCH:
+        return TLS_RESULT_VALIDATION;
+    default:
+        return TLS_RESULT_NOT_TRUSTED;
+    }
+}
+
 static void fail(struct tls *tls, const char *format, ...) ATTR_PRINTF(2, 3);
 
 static void fail(struct tls *tls, const char *format, ...)
@@ -235,8 +255,10 @@ static void fail(struct tls *tls, const char *format, ...)
     va_end(args);
     (void)error_set(&tls->fault, -EIO, "%s", text);
     /* A session that the server chokes on must not be offered again. */
-    if (tls->state == TLS_STATE_HANDSHAKE)
+    if (tls->state == TLS_STATE_HANDSHAKE) {
         tls_sessions_drop(&tls->context->sessions, tls->key);
+        tls->fault_result = TLS_RESULT_VALIDATION;
+    }
     tls->state = TLS_STATE_FAILED;
     tls->in_len = 0;
 }
@@ -267,6 +289,7 @@ static void fail_ssl(struct tls *tls)
     } else if ((tls->policy == TLS_VERIFIED || tls->dane) && tls->state == TLS_STATE_HANDSHAKE &&
                verdict != X509_V_OK) {
         fail(tls, "the certificate of %s is not valid: %s", tls->host, X509_verify_cert_error_string(verdict));
+        tls->fault_result = result_of(verdict);
     } else if (reason == SSL_R_WRONG_VERSION_NUMBER && tls->state == TLS_STATE_HANDSHAKE) {
         fail(tls, "%s with %s failed: what the server says is not TLS", doing, tls->host);
     } else if (reason > SSL_AD_REASON_OFFSET) {
@@ -450,6 +473,11 @@ const char *tls_fault(const struct tls *tls)
     return tls->fault.text;
 }
 
+enum tls_result tls_fault_result(const struct tls *tls)
+{
+    return tls->fault_result;
+}
+
 /* ---- in ---- */
 
 static bool is_over(const struct tls *tls)
@@ -622,5 +650,6 @@ void tls_info(const struct tls *tls, struct tls_info *out)
     bool certificate = SSL_get0_peer_certificate(tls->ssl) != NULL;
     out->verified = certificate && result == X509_V_OK;
     out->dane = tls->dane && out->verified;
+    out->result = certificate ? result_of(result) : TLS_RESULT_VALIDATION;
     out->why_not = out->verified ? "" : certificate ? X509_verify_cert_error_string(result) : "there is no certificate";
 }

@@ -30,6 +30,7 @@
 
 #include "base/config.h"
 #include "base/error.h"
+#include "base/tls_result.h"
 
 /*
  * Bytes that tls_output() can list at most. Plaintext is taken while less than TLS_OUTPUT_HIGH_BYTES wait, one record
@@ -92,7 +93,8 @@ int tls_create(struct tls_context *context, const struct tls_peer *peer, struct 
 void tls_free(struct tls *tls); /* NULL is allowed */
 
 enum tls_state tls_state(const struct tls *tls);
-const char *tls_fault(const struct tls *tls); /* one sentence; "" unless TLS_STATE_FAILED */
+const char *tls_fault(const struct tls *tls);            /* one sentence; "" unless TLS_STATE_FAILED */
+enum tls_result tls_fault_result(const struct tls *tls); /* of a handshake that failed; else TLS_RESULT_NONE */
 
 /* Encrypted bytes from the network, borrowed until tls_read() has returned 0; call that before the next feed. */
 void tls_feed(struct tls *tls, const char *bytes, size_t len);
@@ -124,9 +126,10 @@ struct tls_info {        /* strings are static */
     const char *version; /* "TLSv1.3", "TLSv1.2"; "" before the handshake is done */
     const char *cipher;  /* "TLS_AES_256_GCM_SHA384", … */
     bool resumed;
-    bool verified;       /* the certificate is what TLS_VERIFIED wants, whatever the policy was */
-    bool dane;           /* proved by a TLSA record */
-    const char *why_not; /* in OpenSSL's words; "" when verified */
+    bool verified;          /* the certificate is what TLS_VERIFIED wants, whatever the policy was */
+    bool dane;              /* proved by a TLSA record */
+    const char *why_not;    /* in OpenSSL's words; "" when verified */
+    enum tls_result result; /* the same in RFC 8460's; TLS_RESULT_OK when verified */
 };
 void tls_info(const struct tls *tls, struct tls_info *out);
 

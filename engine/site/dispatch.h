@@ -88,7 +88,7 @@ struct dispatch {
     struct mx_lookup *lookup; /* the same */
     struct hashmap dane;      /* dane.c's, by "_25._tcp.HOST" */
     struct sts *sts;          /* the engine's; NULL = off */
-    struct engine_policies policies;
+    engine_tls_counts tls_counts;
     struct mx_address *own;   /* the sources' addresses */
     bool has_moved;           /* jobs went to another loop: orders to take jobs back have to follow them */
     struct list dirty_sites, dirty_conns;

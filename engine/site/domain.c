@@ -251,7 +251,7 @@ static void on_sts_record(void *context, const struct dns_answer *answer)
     domain->sts_question = NULL;
     domain->sts_known = true;
     if (answer->status == DNS_FOUND && sts_record_id(answer->data, answer->lens, answer->count, id)) {
-        struct sts_policy *policy = sts_find(sts, domain->name);
+        struct sts_policy *policy = sts_find(sts, domain->name, NULL);
         if (policy == NULL || strcmp(policy->id, id) != 0)
             domain->sts_fetching = sts_fetch(sts, domain->name, id, on_fetched, domain->dispatch);
         sts_policy_release(policy);

@@ -73,6 +73,10 @@ static void copy_site(struct explain *out, struct site *site, const char *only, 
         .temporary = site->counts.temporary,
         .permanent = site->counts.permanent,
         .transport = site->counts.transport,
+        .tls_rule = site->tls.rule,
+        .tls_good = site->tls.good,
+        .tls_bad = site->tls.bad,
+        .tls_failure = site->tls.failure,
         .limited_by = site->limited_by,
         .adaptive_rate = slowest_rate(site),
         .backoff_until_wall_ms = backing_off ? wall_ms + (site->backoff_until_ms - now_ms) : 0,
@@ -122,7 +126,7 @@ int explain_take(struct dispatch *dispatch, const char *only, struct explain *ou
     out->totals.temporary = dispatch->counts.temporary;
     out->totals.permanent = dispatch->counts.permanent;
     out->totals.transport = dispatch->counts.transport;
-    out->totals.policies = dispatch->policies;
+    memcpy(out->totals.tls, dispatch->tls_counts, sizeof out->totals.tls);
     out->totals.rate_now = meter_per_second(&dispatch->meter, now_ms);
     out->totals.connections = dispatch->conn_count;
     return 0;

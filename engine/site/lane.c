@@ -117,7 +117,7 @@ static struct lane *lane_create(struct flow *flow, const char *domain, size_t le
         return NULL;
     }
     if (site->route == NULL && site->dispatch->sts != NULL)
-        lane->sts = sts_find(site->dispatch->sts, domain);
+        lane->sts = sts_find(site->dispatch->sts, domain, &lane->sts_fault);
     list_init(&lane->send);
     list_init(&lane->feed);
     list_init(&lane->queue);

@@ -48,10 +48,11 @@ struct lane {
     struct heap_node wait; /* of site->waiting */
     struct list queue, ready;
     uint32_t queued, ready_count, composing_count, sending_count;
-    struct ruling ruling;   /* measures on the domain */
-    struct gate held;       /* what holds it up, what == NONE: nothing */
-    uint32_t held_back;     /* of ready: counted in site->held_back, because the limit does not let them start */
-    struct sts_policy *sts; /* the domain's, held; NULL = none */
+    struct ruling ruling;      /* measures on the domain */
+    struct gate held;          /* what holds it up, what == NONE: nothing */
+    uint32_t held_back;        /* of ready: counted in site->held_back, because the limit does not let them start */
+    struct sts_policy *sts;    /* the domain's, held; NULL = none */
+    enum tls_result sts_fault; /* why it could not be fetched anew */
     size_t name_len;
     char name[];
 };

@@ -163,8 +163,8 @@ static void on_session_ended(struct conn *conn, enum session_end end, const stru
         trouble = useless;
         break;
     }
-    if (why->stage == STAGE_TLS)
-        transport_note_failure(conn);
+    struct outcome trouble_why = *why;
+    transport_stamp_failure(conn, end, &trouble_why);
     if (end == SESSION_END_CLOSING && why->code == 421) /* its text is the whole reply */
         (void)str_copy(site->last_reply, sizeof site->last_reply, session_last_refusal(conn->session));
     else if (why->code >= 400)
@@ -174,7 +174,7 @@ static void on_session_ended(struct conn *conn, enum session_end end, const stru
     /* Who takes mail and says "slower" is not unreachable: the adaptive rate is the answer, not a back-off. */
     bool slower = (conn->said_421 || end == SESSION_END_CLOSING) && meter_per_second(&site->meter, now_ms(conn)) > 0;
     if (trouble && !slower)
-        hosts_failed(site, conn->where, why);
+        hosts_failed(site, conn->where, &trouble_why);
     bool orderly = end == SESSION_END_QUIT || end == SESSION_END_REFUSED || end == SESSION_END_CLOSING;
     if (orderly)
         conn_linger(conn);

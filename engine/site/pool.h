@@ -31,12 +31,13 @@ struct conn {
     struct tls_dane dane;       /* those that count; empty: any certificate */
     bool dane_proved, verified; /* once secured: by a TLSA record; by name and a trusted root */
     char unverified_why[100];
-    bool implicit_tls;      /* TLS from the first byte on */
-    uint32_t given;         /* messages given to it */
-    uint32_t answered;      /* messages that a reply decided */
-    int64_t since_ms;       /* of the phase, or since it is idle */
-    size_t discarded_bytes; /* while lingering */
-    char host[256];         /* name, for outcomes */
+    enum tls_result unverified; /* the same as RFC 8460 calls it */
+    bool implicit_tls;          /* TLS from the first byte on */
+    uint32_t given;             /* messages given to it */
+    uint32_t answered;          /* messages that a reply decided */
+    int64_t since_ms;           /* of the phase, or since it is idle */
+    size_t discarded_bytes;     /* while lingering */
+    char host[256];             /* name, for outcomes */
     uint16_t port;
     char where[STREAM_ADDRESS_TEXT_BYTES]; /* address and port */
 };

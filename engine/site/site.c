@@ -164,8 +164,22 @@ static void count_outcome(struct site *site, const struct outcome *outcome)
     }
 }
 
+static void count_tls(struct site *site, const struct outcome *outcome)
+{
+    bool counts = outcome->class_ <= OUTCOME_UNCERTAIN && outcome->tls_result != TLS_RESULT_NONE;
+    if (!counts)
+        return;
+    bool failed = tls_result_is_failure(outcome->tls_result);
+    site->dispatch->tls_counts[outcome->tls_rule][outcome->tls_result]++;
+    *(failed ? &site->tls.bad : &site->tls.good) += 1;
+    site->tls.rule = outcome->tls_rule;
+    if (failed)
+        site->tls.failure = outcome->tls_result;
+}
+
 static void end_job(struct site *site, struct engine_job *job, struct outcome *outcome)
 {
+    count_tls(site, outcome);
     count_outcome(site, outcome);
     dispatch_done(site->dispatch, job, outcome);
 }
@@ -177,9 +191,11 @@ static void end_released(struct site *site, struct engine_job *job)
     end_job(site, job, &outcome);
 }
 
-static void end_transport(struct site *site, struct engine_job *job, const struct outcome *why)
+/* `conn`: that it was given to; NULL = none. */
+static void end_transport(struct site *site, const struct conn *conn, struct engine_job *job, const struct outcome *why)
 {
     struct outcome outcome = *why;
+    transport_stamp(lane_of(job), conn, &outcome);
     outcome.class_ = OUTCOME_TRANSPORT;
     end_job(site, job, &outcome);
 }
@@ -267,6 +283,7 @@ static void leave_connection(struct site *site, const struct conn *conn, struct 
 
 void site_job_ended(struct site *site, const struct conn *conn, struct engine_job *job, struct outcome *outcome)
 {
+    transport_stamp(lane_of(job), conn, outcome);
     leave_connection(site, conn, job);
     end_job(site, job, outcome);
 }
@@ -279,7 +296,7 @@ bool site_job_back(struct site *site, const struct conn *conn, struct engine_job
         job->drops++;
     bool wanted_back = (job->state & JOB_WANTED_BACK) != 0 || site->dispatch->stopping;
     if (how->why != NULL && (job->drops >= 2 || (how->begun && site->dispatch->forced))) {
-        end_transport(site, job, how->why);
+        end_transport(site, conn, job, how->why);
         return false;
     }
     if (wanted_back) {
@@ -431,7 +448,7 @@ int64_t site_end_overdue(struct site *site)
                 break;
             }
             take(job);
-            end_transport(site, job, site->trouble);
+            end_transport(site, NULL, job, site->trouble);
         }
         lane_settle(lane);
     }
@@ -449,7 +466,7 @@ static void fail_lane(struct lane *lane, const struct outcome *why)
         while (!list_empty(lists[i])) {
             struct engine_job *job = job_of(lists[i]->next);
             take(job);
-            end_transport(lane->site, job, why);
+            end_transport(lane->site, NULL, job, why);
         }
     }
     lane_settle(lane);

@@ -21,6 +21,12 @@
 #include "engine/site/limits.h"
 #include "engine/site/via.h"
 
+struct site_tls { /* attempts that a rule about TLS held for */
+    uint64_t good, bad;
+    enum tls_rule rule; /* of the last */
+    enum tls_result failure;
+};
+
 struct site {
     struct dispatch *dispatch;
     struct list dirty, starved; /* nodes of the dispatch's lists */
@@ -63,6 +69,7 @@ struct site {
     int64_t idle_since_ms;
     const char *limited_by; /* as of the last pump */
     struct dispatch_counts counts;
+    struct site_tls tls;
     struct latency latency; /* of what was delivered */
     struct meter meter;
     char last_reply[256];

@@ -11,32 +11,81 @@
 #include "engine/site/hosts.h"
 #include "engine/site/pool.h"
 
+static enum tls_rule rule_of(const struct lane *lane)
+{
+    if (lane->sts == NULL || lane->sts->mode == STS_NONE)
+        return TLS_RULE_NONE;
+    return lane->sts->mode == STS_ENFORCE ? TLS_RULE_STS_ENFORCE : TLS_RULE_STS_TESTING;
+}
+
+/* The lane's mail over this connection, which takes messages: the rule and how it goes. `reason` is for people. */
+static enum tls_result judge(const struct lane *lane, const struct conn *conn, enum tls_rule *rule, const char **reason)
+{
+    const struct memory *memory = &conn->dispatch->memory;
+    *rule = rule_of(lane);
+    *reason = "";
+    if (conn->dane_proved || (conn->dane_wanted && *rule == TLS_RULE_NONE)) {
+        *rule = TLS_RULE_DANE;
+        /* TLSA records of which none is of use demand no more than TLS, but their owner should know. */
+        return conn->dane_proved ? TLS_RESULT_OK : TLS_RESULT_TLSA_INVALID;
+    }
+    if (*rule == TLS_RULE_NONE)
+        return lane->sts_fault;
+    if (!sts_policy_matches(lane->sts, conn->host)) {
+        *reason = "is not a mail host that the policy names";
+        return TLS_RESULT_VALIDATION;
+    }
+    if (conn->verified)
+        return TLS_RESULT_OK;
+    if (conn->unverified != TLS_RESULT_NONE) {
+        *reason = conn->unverified_why;
+        return conn->unverified;
+    }
+    *reason = "TLS is not to be had";
+    bool tried = memory_knows(memory, conn->where, MEMORY_NO_TLS, conn->dispatch->loop.now_ms);
+    return tried ? TLS_RESULT_VALIDATION : TLS_RESULT_NO_STARTTLS;
+}
+
 bool transport_allows(const struct lane *lane, const struct conn *conn, struct outcome *why)
 {
-    const struct sts_policy *policy = lane->sts;
-    struct dispatch *dispatch = conn->dispatch;
-    if (policy == NULL || policy->mode == STS_NONE || conn->dane_proved)
+    enum tls_rule rule;
+    const char *reason;
+    if (rule_of(lane) != TLS_RULE_STS_ENFORCE)
         return true;
-    bool matches = sts_policy_matches(policy, conn->host);
-    if (matches && conn->verified) {
-        dispatch->policies.sts_good++;
+    enum tls_result result = judge(lane, conn, &rule, &reason);
+    if (rule != TLS_RULE_STS_ENFORCE || result == TLS_RESULT_OK)
         return true;
-    }
-    if (policy->mode == STS_TESTING) {
-        dispatch->policies.sts_testing_bad++;
-        return true;
-    }
-    dispatch->policies.sts_bad++;
-    const char *reason = !matches                          ? "is not a mail host that the policy names"
-                         : conn->unverified_why[0] != '\0' ? conn->unverified_why
-                                                           : "TLS is not to be had";
     outcome_set(why, OUTCOME_TRANSPORT, STAGE_TLS, "MTA-STS policy of %s (enforce) does not let mail go to %s: %s",
                 lane->name, conn->host, reason);
+    why->tls_rule = rule;
+    why->tls_result = result;
     (void)str_copy(why->enhanced, sizeof why->enhanced, "4.7.10");
     (void)str_copy(why->mx_host, sizeof why->mx_host, conn->host);
     (void)str_copy(why->address, sizeof why->address, conn->where);
     (void)str_copy(why->source, sizeof why->source, conn->source->name);
     return false;
+}
+
+void transport_stamp(const struct lane *lane, const struct conn *conn, struct outcome *outcome)
+{
+    const char *reason;
+    if (conn != NULL) /* whatever the last message of this connection left there */
+        outcome->tls_result = judge(lane, conn, &outcome->tls_rule, &reason);
+    else if (outcome->tls_rule == TLS_RULE_NONE)
+        outcome->tls_rule = rule_of(lane); /* it never came to a handshake */
+}
+
+void transport_stamp_failure(const struct conn *conn, enum session_end end, struct outcome *why)
+{
+    if (!conn->dane_wanted)
+        return;
+    why->tls_rule = TLS_RULE_DANE;
+    if (why->stage != STAGE_TLS)
+        return;
+    if (end == SESSION_END_REFUSED)
+        why->tls_result = TLS_RESULT_NO_STARTTLS;
+    else
+        why->tls_result = conn->wire.tls != NULL ? tls_fault_result(conn->wire.tls) : TLS_RESULT_VALIDATION;
 }
 
 bool transport_host_usable(struct site *site, const struct nexthop_host *host, bool *wait)
@@ -48,8 +97,9 @@ bool transport_host_usable(struct site *site, const struct nexthop_host *host, b
     *wait = state == DANE_ASKING;
     if (state != DANE_FAILED)
         return !*wait;
-    site->dispatch->policies.dane_unknown++;
     outcome_set(&why, OUTCOME_TRANSPORT, STAGE_DNS, "look-up of the TLSA records of %s failed: %s", host->name, reason);
+    why.tls_rule = TLS_RULE_DANE;
+    why.tls_result = TLS_RESULT_DNSSEC_INVALID;
     (void)str_copy(why.enhanced, sizeof why.enhanced, "4.7.5");
     (void)str_copy(why.mx_host, sizeof why.mx_host, host->name);
     hosts_failed(site, stream_address_text(&host->address, where), &why);
@@ -84,13 +134,6 @@ void transport_secured(struct conn *conn, const struct tls_info *info)
 {
     conn->verified = info->verified && !info->dane;
     conn->dane_proved = info->dane;
+    conn->unverified = info->verified ? TLS_RESULT_NONE : info->result;
     (void)str_copy(conn->unverified_why, sizeof conn->unverified_why, info->why_not);
-    if (conn->dane_wanted)
-        conn->dispatch->policies.dane_good++;
-}
-
-void transport_note_failure(struct conn *conn)
-{
-    if (conn->dane_wanted)
-        conn->dispatch->policies.dane_bad++;
 }

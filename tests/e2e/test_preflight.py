@@ -172,8 +172,8 @@ class Scene:
     def __init__(self, place):
         self.place = place
         self.certificate = sinklib.certificate("t.ok.test", "DNS:localhost")
-        self.web = Web(self.certificate, lambda path: UNSUBSCRIBE)
-        self.elsewhere = Web(self.certificate, lambda path: (200, {}, "hello"))
+        self.web = Web(self.certificate, lambda path, headers: UNSUBSCRIBE)
+        self.elsewhere = Web(self.certificate, lambda path, headers: (200, {}, "hello"))
         server = place.server(start=False)
         self.key = self._key("sender.test", server)
         other = place.server(start=False, domain="other.test")
@@ -312,7 +312,7 @@ def launching(place, name, preflight="", **changes):
     zone = zone_of("sender", {"spf": ["v=spf1 ip4:127.0.0.1 -all"], "more": ["mta1 A 127.0.0.1", "t A 127.0.0.1"], **changes}, key, SHORT_KEY)
     knot = dnslib.Knot({"test": zone, "127.in-addr.arpa": "1.0.0 PTR mta1.test."}).start()
     certificate = sinklib.certificate("t.test", "DNS:localhost")
-    web = Web(certificate, lambda path: UNSUBSCRIBE)
+    web = Web(certificate, lambda path, headers: UNSUBSCRIBE)
     server = place.server(sink=sink, config='dns { server = "%s" }\nallow_private_mx = true\ntls_ca_file = "%s"\npublic_url = "https://t.test:%d"\n'
                           'source "ip1" { address = "127.0.0.1" }\npool "default" { sources = { "ip1" } }\n%s' % (
                               knot.server, certificate.authority, web.port, preflight or 'preflight = "enforce"'))

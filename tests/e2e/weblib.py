@@ -6,7 +6,7 @@ import threading
 
 
 class Web:
-    """Answers every request with what `answer(path)` gives: (status, headers, body); or, with `raw`, lets raw(connection, request) write what it likes.
+    """Answers every request with what `answer(path, headers)` gives: (status, headers, body); or, with `raw`, lets raw(connection, request) write what it likes.
     Keeps the requests (method, path, headers, body) in self.requests."""
 
     def __init__(self, certificate, answer=None, raw=None, host="127.0.0.1", tls=True):
@@ -49,7 +49,7 @@ class Web:
             if self.raw is not None:
                 self.raw(connection, self.ending)
                 return
-            status, more, content = self.answer(path)
+            status, more, content = self.answer(path, headers)
             content = content if isinstance(content, bytes) else content.encode()
             reply = "HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n" % (status, len(content))
             reply += "".join("%s: %s\r\n" % pair for pair in more.items()) + "\r\n"

@@ -48,12 +48,42 @@ static void hostile_text_is_bounded_and_clean(void **state)
     assert_string_equal(outcome.text, "xyyyyy");
 }
 
+static void tls_results_pack_into_seven_bits(void **state)
+{
+    (void)state;
+    assert_int_equal(tls_pack(false, TLS_RULE_NONE, TLS_RESULT_NONE), 0);
+    assert_int_equal(tls_pack(true, TLS_RULE_NONE, TLS_RESULT_NONE), 1);
+    for (int rule = 0; rule < TLS_RULE_COUNT; rule++) {
+        for (int result = 0; result < TLS_RESULT_COUNT; result++) {
+            bool tls = false;
+            enum tls_rule rule_back;
+            enum tls_result result_back;
+            uint8_t packed = tls_pack(true, (enum tls_rule)rule, (enum tls_result)result);
+            assert_true(packed < 128);
+            assert_non_null(tls_rule_name((enum tls_rule)rule));
+            assert_non_null(tls_result_name((enum tls_result)result));
+            tls_unpack(packed, &tls, &rule_back, &result_back);
+            assert_true(tls && (int)rule_back == rule && (int)result_back == result);
+        }
+    }
+    /* What a newer program, or damage, may have left. */
+    static const int64_t odd[] = {-1, 127, 128, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < countof(odd); i++) {
+        bool tls;
+        enum tls_rule rule;
+        enum tls_result result;
+        tls_unpack(odd[i], &tls, &rule, &result);
+        assert_true(rule < TLS_RULE_COUNT && result < TLS_RESULT_COUNT);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_class_and_stage_has_a_name),
         cmocka_unit_test(set_zeroes_the_rest),
         cmocka_unit_test(hostile_text_is_bounded_and_clean),
+        cmocka_unit_test(tls_results_pack_into_seven_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
