@@ -77,6 +77,7 @@ struct disk {
     bool healthy;
     struct error why;
     int64_t database_bytes, wal_bytes, free_bytes, total_bytes;
+    struct storage_commits commits;
 };
 
 static void look_at_disk(struct app *app, struct disk *disk)
@@ -85,6 +86,7 @@ static void look_at_disk(struct app *app, struct disk *disk)
     *disk = (struct disk){.why = {""}};
     disk->healthy = storage_healthy(app->storage, &disk->why);
     (void)storage_sizes(app->storage, &disk->database_bytes, &disk->wal_bytes);
+    storage_commits(app->storage, &disk->commits);
     if (statvfs(app->config->data_dir, &volume) == 0) {
         disk->free_bytes = (int64_t)(volume.f_bavail * volume.f_frsize);
         disk->total_bytes = (int64_t)(volume.f_blocks * volume.f_frsize);
@@ -93,10 +95,11 @@ static void look_at_disk(struct app *app, struct disk *disk)
 
 static json_t *disk_json(const struct disk *disk)
 {
-    return json_pack("{s:b, s:o, s:I, s:I, s:I, s:I}", "healthy", disk->healthy ? 1 : 0, "why",
+    return json_pack("{s:b, s:o, s:I, s:I, s:I, s:I, s:f}", "healthy", disk->healthy ? 1 : 0, "why",
                      json_line(disk->healthy ? "" : disk->why.text), "database_bytes", (json_int_t)disk->database_bytes,
                      "wal_bytes", (json_int_t)disk->wal_bytes, "free_bytes", (json_int_t)disk->free_bytes,
-                     "total_bytes", (json_int_t)disk->total_bytes);
+                     "total_bytes", (json_int_t)disk->total_bytes, "commit_max_ms",
+                     (double)disk->commits.max_us / 1000.0);
 }
 
 /* Resident memory in bytes; 0 = unknown. */

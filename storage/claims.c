@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "base/str.h"
 #include "storage/audience.h"
 #include "storage/claims.h"
 #include "storage/suppress.h"
@@ -95,12 +96,25 @@ static int add_job(struct storage_claim *claim, int64_t recipient_id, const char
     return 0;
 }
 
+/* `row`: address, attributes, reason of a suppression or NULL. 1 = suppressed, and the reason; 0, negative. */
+static int find_suppression(struct storage *storage, const struct suppress_kinds *kinds,
+                            const struct storage_claim *claim, sqlite3_stmt *row, char reason[65], struct error *err)
+{
+    if (sqlite3_column_type(row, 2) == SQLITE_NULL)
+        return suppress_find_rare(storage, kinds, claim->campaign_id, db_text(row, 0), claim->now_ms, reason, err);
+    (void)str_copy(reason, 65, db_text(row, 2));
+    return 1;
+}
+
 static int add_member(struct storage *storage, const struct suppress_kinds *kinds, struct storage_claim *claim,
                       int64_t recipient_id, struct tally *tally, struct error *err)
 {
     struct db *db = &storage->db;
     char reason[65];
-    sqlite3_stmt *row = db_query(db, err, "SELECT email, attributes FROM recipient WHERE id = ?", DB_I(recipient_id));
+    sqlite3_stmt *row = db_query(db, err,
+                                 "SELECT email, attributes, (SELECT s.reason FROM suppression s WHERE s.email = r.email"
+                                 " AND (s.expires = 0 OR s.expires > ?2)) FROM recipient r WHERE r.id = ?1",
+                                 DB_I(recipient_id), DB_I(claim->now_ms));
     int more = row == NULL ? -EIO : db_step(db, row, err);
     if (more < 0)
         return more;
@@ -108,8 +122,7 @@ static int add_member(struct storage *storage, const struct suppress_kinds *kind
     if (more == 0) {
         failed = end_untried(storage, claim, recipient_id, DELIVERY_FAILED, "the recipient is gone from the database",
                              tally, err);
-    } else if ((failed = suppress_find(storage, kinds, claim->campaign_id, db_text(row, 0), claim->now_ms, reason,
-                                       err)) != 0) {
+    } else if ((failed = find_suppression(storage, kinds, claim, row, reason, err)) != 0) {
         char why[160];
         (void)snprintf(why, sizeof(why), "suppressed: %.64s", reason);
         if (failed > 0)

@@ -14,6 +14,8 @@
 #include "base/log.h"
 #include "storage/suppress.h"
 
+#define STAGE_TIME_BYTES 24
+
 static const char insert_sql[] =
     "INSERT INTO delivery (campaign_id, recipient_id, state, uncertain, attempts, next_attempt, updated, code, stage,"
     " tls, duration, enhanced, reply, mx_host, source, path_id, times) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
@@ -35,19 +37,30 @@ static int bind_text(sqlite3_stmt *statement, int index, const char *text, size_
     return sqlite3_bind_text(statement, index, text, (int)strnlen(text, size), SQLITE_STATIC);
 }
 
-/* "mail:12 rcpt:12 content:40": the stages of whose replies there is a time. */
-static void write_times(const uint32_t times_ms[STAGE_COUNT], char *out, size_t size)
+/* "mail:12 rcpt:12 content:40": the stages of whose replies there is a time. By hand, for it is done for each message
+ * and snprintf() takes a tenth of the time of the whole row. */
+static void write_times(const uint32_t times_ms[STAGE_COUNT], char out[STAGE_COUNT * STAGE_TIME_BYTES])
 {
-    size_t len = 0;
-    out[0] = '\0';
+    char *at = out;
     for (enum outcome_stage stage = STAGE_NONE; stage < STAGE_COUNT; stage++) {
         if (times_ms[stage] == 0)
             continue;
-        int wrote = snprintf(out + len, size - len, "%s%s:%u", len > 0 ? " " : "", outcome_stage_name(stage),
-                             (unsigned)times_ms[stage]);
-        assure(wrote > 0 && (size_t)wrote < size - len);
-        len += (size_t)wrote;
+        const char *name = outcome_stage_name(stage);
+        char digits[10];
+        size_t count = 0;
+        for (uint32_t left = times_ms[stage]; left > 0; left /= 10)
+            digits[count++] = (char)('0' + left % 10);
+        size_t len = strlen(name);
+        assure(len + count + 2 < STAGE_TIME_BYTES);
+        if (at != out)
+            *at++ = ' ';
+        memcpy(at, name, len);
+        at += len;
+        *at++ = ':';
+        while (count > 0)
+            *at++ = digits[--count];
     }
+    *at = '\0';
 }
 
 /* The values that the statements above share; untried ones have no reply to tell. */
@@ -57,13 +70,13 @@ static int run_bound(struct storage *storage, const char *sql, const struct stor
     static const struct outcome nothing;
     struct db *db = &storage->db;
     const struct outcome *outcome = record->tried ? &record->outcome : &nothing;
-    char times[STAGE_COUNT * 20];
+    char times[STAGE_COUNT * STAGE_TIME_BYTES];
     int64_t path_id = 0;
     int missing = sql != release_sql ? paths_id(&storage->paths, db, outcome, &path_id, err) : 0;
     sqlite3_stmt *statement = missing ? NULL : db_prepare(db, sql, err);
     if (statement == NULL)
         return -EIO;
-    write_times(outcome->times_ms, times, sizeof(times));
+    write_times(outcome->times_ms, times);
     int failed = sqlite3_bind_int64(statement, 1, record->campaign_id) |
                  sqlite3_bind_int64(statement, 2, record->recipient_id) | sqlite3_bind_int(statement, 3, (int)state) |
                  sqlite3_bind_int(statement, 4, record->uncertain) |
@@ -159,6 +172,8 @@ static int insert_row(struct storage *storage, struct ledger_campaign *line, con
 /* Puts the address on the list for good, or counts a soft bounce against it. */
 static int blame(struct storage *storage, const struct storage_outcome *record, struct error *err)
 {
+    if (record->suppress_reason == NULL && record->soft_limit <= 0)
+        return 0;
     const struct outcome *outcome = &record->outcome;
     char origin[600];
     bool suppressed = false;
@@ -170,7 +185,7 @@ static int blame(struct storage *storage, const struct storage_outcome *record, 
         rc = suppress_recipient(&storage->db, record->recipient_id, record->suppress_reason, origin, ended_ms(record),
                                 err);
         suppressed = rc > 0;
-    } else if (record->soft_limit > 0) {
+    } else {
         const struct suppress_soft soft = {.campaign_id = record->campaign_id,
                                            .recipient_id = record->recipient_id,
                                            .at_ms = ended_ms(record),

@@ -10,9 +10,10 @@
 
 struct storage_outcome {
     struct list node; /* the writer's from storage_outcomes_post() until `done` */
-    /* Called on the writer thread after the commit that holds the row; the record is the caller's again (free it or pass it on). Never called on failure:
-     * a record that cannot be written waits in the writer and is tried again (storage_healthy() is false meanwhile). */
-    void (*done)(struct storage_outcome *record);
+    /* Called on the writer thread after the commit that holds the rows, with neighbours of one `done` and `context` at a time; all that is in `records` is the caller's
+     * again (free it or pass it on). Never called on failure: a record that cannot be written waits in the writer and is tried again (storage_healthy() is false
+     * meanwhile). */
+    void (*done)(struct list *records);
     void *context; /* the caller's own */
 
     int64_t campaign_id, recipient_id, claim_id; /* as in storage_job */

@@ -6,9 +6,12 @@
 #include "storage/paths.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define PATH_KEY_BYTES                                                                                                 \
+    (sizeof(((struct outcome *)0)->address) + sizeof(((struct outcome *)0)->tls_version) +                             \
+     sizeof(((struct outcome *)0)->tls_cipher))
 
 struct path {
     int64_t id;
@@ -46,15 +49,28 @@ static int find(struct db *db, const struct outcome *outcome, int64_t *id, struc
                   DB_T(outcome->address), DB_T(outcome->tls_version), DB_T(outcome->tls_cipher));
 }
 
+/* The three with a NUL behind each; returns the length. Not printed: it is asked for each message. */
+static size_t write_key(const struct outcome *outcome, char key[PATH_KEY_BYTES])
+{
+    const char *const parts[] = {outcome->address, outcome->tls_version, outcome->tls_cipher};
+    size_t len = 0;
+    for (size_t i = 0; i < countof(parts); i++) {
+        size_t bytes = strlen(parts[i]) + 1;
+        assure(len + bytes <= PATH_KEY_BYTES);
+        memcpy(key + len, parts[i], bytes);
+        len += bytes;
+    }
+    return len;
+}
+
 int paths_id(struct paths *paths, struct db *db, const struct outcome *outcome, int64_t *id, struct error *err)
 {
-    char key[sizeof(outcome->address) + sizeof(outcome->tls_version) + sizeof(outcome->tls_cipher)];
+    char key[PATH_KEY_BYTES];
     *id = 0;
     if (outcome->address[0] == '\0')
         return 0;
-    int len = snprintf(key, sizeof(key), "%s %s %s", outcome->address, outcome->tls_version, outcome->tls_cipher);
-    assure(len > 0 && (size_t)len < sizeof(key));
-    const struct path *path = hashmap_get(&paths->known, key, (size_t)len);
+    size_t len = write_key(outcome, key);
+    const struct path *path = hashmap_get(&paths->known, key, len);
     if (path != NULL) {
         *id = path->id;
         return 0;
@@ -68,6 +84,6 @@ int paths_id(struct paths *paths, struct db *db, const struct outcome *outcome, 
     }
     if (missing)
         return missing < 0 ? missing : -EIO;
-    know(paths, key, (size_t)len, *id);
+    know(paths, key, len, *id);
     return 0;
 }

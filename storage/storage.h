@@ -2,8 +2,8 @@
  * storage.h - the door of the storage room: the embedded database, its one writer thread and its readers.
  *
  * All SQL lives behind this door. Every change of the process goes through one writer thread that gathers what waits into one transaction (group
- * commit: whichever comes first of STORAGE_COMMIT_ROWS rows or STORAGE_COMMIT_MS ms after the first, but at once when nobody else is busy), so a thousand outcomes cost
- * one sync. Calls that change something and return a value block until their change is durable; the two hot calls
+ * commit: whichever comes first of STORAGE_COMMIT_ROWS outcomes or STORAGE_COMMIT_MS ms after the first, but at once for a call, and for a claim when no outcomes wait), so
+ * a thousand outcomes cost one sync. Calls that change something and return a value block until their change is durable; the two hot calls
  * (claims, outcomes) are asynchronous. Readers see the last committed state on connections of their own, one per thread.
  *
  * Another process (the CLI) may open the same directory at the same time; SQLite's locking keeps both right, transactions are short.
@@ -23,7 +23,7 @@ struct storage;
 struct storage_reader;
 
 #define STORAGE_COMMIT_ROWS 1000
-#define STORAGE_COMMIT_MS 10
+#define STORAGE_COMMIT_MS 20
 #define STORAGE_LOCK_MS 1000
 
 /* Positive results shared by many calls. */
@@ -62,6 +62,16 @@ void storage_reader_close(struct storage_reader *reader);
 
 /* Size of database and WAL in bytes, for status and metrics. */
 int storage_sizes(struct storage *storage, int64_t *database_bytes, int64_t *wal_bytes);
+
+/* The writer's transactions since it was opened, those that failed left out. */
+#define STORAGE_COMMIT_BOUNDS 9
+extern const int storage_commit_bounds_ms[STORAGE_COMMIT_BOUNDS]; /* rising */
+struct storage_commits {
+    uint64_t count, rows; /* rows: outcomes written */
+    int64_t total_us, max_us;
+    uint64_t within[STORAGE_COMMIT_BOUNDS]; /* that took no longer than the bound */
+};
+void storage_commits(struct storage *storage, struct storage_commits *out); /* any thread */
 
 #include "storage/access.h"
 #include "storage/campaigns.h"

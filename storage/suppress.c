@@ -67,16 +67,18 @@ static int find_reason(struct db *db, sqlite3_stmt *row, char reason[65], struct
     return 1;
 }
 
-static int find_text(struct db *db, bool lists, int64_t campaign_id, const char *text, int64_t now_ms, char reason[65],
-                     struct error *err)
+static int find_plain(struct db *db, const char *text, int64_t now_ms, char reason[65], struct error *err)
 {
-    int rc =
-        find_reason(db,
-                    db_query(db, err, "SELECT reason FROM suppression WHERE email = ? AND (expires = 0 OR expires > ?)",
-                             DB_T(text), DB_I(now_ms)),
-                    reason, err);
-    if (rc != 0 || !lists)
-        return rc;
+    return find_reason(db,
+                       db_query(db, err,
+                                "SELECT reason FROM suppression WHERE email = ? AND (expires = 0 OR expires > ?)",
+                                DB_T(text), DB_I(now_ms)),
+                       reason, err);
+}
+
+static int find_for_list(struct db *db, int64_t campaign_id, const char *text, int64_t now_ms, char reason[65],
+                         struct error *err)
+{
     return find_reason(db,
                        db_query(db, err,
                                 "SELECT s.reason FROM list_suppression s JOIN campaign_list c ON c.list_id = s.list_id"
@@ -86,11 +88,12 @@ static int find_text(struct db *db, bool lists, int64_t campaign_id, const char 
                        reason, err);
 }
 
-int suppress_find(struct storage *storage, const struct suppress_kinds *kinds, int64_t campaign_id, const char *email,
-                  int64_t now_ms, char reason[65], struct error *err)
+int suppress_find_rare(struct storage *storage, const struct suppress_kinds *kinds, int64_t campaign_id,
+                       const char *email, int64_t now_ms, char reason[65], struct error *err)
 {
+    struct db *db = &storage->db;
     char hash[SUPPRESSION_HASH_BYTES + 1];
-    int rc = find_text(&storage->db, kinds->lists, campaign_id, email, now_ms, reason, err);
+    int rc = kinds->lists ? find_for_list(db, campaign_id, email, now_ms, reason, err) : 0;
     if (rc != 0 || !kinds->digests)
         return rc;
     if (storage->sha256 == NULL)
@@ -98,8 +101,17 @@ int suppress_find(struct storage *storage, const struct suppress_kinds *kinds, i
     rc = storage_suppression_hash(storage->sha256, email, hash);
     if (rc == -EINVAL)
         return 0; /* longer than an address: refused elsewhere */
-    return rc < 0 ? error_set(err, rc, "a digest could not be made")
-                  : find_text(&storage->db, kinds->lists, campaign_id, hash, now_ms, reason, err);
+    if (rc < 0)
+        return error_set(err, rc, "a digest could not be made");
+    rc = find_plain(db, hash, now_ms, reason, err);
+    return rc == 0 && kinds->lists ? find_for_list(db, campaign_id, hash, now_ms, reason, err) : rc;
+}
+
+int suppress_find(struct storage *storage, const struct suppress_kinds *kinds, int64_t campaign_id, const char *email,
+                  int64_t now_ms, char reason[65], struct error *err)
+{
+    int rc = find_plain(&storage->db, email, now_ms, reason, err);
+    return rc == 0 ? suppress_find_rare(storage, kinds, campaign_id, email, now_ms, reason, err) : rc;
 }
 
 int suppress_put(struct db *db, const struct storage_suppression *item, struct error *err)

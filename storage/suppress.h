@@ -15,6 +15,9 @@ int suppress_kinds(struct db *db, struct suppress_kinds *out, struct error *err)
 /* May the campaign mail the address? 0 = yes; 1 = no, and the reason; negative. */
 int suppress_find(struct storage *storage, const struct suppress_kinds *kinds, int64_t campaign_id, const char *email,
                   int64_t now_ms, char reason[65], struct error *err) ATTR_MUSTCHECK;
+/* The same by what few have: entries for one list, and digests. For whoever has looked into `suppression` already. */
+int suppress_find_rare(struct storage *storage, const struct suppress_kinds *kinds, int64_t campaign_id,
+                       const char *email, int64_t now_ms, char reason[65], struct error *err) ATTR_MUSTCHECK;
 
 /* 1 = there is a new entry (meta.suppressions is the caller's to raise), 0 = it changed or held already, negative. */
 int suppress_put(struct db *db, const struct storage_suppression *item, struct error *err) ATTR_MUSTCHECK;

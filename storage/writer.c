@@ -1,151 +1,16 @@
 /*
- * writer.c - group commit.
- *
- * Whatever arrives while one transaction is being synced becomes the next one, so the batch grows by itself with the
- * load and with the slowness of the disk. Outcomes alone wait up to STORAGE_COMMIT_MS for company, because nobody is
- * held up by them; a call or a claim is worked on at once and takes along the outcomes that lie there.
+ * writer.c - group commit: the thread that makes one transaction of what queue.c hands it.
  *
  * When a transaction fails (disk full, I/O error, locked out), it is rolled back whole. Calls and claims are answered
  * with the failure. Outcomes go back to the head of their queue, in order, and are tried again once a second until the
  * disk takes them: a message that was sent is not forgotten. Success of a callback means durable.
  */
 #include <errno.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/crash_point.h"
 #include "base/log.h"
-#include "storage/writer.h"
-
-#define CLAIMS_PER_BATCH 32 /* of up to 1000 rows each: bounds the memory and the time of one transaction */
-
-struct call {
-    struct list node;
-    storage_call_fn *run;
-    void *arg;
-    struct error *err;
-    int result;
-    bool answered;
-    uint64_t order;
-    pthread_cond_t done;
-};
-
-struct batch {
-    struct list outcomes, calls, claims;
-    size_t outcome_count;
-};
-
-static void batch_init(struct batch *batch)
-{
-    list_init(&batch->outcomes);
-    list_init(&batch->calls);
-    list_init(&batch->claims);
-    batch->outcome_count = 0;
-}
-
-int storage_call(struct storage *storage, storage_call_fn *run, void *arg, struct error *err)
-{
-    assure(!pthread_equal(pthread_self(), storage->thread));
-    struct call call = {.run = run, .arg = arg, .err = err};
-    int code = pthread_cond_init(&call.done, NULL);
-    if (code != 0)
-        return error_errno(err, -code, "cannot wait for the database");
-    pthread_mutex_lock(&storage->lock);
-    call.order = storage->outcomes_posted;
-    list_append(&storage->calls, &call.node);
-    pthread_cond_signal(&storage->filled);
-    while (!call.answered)
-        pthread_cond_wait(&call.done, &storage->lock);
-    pthread_mutex_unlock(&storage->lock);
-    pthread_cond_destroy(&call.done);
-    return call.result;
-}
-
-void storage_outcomes_post(struct storage *storage, struct list *records)
-{
-    size_t count = 0;
-    list_for_each(node, records) count++;
-    if (count == 0)
-        return;
-    pthread_mutex_lock(&storage->lock);
-    size_t before = storage->outcome_count;
-    if (before == 0)
-        storage->first_outcome_us = clock_monotonic_us();
-    list_splice(&storage->outcomes, records);
-    storage->outcome_count += count;
-    storage->outcomes_posted += count;
-    if (before == 0 || (before < STORAGE_COMMIT_ROWS && before + count >= STORAGE_COMMIT_ROWS))
-        pthread_cond_signal(&storage->filled);
-    pthread_mutex_unlock(&storage->lock);
-}
-
-void storage_claim_post(struct storage *storage, struct storage_claim *claim)
-{
-    claim_init(claim);
-    pthread_mutex_lock(&storage->lock);
-    claim->order = storage->outcomes_posted;
-    list_append(&storage->claims, &claim->node);
-    pthread_cond_signal(&storage->filled);
-    pthread_mutex_unlock(&storage->lock);
-}
-
-static void wait_until(struct storage *storage, int64_t deadline_us)
-{
-    struct timespec deadline = {.tv_sec = deadline_us / 1000000, .tv_nsec = deadline_us % 1000000 * 1000};
-    (void)pthread_cond_timedwait(&storage->filled, &storage->lock, &deadline);
-}
-
-/* Under the lock: returns when there is something to do now. False: closing, and nothing is left. */
-static bool wait_for_work(struct storage *storage)
-{
-    for (;;) {
-        if (!list_empty(&storage->calls) || !list_empty(&storage->claims))
-            return true;
-        if (storage->outcome_count > 0) {
-            int64_t deadline_us = storage->first_outcome_us + (int64_t)STORAGE_COMMIT_MS * 1000;
-            if (storage->closing || storage->outcome_count >= STORAGE_COMMIT_ROWS ||
-                clock_monotonic_us() >= deadline_us)
-                return true;
-            wait_until(storage, deadline_us);
-        } else if (storage->closing) {
-            return false;
-        } else {
-            pthread_cond_wait(&storage->filled, &storage->lock);
-        }
-    }
-}
-
-static void take_batch(struct storage *storage, struct batch *batch)
-{
-    if (storage->outcome_count <= STORAGE_COMMIT_ROWS) {
-        list_splice(&batch->outcomes, &storage->outcomes);
-        batch->outcome_count = storage->outcome_count;
-    } else {
-        for (; batch->outcome_count < STORAGE_COMMIT_ROWS; batch->outcome_count++) {
-            struct list *node = list_take_first(&storage->outcomes);
-            assure(node != NULL);
-            list_append(&batch->outcomes, node);
-        }
-    }
-    storage->outcome_count -= batch->outcome_count;
-    /* What stays has waited since before this batch, and so is due at once. */
-    uint64_t reached = storage->outcomes_written + batch->outcome_count;
-    list_for_each_safe(node, &storage->calls)
-    {
-        if (list_entry(node, struct call, node)->order > reached)
-            break;
-        list_remove(node);
-        list_append(&batch->calls, node);
-    }
-    int claims = 0;
-    list_for_each_safe(node, &storage->claims)
-    {
-        if (list_entry(node, struct storage_claim, node)->order > reached || claims++ == CLAIMS_PER_BATCH)
-            break;
-        list_remove(node);
-        list_append(&batch->claims, node);
-    }
-}
+#include "storage/queue.h"
 
 /* Whatever `run` did is kept (0) or undone (anything else); negative only when the transaction itself is lost. */
 static int savepoint_end(struct db *db, bool keep, struct error *err)
@@ -277,6 +142,27 @@ static void lock_is_taken(void *context)
     set_health(storage, false, &why);
 }
 
+/* Neighbours together, so that whoever is told can pass them on with one wake-up. */
+static void answer_outcomes(struct journal *journal, struct list *outcomes)
+{
+    struct list same = LIST_INIT(same);
+    const struct storage_outcome *last = NULL;
+    for (struct list *node; (node = list_take_first(outcomes)) != NULL;) {
+        struct storage_outcome *record = list_entry(node, struct storage_outcome, node);
+        if (record->journal_slot != 0) {
+            journal_clear(journal, record->journal_slot);
+            CRASH_POINT("slot-cleared");
+            record->journal_slot = 0;
+        }
+        if (last != NULL && (last->done != record->done || last->context != record->context))
+            last->done(&same);
+        list_append(&same, &record->node);
+        last = record;
+    }
+    if (last != NULL)
+        last->done(&same);
+}
+
 static void batch_done(struct storage *storage, struct batch *batch)
 {
     struct journal *journal = storage_journal(storage);
@@ -290,15 +176,7 @@ static void batch_done(struct storage *storage, struct batch *batch)
     pthread_mutex_unlock(&storage->lock);
     if (was_unhealthy)
         set_health(storage, true, &(struct error){.text = ""});
-    for (struct list *node; (node = list_take_first(&batch->outcomes)) != NULL;) {
-        struct storage_outcome *record = list_entry(node, struct storage_outcome, node);
-        if (record->journal_slot != 0) {
-            journal_clear(journal, record->journal_slot);
-            CRASH_POINT("slot-cleared");
-            record->journal_slot = 0;
-        }
-        record->done(record);
-    }
+    answer_outcomes(journal, &batch->outcomes);
     answer_claims(&batch->claims, 0);
     answer_calls(storage, batch, 0, NULL);
     if (notify != NULL)
@@ -312,9 +190,7 @@ static void batch_failed(struct storage *storage, struct batch *batch, int faile
     ledger_dropped(&storage->ledger);
     paths_forget(&storage->paths); /* ids that were given in it are free again */
     pthread_mutex_lock(&storage->lock);
-    list_splice(&batch->outcomes, &storage->outcomes); /* the batch ahead of what came since ... */
-    list_splice(&storage->outcomes, &batch->outcomes);
-    storage->outcome_count += batch->outcome_count;
+    queue_put_back(storage, batch);
     pthread_mutex_unlock(&storage->lock);
     struct error told = *why;
     if (storage->db.damaged)
@@ -329,7 +205,7 @@ static void wait_for_retry(struct storage *storage)
 {
     int64_t deadline_us = clock_monotonic_us() + storage->retry_ms * 1000;
     while (!storage->closing && clock_monotonic_us() < deadline_us)
-        wait_until(storage, deadline_us);
+        queue_wait_until(storage, deadline_us);
 }
 
 /* Under the lock, until the end: a damaged database is read by people, and written by nobody. What was sent stands in
@@ -379,7 +255,7 @@ static void *writer_main(void *arg)
     struct storage *storage = arg;
     (void)pthread_setname_np(pthread_self(), "writer");
     pthread_mutex_lock(&storage->lock);
-    while (wait_for_work(storage)) {
+    while (queue_wait(storage)) {
         if (storage->closing) {
             refuse_claims(storage);
             if (list_empty(&storage->calls) && storage->outcome_count == 0)
@@ -387,24 +263,24 @@ static void *writer_main(void *arg)
         }
         bool last_try = storage->closing;
         struct batch batch;
-        batch_init(&batch);
-        take_batch(storage, &batch);
+        queue_take(storage, &batch);
         pthread_mutex_unlock(&storage->lock);
 
         struct error why = {.text = ""};
-        int64_t begun_us = clock_monotonic_us();
+        int64_t begun_us = clock_monotonic_us(), took_us = 0;
+        size_t rows = batch.outcome_count;
         int failed = apply(storage, &batch, &why);
         if (failed) {
             batch_failed(storage, &batch, failed, &why);
         } else {
             batch_done(storage, &batch);
             keeper_after_commit(storage);
-            int64_t took_us = clock_monotonic_us() - begun_us;
-            if (took_us > atomic_load_explicit(&storage->commit_max_us, memory_order_relaxed))
-                atomic_store_explicit(&storage->commit_max_us, took_us, memory_order_relaxed);
+            took_us = clock_monotonic_us() - begun_us;
         }
 
         pthread_mutex_lock(&storage->lock);
+        if (!failed)
+            commits_note(storage, took_us, rows);
         if (failed && storage->db.damaged)
             refuse_all(storage);
         if (failed && (last_try || storage->db.damaged))

@@ -30,7 +30,8 @@ struct storage {
     struct list outcomes, calls, claims;
     size_t outcome_count;
     uint64_t outcomes_posted, outcomes_written; /* ever; a call waits until `written` reaches what `posted` was */
-    int64_t first_outcome_us;                   /* when the oldest waiting outcome was posted */
+    int64_t first_outcome_us, first_claim_us;   /* when the oldest waiting outcome was posted, and the oldest claim */
+    struct storage_commits commits;
     bool closing;
     bool unhealthy;
     struct error why; /* of the last failure */
@@ -53,7 +54,6 @@ struct storage {
     int64_t event_minute_ms; /* has its mark; 0 = unknown */
     int wal_pages,
         wal_pages_seen; /* in the WAL after the last commit; when somebody was last asked to carry them over */
-    _Atomic int64_t commit_max_us;     /* the longest transaction so far, with what follows it */
     _Atomic(struct journal *) journal; /* NULL until storage_journal_begin() */
 };
 
@@ -70,6 +70,8 @@ int storage_call(struct storage *storage, storage_call_fn *run, void *arg, struc
 int writer_start(struct storage *storage, struct error *err) ATTR_MUSTCHECK;
 void writer_stop(struct storage *storage); /* works off the queues first */
 
+/* One more transaction; under the lock (commits.c). */
+void commits_note(struct storage *storage, int64_t took_us, size_t rows);
 /* One outcome into the current transaction (outcomes.c). */
 int outcome_write(struct storage *storage, const struct storage_outcome *record, struct error *err) ATTR_MUSTCHECK;
 /* The same for a delivery that a former process had in flight: `retry` = its row is there and `sending`. 1 = done, 0 =

@@ -362,7 +362,7 @@ async function stepHealth(shown, stats) {
     ["Processor", cores === null ? "" : (100 * cores).toFixed(0) + " % of one core"],
     ["Disk", bytes(disk.free_bytes) + " of " + bytes(disk.total_bytes) + " free"],
     ["Database", bytes(disk.database_bytes) + (disk.healthy ? "" : ", cannot be written: " + disk.why)],
-    ["Write-ahead log", bytes(disk.wal_bytes)],
+    ["Write-ahead log", bytes(disk.wal_bytes) + ", the longest commit took " + disk.commit_max_ms.toFixed(0) + " ms"],
     ["Connections that failed", count(stats.engine.transport) + " attempts"],
     ["Webhooks", count(stats.events.webhooks) + " enabled, " + count(stats.events.failing) + " failing, the slowest " + count(stats.events.behind) + " events behind"],
     ["Listeners", count(stats.events.listeners)],

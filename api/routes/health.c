@@ -36,6 +36,24 @@ static void metric_value(struct buffer *out, const char *name, const char *type,
     buffer_printf(out, "posthaste_%s %lld\n", name, (long long)value);
 }
 
+static void commit_metrics(struct app *app, struct buffer *out)
+{
+    struct storage_commits commits;
+    storage_commits(app->storage, &commits);
+    metric(out, "storage_commit_seconds", "histogram", "How long a transaction of the database takes.");
+    for (size_t i = 0; i < STORAGE_COMMIT_BOUNDS; i++)
+        buffer_printf(out, "posthaste_storage_commit_seconds_bucket{le=\"%.3f\"} %llu\n",
+                      storage_commit_bounds_ms[i] / 1000.0, (unsigned long long)commits.within[i]);
+    buffer_printf(out, "posthaste_storage_commit_seconds_bucket{le=\"+Inf\"} %llu\n",
+                  (unsigned long long)commits.count);
+    buffer_printf(out, "posthaste_storage_commit_seconds_sum %.6f\nposthaste_storage_commit_seconds_count %llu\n",
+                  (double)commits.total_us / 1e6, (unsigned long long)commits.count);
+    metric(out, "storage_commit_max_seconds", "gauge", "The longest transaction since the start.");
+    buffer_printf(out, "posthaste_storage_commit_max_seconds %.6f\n", (double)commits.max_us / 1e6);
+    metric_value(out, "storage_outcomes_total", "counter", "Outcomes of deliveries that were written.",
+                 (int64_t)commits.rows);
+}
+
 static void storage_metrics(struct app *app, struct storage_reader *reader, struct buffer *out)
 {
     int64_t states[DELIVERY_STATE_COUNT] = {0};
@@ -60,6 +78,7 @@ static void storage_metrics(struct app *app, struct storage_reader *reader, stru
         metric_value(out, "storage_database_bytes", "gauge", "Size of the database file.", database_bytes);
         metric_value(out, "storage_wal_bytes", "gauge", "Size of the write-ahead log.", wal_bytes);
     }
+    commit_metrics(app, out);
 }
 
 /* All successes, and what has failed: a failure that was never seen has no row. */

@@ -117,17 +117,23 @@ static void feed(struct feeder *feeder, int64_t now_ms)
 
 /* ---- deliveries that never reach the engine ---- */
 
-static void record_done(struct storage_outcome *record) /* writer thread */
+static void records_done(struct list *records) /* writer thread */
 {
-    struct delivery *delivery = container_of(record, struct delivery, record);
-    feeder_send(record->context, &delivery->mail);
+    struct feeder *feeder = list_entry(records->next, struct storage_outcome, node)->context;
+    struct list mails = LIST_INIT(mails);
+    for (struct list *node; (node = list_take_first(records)) != NULL;) {
+        struct storage_outcome *record = list_entry(node, struct storage_outcome, node);
+        list_append(&mails, &container_of(record, struct delivery, record)->mail.node);
+    }
+    int result = inbox_send_all(&feeder->inbox, &mails);
+    assure(result == 0); /* closed only after everything came back */
 }
 
 /* Fills what every record carries, judged or not. */
 void feeder_prepare(struct feeder *feeder, struct delivery *delivery)
 {
     list_init(&delivery->record.node);
-    delivery->record.done = record_done;
+    delivery->record.done = records_done;
     delivery->record.context = feeder;
     list_init(&delivery->mail.node);
     delivery->mail.kind = FEEDER_RECORDED;

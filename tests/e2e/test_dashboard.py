@@ -61,6 +61,10 @@ def test_metrics(place):
             values[name] = float(value)
     assert values['posthaste_deliveries{state="delivered"}'] == 10
     assert values["posthaste_storage_healthy"] == 1
+    assert values["posthaste_storage_outcomes_total"] == 10
+    commits = [value for name, value in values.items() if name.startswith("posthaste_storage_commit_seconds_bucket")]
+    assert commits == sorted(commits) and commits[-1] == values["posthaste_storage_commit_seconds_count"] >= 2
+    assert 0 < values["posthaste_storage_commit_max_seconds"] <= values["posthaste_storage_commit_seconds_sum"]
 
 
 def test_health(place):

@@ -67,14 +67,15 @@ static void deliver(struct fixture *fixture, int64_t list)
     printf("launch ms=%.1f\n", (double)(clock_monotonic_us() - begun_us) / 1e3);
     double cpu = cpu_seconds();
     begun_us = clock_monotonic_us();
-    atomic_store(&fixture->storage->commit_max_us, 0);
     int total = deliver_all(fixture, campaign, DELIVERY_DELIVERED);
     double seconds = (double)(clock_monotonic_us() - begun_us) / 1e6;
     int64_t database_bytes, wal_bytes;
+    struct storage_commits commits;
+    storage_commits(fixture->storage, &commits);
     assert_int_equal(storage_sizes(fixture->storage, &database_bytes, &wal_bytes), 0);
     printf("claims+outcomes deliveries=%d seconds=%.2f per_s=%.0f cpu_us_each=%.2f commit_max_ms=%.1f wal_mb=%.1f\n",
            total, seconds, total / seconds, (cpu_seconds() - cpu) * 1e6 / total,
-           (double)atomic_load(&fixture->storage->commit_max_us) / 1e3, (double)wal_bytes / 1e6);
+           (double)commits.max_us / 1e3, (double)wal_bytes / 1e6);
     struct storage_campaign found = stats(fixture, campaign);
     assert_adds_up(&found);
 }

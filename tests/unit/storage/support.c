@@ -284,12 +284,15 @@ int lanes_of(struct fixture *fixture, int64_t campaign, int64_t *lanes, int max)
     return found.count;
 }
 
-static void outcome_done(struct storage_outcome *record)
+static void outcome_done(struct list *records)
 {
-    struct gate *gate = record->context;
-    free(record);
-    if (gate != NULL)
-        gate_pass(gate);
+    for (struct list *node; (node = list_take_first(records)) != NULL;) {
+        struct storage_outcome *record = list_entry(node, struct storage_outcome, node);
+        struct gate *gate = record->context;
+        free(record);
+        if (gate != NULL)
+            gate_pass(gate);
+    }
 }
 
 struct storage_outcome *make_outcome(const struct storage_job *job, enum delivery_state state, struct gate *gate)

@@ -18,12 +18,15 @@ enum { PEOPLE = 3000 };
 
 static int pipe_out;
 
-static void acknowledge(struct storage_outcome *record)
+static void acknowledge(struct list *records)
 {
-    int64_t id = record->recipient_id;
-    if (write(pipe_out, &id, sizeof(id)) != sizeof(id))
-        _exit(3);
-    free(record);
+    for (struct list *node; (node = list_take_first(records)) != NULL;) {
+        struct storage_outcome *record = list_entry(node, struct storage_outcome, node);
+        int64_t id = record->recipient_id;
+        if (write(pipe_out, &id, sizeof(id)) != sizeof(id))
+            _exit(3);
+        free(record);
+    }
 }
 
 /* Claims and delivers until it is killed. Never returns; a failure shows as its exit status. */

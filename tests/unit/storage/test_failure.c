@@ -146,12 +146,15 @@ static void every_single_fault_is_survived(void **state)
     }
 }
 
-static void order_note(struct storage_outcome *record)
+static void order_note(struct list *records)
 {
-    int64_t *last = record->context;
-    assure(record->recipient_id > *last);
-    *last = record->recipient_id;
-    free(record);
+    for (struct list *node; (node = list_take_first(records)) != NULL;) {
+        struct storage_outcome *record = list_entry(node, struct storage_outcome, node);
+        int64_t *last = record->context;
+        assure(record->recipient_id > *last);
+        *last = record->recipient_id;
+        free(record);
+    }
 }
 
 static void waiting_outcomes_keep_their_order(void **state)

@@ -21,10 +21,13 @@ static _Atomic int promised[CAMPAIGNS + 1][PEOPLE + 1]; /* attempts acknowledged
 static struct storage_outcome *records[RECORDS];        /* of this round: those without `done` stay the test's */
 static int record_count;
 
-static void promise(struct storage_outcome *record)
+static void promise(struct list *posted)
 {
-    promised[record->campaign_id][record->recipient_id] =
-        record->state == DELIVERY_DELIVERED ? -record->attempts : record->attempts;
+    for (struct list *node; (node = list_take_first(posted)) != NULL;) {
+        const struct storage_outcome *record = list_entry(node, struct storage_outcome, node);
+        promised[record->campaign_id][record->recipient_id] =
+            record->state == DELIVERY_DELIVERED ? -record->attempts : record->attempts;
+    }
 }
 
 static void answer(struct fixture *fixture, const struct storage_claim *claim)
