@@ -21,7 +21,7 @@ enum outcome_class {
     OUTCOME_UNCERTAIN, /* content was finished, the connection ended before the reply (RFC 1047) */
     OUTCOME_COMPOSE,   /* the message could not be made (a local fault); never reached the wire */
     OUTCOME_EXPIRED,   /* its time was over before it could be tried; never reached the wire */
-    OUTCOME_RELEASED,  /* given back untried because the caller asked (pause, cancel, shutdown) */
+    OUTCOME_RELEASED,  /* given back untried because the caller asked; stage and text tell what it waited for */
 };
 
 enum outcome_stage {
@@ -59,6 +59,7 @@ struct outcome {
     uint32_t times_ms[STAGE_COUNT];
     uint32_t duration_ms; /* from MAIL (or connect) to the end */
     int64_t ended_wall_ms;
+    uint32_t wait_ms; /* RELEASED: what it waited for will not be there sooner; 0 = not known. Not kept */
 };
 
 const char *outcome_class_name(enum outcome_class class_); /* "delivered", "temporary", … */

@@ -234,14 +234,13 @@ static void end_late(struct engine *engine)
 
 struct release_order {
     struct dispatch_order order;
-    uint64_t group;
-    int64_t waiting_ms;
+    struct engine_release which;
     bool echo;
 };
 
 static void execute_release(struct dispatch_order *order);
 
-static void post_release(struct dispatch *to, uint64_t group, int64_t waiting_ms, bool echo)
+static void post_release(struct dispatch *to, const struct engine_release *which, bool echo)
 {
     struct release_order *release = calloc(1, sizeof *release);
     if (release == NULL) { /* not made it would send mail that a person has stopped: everything goes back then */
@@ -249,8 +248,7 @@ static void post_release(struct dispatch *to, uint64_t group, int64_t waiting_ms
         return;
     }
     release->order.execute = execute_release;
-    release->group = group;
-    release->waiting_ms = waiting_ms;
+    release->which = *which;
     release->echo = echo;
     if (inbox_send(&to->orders, &release->order.node) < 0)
         free(release);
@@ -261,17 +259,17 @@ static void execute_release(struct dispatch_order *order)
 {
     const struct release_order *release = container_of(order, struct release_order, order);
     struct dispatch *dispatch = order->dispatch;
-    dispatch_release(dispatch, release->group, release->waiting_ms);
+    dispatch_release(dispatch, &release->which);
     for (unsigned i = 0; dispatch->has_moved && !release->echo && i < dispatch->loop_count; i++) {
         if (i != dispatch->index)
-            post_release(dispatch->loops[i], release->group, release->waiting_ms, true);
+            post_release(dispatch->loops[i], &release->which, true);
     }
 }
 
-void engine_release(struct engine *engine, uint64_t group, int64_t waiting_ms)
+void engine_release(struct engine *engine, const struct engine_release *which)
 {
     for (unsigned i = 0; i < engine->loop_count; i++)
-        post_release(engine->loops[i], group, waiting_ms, false);
+        post_release(engine->loops[i], which, false);
 }
 
 void engine_hold(struct engine *engine, bool held)

@@ -45,6 +45,7 @@ struct engine_job {
     const char *rcpt_to;   /* normal form of base/address.h */
     const char *domain;    /* the domain part of rcpt_to */
     uint64_t group;        /* the campaign: engine_release() takes jobs back by it */
+    bool shared;           /* it came from a queue of many domains, whom it must not hold up: engine_release() may ask for such alone */
     const struct engine_campaign *campaign; /* NULL = nothing is known of it */
     bool smtputf8;         /* the local part of rcpt_to has UTF-8 */
     /* the engine's own, zeroed by the caller */
@@ -92,9 +93,14 @@ void engine_submit(struct engine *engine, struct list *jobs);
 /* Answers `compose`: `message`, or NULL when it could not be made (the job ends as OUTCOME_COMPOSE with `why`, copied). Any thread. */
 void engine_composed(struct engine *engine, struct engine_job *job, struct engine_message *message, const char *why);
 
-/* Gives back, as OUTCOME_RELEASED, every job of the group (0 = all) that has waited for at least waiting_ms (0 = all) and whose transaction has
- * not begun on the wire. Any thread; jobs come back through `done`. */
-void engine_release(struct engine *engine, uint64_t group, int64_t waiting_ms);
+/* Gives back, as OUTCOME_RELEASED, every job that is meant and whose transaction has not begun on the wire. Nothing else makes a job come back
+ * untried: for a site that cannot be reached, is suspended or throttled it waits as long as nobody asks. Any thread; jobs come back through `done`. */
+struct engine_release {
+    uint64_t group;     /* 0 = all */
+    int64_t waiting_ms; /* those that have waited for at least so long; 0 = all */
+    bool shared;        /* only jobs that are */
+};
+void engine_release(struct engine *engine, const struct engine_release *which);
 
 /* While held nothing new begins on the wire: what is under way ends, everything else waits where it is. For when what is
  * sent could not be recorded. Any thread; takes no memory. */

@@ -9,7 +9,6 @@
 struct engine_tuning {
     int64_t backoff_first_ms; /* after the first failed connection ... */
     int64_t backoff_max_ms;   /* ... doubling up to this, with a fifth of jitter */
-    int64_t hold_ms;          /* jobs wait so long for a site that cannot be reached; then they end TRANSPORT */
     int64_t site_idle_ms;     /* a site without jobs and connections is forgotten after it */
     uint32_t prefetch_max;    /* composed messages of one site that wait for a connection */
     uint32_t connections_max; /* of one loop; 0 = from the limit of file descriptors */
@@ -18,7 +17,6 @@ struct engine_tuning {
 #define ENGINE_TUNING_DEFAULT                                                                                          \
     ((struct engine_tuning){.backoff_first_ms = 1000,                                                                  \
                             .backoff_max_ms = 300000,                                                                  \
-                            .hold_ms = 60000,                                                                          \
                             .site_idle_ms = 120000,                                                                    \
                             .prefetch_max = 256})
 

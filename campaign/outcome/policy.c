@@ -81,8 +81,8 @@ static void defer(struct verdict *verdict, const struct policy *policy, const st
         verdict->next_attempt_ms = the_case->deadline_ms;
 }
 
-/* Untried jobs keep their place in time: at once after a pause, spread over a minute when their site was too slow. */
-static void release(struct verdict *verdict, const struct policy_case *the_case)
+/* Untried jobs keep their place in time: at once after a pause, spread over a minute when their site was too slow, later where nothing can be tried sooner. */
+static void release(struct verdict *verdict, uint32_t wait_ms, const struct policy_case *the_case)
 {
     if (the_case->release == RELEASE_CANCELLED) {
         verdict->state = DELIVERY_CANCELLED;
@@ -95,8 +95,10 @@ static void release(struct verdict *verdict, const struct policy_case *the_case)
     }
     verdict->state = DELIVERY_DEFERRED;
     verdict->next_attempt_ms = the_case->now_ms;
-    if (the_case->release == RELEASE_WAITED)
-        verdict->next_attempt_ms += 30000 + (int64_t)(the_case->jitter_seed % 60000);
+    if (the_case->release != RELEASE_WAITED)
+        return;
+    verdict->next_attempt_ms += MAX_OF((int64_t)wait_ms, 30000) + (int64_t)(the_case->jitter_seed % 60000);
+    verdict->next_attempt_ms = MIN_OF(verdict->next_attempt_ms, the_case->deadline_ms);
 }
 
 struct verdict policy_judge(const struct policy *policy, const struct outcome *outcome, const struct policy_case *the_case)
@@ -131,7 +133,7 @@ struct verdict policy_judge(const struct policy *policy, const struct outcome *o
     case OUTCOME_RELEASED:
         verdict.attempts = the_case->attempts_before;
         verdict.tried = false;
-        release(&verdict, the_case);
+        release(&verdict, outcome->wait_ms, the_case);
         break;
     }
     return verdict;

@@ -40,6 +40,7 @@ struct delivery *delivery_create(const struct storage_job *job, struct run *run,
     delivery->attributes = put(&at, job->attributes);
     delivery->job.group = (uint64_t)run->id;
     delivery->job.campaign = &run->shape;
+    delivery->job.shared = lane->shared;
     delivery->job.smtputf8 = has_utf8(delivery->job.rcpt_to);
     delivery->run = run;
     delivery->content = run_content(run, job->recipient_id);

@@ -32,6 +32,8 @@
 
 #define CLAIM_MAX 1000        /* rows of one claim (storage's bound) */
 #define STUCK_RELEASE_MS 30000
+#define FULL_ROOM (FEEDER_JOBS_MAX / 10)
+#define FULL_PROGRESS (FEEDER_JOBS_MAX / 100) /* outcomes of a second */
 #define RETAIN_SLICE 1000 /* some 10 ms of the writer */
 #define RETAIN_EVERY_MS ((int64_t)600000)
 
@@ -288,7 +290,10 @@ static void on_recorded(struct feeder *feeder, struct delivery *delivery, int64_
     if (record->state == DELIVERY_DEFERRED && (run->next_due_ms == 0 || record->next_attempt_ms < run->next_due_ms))
         run->next_due_ms = record->next_attempt_ms;
     lane_credit(run, delivery->lane, now_ms);
+    if (record->outcome.class_ == OUTCOME_RELEASED)
+        lane_shrink(run, delivery->lane);
     run->unjudged++;
+    feeder->recorded++;
     atomic_fetch_sub(&feeder->jobs, 1);
     free(delivery);
 }
@@ -362,7 +367,7 @@ static void tend(struct feeder *feeder, struct run *run, int64_t now_ms, int64_t
         return;
     }
     if (status == CAMPAIGN_RUNNING && run_window(run, &feeder->zones, wall_ms) && run->out > 0)
-        engine_release(feeder->mailer->engine, (uint64_t)run->id, 0);
+        engine_release(feeder->mailer->engine, &(struct engine_release){.group = (uint64_t)run->id});
     bool testing = run->content != NULL && run->split.variants > 0 && !run->split_state.rest;
     if (status == CAMPAIGN_RUNNING && testing)
         tend_split(feeder, run, now_ms, wall_ms);
@@ -387,8 +392,18 @@ static void tend(struct feeder *feeder, struct run *run, int64_t now_ms, int64_t
     }
 }
 
+/* Nearly all places are taken, and hardly one becomes free: sites that are away, suspended or slow hold them, and would hold up everybody. Then what has waited
+ * long gives way, whatever lane it is of. */
+static void make_room(struct feeder *feeder)
+{
+    if (atomic_load(&feeder->jobs) >= FEEDER_JOBS_MAX - FULL_ROOM && feeder->recorded < FULL_PROGRESS)
+        engine_release(feeder->mailer->engine, &(struct engine_release){.waiting_ms = STUCK_RELEASE_MS});
+    feeder->recorded = 0;
+}
+
 static void second_tick(struct feeder *feeder, int64_t now_ms)
 {
+    make_room(feeder);
     list_for_each(node, &feeder->runs) {
         struct run *run = list_entry(node, struct run, node);
         bool stuck = false;
@@ -397,10 +412,10 @@ static void second_tick(struct feeder *feeder, int64_t now_ms)
         for (size_t i = 0; i < run->lane_count; i++)
             stuck |= lane_stuck(run, &run->lanes[i], now_ms);
         if (stuck)
-            engine_release(feeder->mailer->engine, (uint64_t)run->id, STUCK_RELEASE_MS);
+            engine_release(feeder->mailer->engine, &(struct engine_release){.group = (uint64_t)run->id, .waiting_ms = STUCK_RELEASE_MS, .shared = true});
         /* What waits for a suspended or throttled site does not outlive its campaign. */
         if (run->out > 0 && clock_wall_ms() >= run->deadline_ms)
-            engine_release(feeder->mailer->engine, (uint64_t)run->id, 0);
+            engine_release(feeder->mailer->engine, &(struct engine_release){.group = (uint64_t)run->id});
     }
 }
 

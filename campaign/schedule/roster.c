@@ -100,7 +100,7 @@ static void status_changed(struct feeder *feeder, struct run *run, enum campaign
     log_info("campaign", "campaign=%lld status=%s->%s", (long long)run->id,
              campaign_status_name((enum campaign_status)before), campaign_status_name(status));
     if (status != CAMPAIGN_RUNNING && run->out > 0)
-        engine_release(feeder->mailer->engine, (uint64_t)run->id, 0);
+        engine_release(feeder->mailer->engine, &(struct engine_release){.group = (uint64_t)run->id});
     if (status == CAMPAIGN_RUNNING)
         run->next_due_ms = 1;
 }

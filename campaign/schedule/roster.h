@@ -24,6 +24,7 @@ struct feeder {
     struct zones zones;   /* of the windows */
     struct list short_of_memory; /* orders whose deliveries are not all made */
     int64_t tick_ms;      /* monotonic: next second */
+    int recorded;         /* outcomes since the last second */
     int64_t retain_ms;    /* monotonic: when old deliveries are looked for again */
     int64_t blocked_until_ms;
     char held_by[256];

@@ -4,7 +4,8 @@
  * The window is feedback, nothing else: a lane that drains its window before the next claim can answer gets a larger one, a lane that
  * lives on one claim for seconds a smaller one. So a fast provider is never starved by the round trip to the disk, and a slow one never fills the memory. A lane of
  * the tail serves many sites; when one of them is slow, its deliveries stay in the window and would starve the others, so a shared lane that stands still may hold more, up to
- * LANE_HOLD_MAX; beyond that the feeder asks the engine to give back those that have waited longest, and they become deferred rows.
+ * LANE_HOLD_MAX; beyond that the feeder asks the engine to give back those that have waited longest, and they become deferred rows. A lane of one domain waits with what it has:
+ * the rest stays behind its cursor, and no row is written while its site is away.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -195,6 +196,15 @@ void lane_credit(struct run *run, struct lane *lane, int64_t now_ms)
     lane->out--;
     run->out--;
     lane->moved_ms = now_ms;
+    lane_check(run, lane);
+}
+
+/* What a lane of the tail holds for slow sites says nothing of the others that it serves. */
+void lane_shrink(struct run *run, struct lane *lane)
+{
+    if (lane->shared || lane->window <= LANE_WINDOW_MIN)
+        return;
+    lane->window = LANE_WINDOW_MIN;
     lane_check(run, lane);
 }
 

@@ -85,6 +85,8 @@ void lane_check(struct run *run, struct lane *lane);
 void lane_claimed(struct run *run, struct lane *lane, int count, int64_t now_ms);
 /* One delivery of the lane is durable. */
 void lane_credit(struct run *run, struct lane *lane, int64_t now_ms);
+/* One delivery of the lane came back untried: it was given more than its site could take. */
+void lane_shrink(struct run *run, struct lane *lane);
 /* Once a second: lets a stuck lane of the tail hold more; true when it holds all it may, and waits still. */
 bool lane_stuck(struct run *run, struct lane *lane, int64_t now_ms);
 

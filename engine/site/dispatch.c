@@ -160,7 +160,7 @@ static void on_wake(void *context)
     take_submitted(dispatch);
     take_orders(dispatch);
     if (atomic_exchange(&dispatch->release_all, false))
-        dispatch_release(dispatch, 0, 0);
+        dispatch_release(dispatch, &(struct engine_release){0});
     take_composed(dispatch);
 }
 
@@ -246,11 +246,12 @@ static void on_turn(void *context)
 
 /* Orders. */
 
-void dispatch_release(struct dispatch *dispatch, uint64_t group, int64_t waiting_ms)
+void dispatch_release(struct dispatch *dispatch, const struct engine_release *which)
 {
     struct site_release release = {
-        .group = group,
-        .taken_until_ms = waiting_ms > 0 ? dispatch->loop.now_ms - waiting_ms : INT64_MAX,
+        .group = which->group,
+        .taken_until_ms = which->waiting_ms > 0 ? dispatch->loop.now_ms - which->waiting_ms : INT64_MAX,
+        .shared = which->shared,
     };
     size_t cursor = 0;
     struct site *site;
@@ -276,7 +277,7 @@ void dispatch_stop(struct dispatch *dispatch, int64_t deadline_ms)
     if (dispatch->stopping)
         return;
     dispatch->stopping = true;
-    dispatch_release(dispatch, 0, 0); /* marks every site dirty, and its pump then sees the stop */
+    dispatch_release(dispatch, &(struct engine_release){0}); /* marks every site dirty, and its pump then sees the stop */
     loop_timer_set(&dispatch->loop, &dispatch->stop_timer, dispatch->loop.now_ms + MAX_OF(deadline_ms, 0));
 }
 

@@ -126,8 +126,7 @@ void dispatch_hold(struct dispatch *dispatch, bool held); /* see engine_hold(); 
 void dispatch_release_all(struct dispatch *dispatch);     /* gives back all that has not begun; any thread */
 
 /* Orders, on the loop thread. */
-void dispatch_release(struct dispatch *dispatch, uint64_t group,
-                      int64_t waiting_ms);                          /* see engine_release(); on this loop */
+void dispatch_release(struct dispatch *dispatch, const struct engine_release *which); /* on this loop */
 void dispatch_stop(struct dispatch *dispatch, int64_t deadline_ms); /* milliseconds from now */
 
 /* For sites and connections. */

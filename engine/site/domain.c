@@ -275,29 +275,18 @@ static void ask_sts(struct domain *domain)
 
 /* Look-ups. */
 
-/* Jobs that have waited too long for the DNS end; the timer is set to what comes next. Frees a domain without jobs. */
+/* The timer is set to what comes next. Frees a domain without jobs. */
 static void attend(struct domain *domain)
 {
-    struct list overdue = LIST_INIT(overdue);
-    int64_t hold_ms = domain->dispatch->tuning.hold_ms, due = LOOP_TIMER_OFF;
-    while (domain->failing_since_ms != 0 && !list_empty(&domain->jobs)) {
-        struct engine_job *job = job_of(domain->jobs.next);
-        due = MAX_OF(job->taken_ms, domain->failing_since_ms) + hold_ms;
-        if (due > now_ms(domain))
-            break;
-        list_remove(&job->node);
-        list_append(&overdue, &job->node);
-        domain->job_count--;
-    }
-    end_jobs(domain->dispatch, &overdue, &domain->trouble);
     if (domain->job_count == 0) {
         domain_free(domain);
         return;
     }
+    int64_t due = LOOP_TIMER_OFF;
     if (domain->set != NULL)
-        due = MIN_OF(due, domain->sts_question != NULL ? domain->sts_until_ms : domain->ask_ms);
+        due = domain->sts_question != NULL ? domain->sts_until_ms : domain->ask_ms;
     else if (domain->query == NULL)
-        due = MIN_OF(due, domain->ask_ms);
+        due = domain->ask_ms;
     loop_timer_set(&domain->dispatch->loop, &domain->timer, due);
 }
 
@@ -433,25 +422,35 @@ void domain_send_home(struct dispatch *dispatch, struct list *jobs)
     }
 }
 
+static void end_released(struct domain *domain, struct list *jobs)
+{
+    struct outcome outcome;
+    if (domain->failing_since_ms != 0)
+        outcome = domain->trouble;
+    else
+        outcome_set(&outcome, OUTCOME_RELEASED, STAGE_NONE, "given back untried");
+    outcome.class_ = OUTCOME_RELEASED;
+    end_jobs(domain->dispatch, jobs, &outcome);
+}
+
 void domain_release(struct dispatch *dispatch, const struct site_release *release)
 {
-    struct list out = LIST_INIT(out);
     list_for_each_safe(at, &dispatch->domains_all)
     {
         struct domain *domain = list_entry(at, struct domain, node);
+        struct list out = LIST_INIT(out);
         list_for_each_safe(node, &domain->jobs)
         {
-            struct engine_job *job = job_of(node);
-            if ((release->group != 0 && job->group != release->group) || job->taken_ms > release->taken_until_ms)
+            if (!site_release_means(release, job_of(node)))
                 continue;
             list_remove(node);
             list_append(&out, node);
             domain->job_count--;
         }
+        end_released(domain, &out);
         if (domain->job_count == 0)
             domain_free(domain);
     }
-    end_jobs_so(dispatch, &out, OUTCOME_RELEASED, "given back untried");
 }
 
 void domain_finish_all(struct dispatch *dispatch)

@@ -4,8 +4,8 @@
  *
  * A domain belongs to the loop that its name's hash names, a site to the one that its key's hash names; jobs that have
  * to change the loop travel through the other loop's inbox. While a look-up runs the jobs wait here. A look-up that
- * fails is repeated at the cache's pace, once for the whole domain, however many jobs wait; they end TRANSPORT (stage
- * dns) after hold_ms. An answer that is final (no such domain, null MX) ends them all with what it says.
+ * fails is repeated at the cache's pace, once for the whole domain, however many jobs wait, and they wait until it
+ * succeeds or they are asked back. An answer that is final (no such domain, null MX) ends them all with what it says.
  *
  * Loop thread only.
  */

@@ -27,9 +27,8 @@ static void say_trouble(const struct site *site, struct buffer *out)
     buffer_printf(out, "The last connection failed at the stage \"%s\": %s.\n", outcome_stage_name(why->stage),
                   why->text);
     if (site->failing_since_ms != 0)
-        buffer_printf(out, "No message was answered for %.0f s; messages wait %.0f s, then they are tried later.\n",
-                      seconds(site->dispatch->loop.now_ms - site->failing_since_ms),
-                      seconds(site->dispatch->tuning.hold_ms));
+        buffer_printf(out, "No message was answered for %.0f s; its messages wait, and none of them counts as tried.\n",
+                      seconds(site->dispatch->loop.now_ms - site->failing_since_ms));
 }
 
 static void say_connections(const struct site *site, struct buffer *out)

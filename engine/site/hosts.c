@@ -51,7 +51,7 @@ static void on_next_hop(void *context, const struct nexthop_answer *answer)
         return;
     }
     hosts_forget(site);
-    site_fail_all(site, &answer->failure);
+    hosts_failed(site, NULL, &answer->failure); /* the site's trouble, not its recipients' */
 }
 
 bool hosts_known(struct site *site)
@@ -118,10 +118,8 @@ void hosts_failed(struct site *site, const char *where, const struct outcome *wh
         site->trouble = calloc(1, sizeof *site->trouble);
     if (site->trouble != NULL)
         *site->trouble = *why;
-    if (site->failing_since_ms == 0) {
+    if (site->failing_since_ms == 0)
         site->failing_since_ms = now_ms(site);
-        site->overdue_ms = 0;
-    }
     site_mark_dirty(site);
     if (where != NULL && site->host_count > 1 && why->stage <= STAGE_GREETING) {
         memory_note(&site->dispatch->memory, where, MEMORY_DOWN, now_ms(site) + DOWN_MS);

@@ -1,7 +1,7 @@
 /*
  * pump.c - a site's pump: what to compose, which connection gets which job, when to open one more.
  *
- * Order of a pump: overdue jobs out, lanes whose time has come, compose ahead, give, open. Composing ahead is bounded
+ * Order of a pump: lanes whose time has come, compose ahead, give, open. Composing ahead is bounded
  * by what the ready connections can take (depth + 1 each) and by the rate (half a second of it), so a throttled site
  * holds a message or two and an unreachable one none. Connections are opened by demand and never all at once: while
  * none has proved to work one is tried, then as many again as work (the count can double per round trip), and none
@@ -323,7 +323,9 @@ void site_pump(struct site *site)
         return;
     }
     serve_waiting(site);
-    int64_t wake_ms = site_end_overdue(site);
+    int64_t wake_ms = LOOP_TIMER_OFF;
+    if (site->failing_since_ms != 0 && site->conn_ready == 0)
+        site_uncompose(site);
     (void)send_home(site);
     if (site->queued + site->composing_count + site->ready_count + site->sending_count == 0) {
         (void)rest(site);

@@ -17,6 +17,7 @@
 #include "engine/site/transport.h"
 
 #define LANES_TRIED_MAX 64 /* of those in whose turn this connection is of no use */
+#define RELEASED_WAIT_MAX_MS ((int64_t)15 * 60 * 1000)
 
 static struct conn *conn_at(struct list *node)
 {
@@ -184,10 +185,30 @@ static void end_job(struct site *site, struct engine_job *job, struct outcome *o
     dispatch_done(site->dispatch, job, outcome);
 }
 
+/* How long what it waited for will last yet, as far as one can know: a site that was away for an hour is not there in a
+ * minute. */
+static uint32_t wait_ms_of(const struct site *site, const struct lane *lane)
+{
+    const struct gate *gates[] = {&site->gate, &lane->held};
+    int64_t wait_ms = 0;
+    for (size_t i = 0; i < countof(gates); i++) {
+        if (gates[i]->what == WHAT_SUSPENDED || gates[i]->what == WHAT_WARMUP)
+            wait_ms = MAX_OF(wait_ms, (gates[i]->until_us - site->dispatch->now_us) / 1000);
+    }
+    if (site->failing_since_ms != 0)
+        wait_ms = MAX_OF(wait_ms, now_ms(site) - site->failing_since_ms);
+    return (uint32_t)MIN_OF(wait_ms, RELEASED_WAIT_MAX_MS);
+}
+
 static void end_released(struct site *site, struct engine_job *job)
 {
     struct outcome outcome;
-    outcome_set(&outcome, OUTCOME_RELEASED, STAGE_NONE, "given back untried");
+    if (site->failing_since_ms != 0 && site->trouble != NULL)
+        outcome = *site->trouble;
+    else
+        outcome_set(&outcome, OUTCOME_RELEASED, STAGE_NONE, "given back untried");
+    outcome.class_ = OUTCOME_RELEASED;
+    outcome.wait_ms = wait_ms_of(site, lane_of(job));
     end_job(site, job, &outcome);
 }
 
@@ -360,9 +381,10 @@ void site_composed(struct site *site, struct engine_job *job)
 
 /* Taking back. */
 
-static bool is_meant(const struct site_release *release, const struct engine_job *job)
+bool site_release_means(const struct site_release *release, const struct engine_job *job)
 {
-    return (release->group == 0 || job->group == release->group) && job->taken_ms <= release->taken_until_ms;
+    return (release->group == 0 || job->group == release->group) && job->taken_ms <= release->taken_until_ms &&
+           (job->shared || !release->shared);
 }
 
 static void release_from(struct site *site, struct list *jobs, const struct site_release *release)
@@ -370,7 +392,7 @@ static void release_from(struct site *site, struct list *jobs, const struct site
     list_for_each_safe(node, jobs)
     {
         struct engine_job *job = job_of(node);
-        if (!is_meant(release, job))
+        if (!site_release_means(release, job))
             continue;
         take(job);
         end_released(site, job);
@@ -381,7 +403,7 @@ static void want_back(struct list *jobs, const struct site_release *release)
 {
     list_for_each(node, jobs)
     {
-        if (is_meant(release, job_of(node)))
+        if (site_release_means(release, job_of(node)))
             job_of(node)->state |= JOB_WANTED_BACK;
     }
 }
@@ -401,22 +423,6 @@ void site_release(struct site *site, const struct site_release *release)
     site_mark_dirty(site);
 }
 
-void site_fail_all(struct site *site, const struct outcome *why)
-{
-    site_uncompose(site);
-    list_for_each(node, &site->lanes_all)
-    {
-        struct lane *lane = lane_at(node);
-        while (!list_empty(&lane->queue)) {
-            struct engine_job *job = job_of(lane->queue.next);
-            struct outcome outcome = *why;
-            take(job);
-            end_job(site, job, &outcome);
-        }
-        lane_settle(lane);
-    }
-}
-
 void site_take_queued(struct site *site, struct list *out)
 {
     list_for_each(node, &site->lanes_all)
@@ -427,33 +433,6 @@ void site_take_queued(struct site *site, struct list *out)
         list_splice(out, &lane->queue);
         lane_settle(lane);
     }
-}
-
-int64_t site_end_overdue(struct site *site)
-{
-    if (site->failing_since_ms == 0 || site->conn_ready > 0 || site->trouble == NULL)
-        return LOOP_TIMER_OFF;
-    site_uncompose(site);
-    if (now_ms(site) < site->overdue_ms || site->queued == 0)
-        return site->queued == 0 ? LOOP_TIMER_OFF : site->overdue_ms;
-    int64_t hold_ms = site->dispatch->tuning.hold_ms, next = now_ms(site) + hold_ms;
-    list_for_each(node, &site->lanes_all)
-    {
-        struct lane *lane = lane_at(node);
-        while (!list_empty(&lane->queue)) {
-            struct engine_job *job = job_of(lane->queue.next);
-            int64_t due = MAX_OF(job->taken_ms, site->failing_since_ms) + hold_ms;
-            if (due > now_ms(site)) {
-                next = MIN_OF(next, due);
-                break;
-            }
-            take(job);
-            end_transport(site, NULL, job, site->trouble);
-        }
-        lane_settle(lane);
-    }
-    site->overdue_ms = next;
-    return next;
 }
 
 /* Giving. */

@@ -5,8 +5,9 @@
  * A site is the set of MX hosts that serves a domain, so that all domains of a provider share it (and the profile that
  * holds for them); a domain with a route is a site of its own. A job's way: queue of its lane -> composing -> ready ->
  * a connection -> outcome; back to ready (at its front, in order) when a connection ends before its content was
- * finished, and from ready to queue when the site is unreachable, so that no composed message lies about. Success of a
- * site means that it answers; what it answers is each message's own matter.
+ * finished, and from ready to queue when the site is unreachable, so that no composed message lies about. There it waits
+ * until the site can be reached or it is asked back, for what was not tried has no outcome. Success of a site means that
+ * it answers; what it answers is each message's own matter.
  *
  * Loop thread only.
  */
@@ -59,7 +60,6 @@ struct site {
     int64_t backoff_ms, backoff_until_ms; /* no new connection before; 0 = none */
     int64_t failing_since_ms;             /* no message was answered since; 0 = not failing */
     struct outcome *trouble;              /* why, NULL = unknown */
-    int64_t overdue_ms;                   /* no job has waited too long before; 0 = not known */
     uint32_t content_losses;              /* connections lost in their first content, in a row */
     uint32_t stream_losses;               /* connections lost with several messages on them, in a row */
     int64_t loss_ms;                      /* the last of them */
@@ -78,6 +78,7 @@ struct site {
 struct site_release {       /* whose jobs are wanted back */
     uint64_t group;         /* 0 = any */
     int64_t taken_until_ms; /* submitted at or before it; INT64_MAX = whenever */
+    bool shared;            /* only jobs that are */
 };
 
 struct site_origin { /* what makes a site; strings are copied */
@@ -89,9 +90,10 @@ struct site *site_create(struct dispatch *dispatch,
                          const struct site_origin *origin) ATTR_MUSTCHECK; /* NULL = no memory */
 void site_free(struct site *site);                                         /* no jobs, no connections */
 
-void site_submit(struct site *site, struct engine_job *job);      /* job->taken_ms is set */
-void site_fail_all(struct site *site, const struct outcome *why); /* everything that waits ends so */
-void site_composed(struct site *site, struct engine_job *job);    /* its answer is in job->message / job->why */
+bool site_release_means(const struct site_release *release, const struct engine_job *job);
+
+void site_submit(struct site *site, struct engine_job *job);   /* job->taken_ms is set */
+void site_composed(struct site *site, struct engine_job *job); /* its answer is in job->message / job->why */
 void site_release(struct site *site, const struct site_release *release);
 void site_mark_dirty(struct site *site);
 void site_unhold(struct site *site); /* limits have changed: everything is asked anew */
@@ -102,7 +104,6 @@ void site_pump(
 void site_uncompose(
     struct site *site); /* it cannot be reached: composed messages are given up and composed anew then */
 void site_take_queued(struct site *site, struct list *out);
-int64_t site_end_overdue(struct site *site); /* jobs that have waited too long end; when the next one is due */
 bool site_compose_next(struct site *site);   /* false: there is none to compose now */
 void site_compose_starved(struct site *site, uint32_t most); /* one for each flow that has none, up to so many in all */
 

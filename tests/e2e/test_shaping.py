@@ -3,6 +3,7 @@ import bisect
 import collections
 import email.utils
 import os
+import sqlite3
 import time
 
 import pytest
@@ -283,6 +284,51 @@ def test_what_waits_for_a_suspended_site_expires_with_its_campaign(place):
     campaign = server.create_campaign(expires_after="3s")
     stats = run_to_end(server, campaign)
     assert stats["failed"] == 20 and not sink.events("connect")
+
+
+def rows_of(server, domain):
+    """What the database holds of the domain's recipients: (state, attempts counted, attempts kept beside) of each delivery row."""
+    with sqlite3.connect("file:%s?mode=ro" % (server.data_dir / "posthaste.db"), uri=True) as database:
+        return database.execute("SELECT state, attempts, (SELECT count(*) FROM attempt WHERE delivery_id = delivery.id) FROM delivery"
+                                " JOIN recipient ON recipient.id = recipient_id WHERE email LIKE ?", ("%@" + domain,)).fetchall()
+
+
+def test_a_site_that_is_away_writes_no_rows(place):
+    """Neither for the domain with a lane of its own nor for those of the tail; when the site is back each is tried for the first time."""
+    sink = place.sink()
+    away = place.sink()
+    port = away.port
+    server = place.server(config='route ".away.test" { host = "127.0.0.1"  port = %d  tls = "none" }\n'
+                          'route "*" { host = "127.0.0.1"  port = %d  tls = "none" }' % (port, sink.port))
+    people = emails(3000, ["big.away.test"]) + emails(60, ["d%d.away.test" % n for n in range(30)]) + emails(500, ["here.test"])
+    place.people(server, people)
+    assert away.stop() == 0
+    campaign = server.create_campaign()
+    run_until(server, campaign, lambda stats: stats["delivered"] == 500, "the others to be delivered")
+    # The back-off doubles from a second on: it has failed several times then.
+    seconds = float(os.environ.get("AWAY_SECONDS", "8"))
+    wait_until(lambda: (answer := server.api.get("/v1/stats/sites/big.away.test")).status == 200 and answer.json["limited_by"] == "back-off", 20, "the back-off")
+    time.sleep(seconds)
+    assert rows_of(server, "big.away.test") == [] and not any(rows_of(server, "d%d.away.test" % n) for n in range(30))
+    stats = server.stats(campaign)
+    assert stats["deferred"] == 0 and stats["sending"] + stats["pending"] == 3060 and stats["sending"] < 2000 + 60
+    back = place.sink(listen=("127.0.0.1:%d" % port,))
+    assert run_to_end(server, campaign)["delivered"] == len(people)
+    assert len(back.events("message")) == 3060
+    assert set(rows_of(server, "big.away.test")) == {(2, 1, 0)}  # delivered at the first attempt
+
+
+def test_what_waits_for_a_site_that_is_away_expires_with_its_campaign(place):
+    away = place.sink()
+    server = place.server(away)
+    place.people(server, emails(200, ["big.test"]) + emails(20, ["d%d.test" % n for n in range(10)]))
+    assert away.stop() == 0
+    campaign = server.create_campaign(expires_after="4s")
+    stats = run_to_end(server, campaign)
+    assert stats["failed"] == 220
+    assert set(rows_of(server, "big.test")) == {(5, 0, 0)}
+    shown = server.api.get("/v1/recipients/person0@big.test").json["deliveries"][0]
+    assert "refused" in str(shown), shown  # the reason that there is
 
 
 def test_an_urgent_campaign_starts_everywhere_within_a_second(place):

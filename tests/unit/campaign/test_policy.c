@@ -120,6 +120,12 @@ static void released_goes_on_as_its_reason_says(void **state)
     now.release = RELEASE_WAITED;
     verdict = policy_judge(&policy, &outcome, &now);
     assert_true(verdict.next_attempt_ms >= now.now_ms + 30000 && verdict.next_attempt_ms < now.now_ms + 90000);
+    outcome.wait_ms = 600000;
+    verdict = policy_judge(&policy, &outcome, &now);
+    assert_true(verdict.next_attempt_ms >= now.now_ms + 600000 && verdict.next_attempt_ms < now.now_ms + 660000);
+    now.deadline_ms = now.now_ms + 1000; /* and not behind the end */
+    verdict = policy_judge(&policy, &outcome, &now);
+    assert_int_equal(verdict.next_attempt_ms, now.deadline_ms);
     now.release = RELEASE_CANCELLED;
     verdict = policy_judge(&policy, &outcome, &now);
     assert_int_equal(verdict.state, DELIVERY_CANCELLED);

@@ -52,6 +52,22 @@ static void hungry_at_half_the_window(void **state)
     assert_int_equal(run.out, 32);
 }
 
+static void what_came_back_untried_makes_the_window_small(void **state)
+{
+    (void)state;
+    lane.window = LANE_WINDOW_MAX;
+    claim(LANE_WINDOW_MAX, 10);
+    credit(LANE_WINDOW_MAX / 2, 20);
+    assert_false(list_empty(&run.hungry));
+    lane_shrink(&run, &lane);
+    assert_int_equal(lane.window, LANE_WINDOW_MIN);
+    assert_true(list_empty(&run.hungry)); /* it has more than that in memory */
+    lane.window = LANE_HOLD_MAX;
+    lane.shared = true;
+    lane_shrink(&run, &lane);
+    assert_int_equal(lane.window, LANE_HOLD_MAX);
+}
+
 static void done_lane_is_never_hungry(void **state)
 {
     (void)state;
@@ -151,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(hungry_at_half_the_window, setup),
+        cmocka_unit_test_setup(what_came_back_untried_makes_the_window_small, setup),
         cmocka_unit_test_setup(done_lane_is_never_hungry, setup),
         cmocka_unit_test_setup(starved_lane_gets_a_larger_window, setup),
         cmocka_unit_test_setup(steady_lane_keeps_its_window, setup),
