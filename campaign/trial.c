@@ -134,7 +134,7 @@ void trials_tick(struct trials *trials, struct engine *engine)
     }
     pthread_mutex_unlock(&trials->lock);
     for (size_t i = 0; i < count; i++)
-        engine_release(engine, groups[i], WAIT_MS);
+        engine_release(engine, &(struct engine_release){.group = groups[i], .waiting_ms = WAIT_MS});
 }
 
 /* Makes room for one more by forgetting the oldest that has ended; false: all are under way. */
@@ -392,7 +392,7 @@ static json_t *text_or_null(const char *text)
 static json_t *letter_json(const struct trial_letter *letter)
 {
     const struct outcome *outcome = &letter->outcome;
-    bool released = letter->ended && outcome->class_ == OUTCOME_RELEASED;
+    bool released = letter->ended && outcome->class_ == OUTCOME_RELEASED && outcome->stage == STAGE_NONE;
     return json_pack(
         "{s:s, s:s, s:o, s:o, s:o, s:s, s:o, s:b}", "recipient", letter->to, "state", state_name(letter), "code",
         outcome->code != 0 ? json_integer(outcome->code) : json_null(), "enhanced", text_or_null(outcome->enhanced),
