@@ -1,4 +1,4 @@
-// The dashboard's frame: signing in, the live stream, which page is shown, and the overview. The other pages are in views.js.
+// The dashboard's frame: signing in, the live stream, which page is shown, and the overview. The other pages are in views.js and operations.js.
 // The numbers come as server-sent events (/v1/events?types=stats), once a second; what they do not hold is asked for when it may have changed.
 // Every text that comes from the API goes in through textContent; nothing here builds HTML out of strings.
 "use strict";
@@ -73,6 +73,23 @@ function row(...cells) {
     made.append(cell);
   }
   return made;
+}
+
+// A table that scrolls by itself, and its body.
+function tableOf(name, columns) {
+  const scroll = element("div", "scroll"), table = document.createElement("table"), head = document.createElement("thead"), names = document.createElement("tr"), body = element("tbody");
+  for (const column of columns) {
+    const cell = element("th", "", column);
+    cell.scope = "col";
+    names.append(cell);
+  }
+  head.append(names);
+  table.append(head, body);
+  scroll.tabIndex = 0;
+  scroll.setAttribute("role", "region");
+  scroll.setAttribute("aria-label", name);
+  scroll.append(table);
+  return [scroll, body];
 }
 
 // A table is drawn anew only when it would look different: so a selection, or a place in it, is not lost every second.
@@ -256,6 +273,8 @@ function drawOutcomes(minutes) {
 
 function drawAlerts(stats) {
   redraw($("alerts"), stats.alerts, () => stats.alerts.map((alert) => element("p", "alert " + alert.level, alert.text)));
+  $("alert-count").hidden = stats.alerts.length === 0;
+  $("alert-count").textContent = stats.alerts.length + (stats.alerts.length === 1 ? " alert" : " alerts");
 }
 
 function drawTotals(stats) {
@@ -332,7 +351,7 @@ let view = { name: "overview" };
 let stepping = false;
 
 // Milliseconds between two askings of a page, besides the stream.
-const EVERY = { overview: 1000, campaigns: 1000, campaign: 1000, recipient: Infinity, suppressions: Infinity, domains: Infinity, health: 1000 };
+const EVERY = { overview: 1000, campaigns: 1000, campaign: 1000, recipient: Infinity, suppressions: Infinity, domains: Infinity, health: 2000 };
 
 function open() {
   const [, name, rest] = /^#\/(campaigns|campaign|recipient|suppressions|domains|health)(?:\/(.+))?$/.exec(location.hash) || [null, "overview", ""];

@@ -1,5 +1,5 @@
-// The dashboard's other pages: campaigns, one campaign, one recipient, suppressions, domains, health. Each is a function that asks for what it shows
-// and draws it; dashboard.js calls it when the page is opened, and again while the numbers move.
+// The dashboard's pages about mail: campaigns, one campaign, one recipient, suppressions; operations.js has those about the machine. Each is a function
+// that asks for what it shows and draws it; dashboard.js calls it when the page is opened, and again while the numbers move.
 "use strict";
 
 // ---- campaigns ----
@@ -158,10 +158,14 @@ function replyOf(delivery) {
   return [delivery.code || "", delivery.enhanced, delivery.reply].filter(Boolean).join(" ");
 }
 
+function responsesOf(delivery) {
+  return ["opened", "clicked", "unsubscribed"].filter((flag) => delivery[flag + "_at"]).join(", ");
+}
+
 function drawDelivery(delivery) {
   const reply = replyOf(delivery);
   const made = row([link("#/recipient/" + encodeURIComponent(delivery.email), delivery.email)], [delivery.state, "s-" + delivery.state],
-    [count(delivery.attempts), "r"], [when(delivery.updated_at)], [delivery.mx_host], [reply, "reply"]);
+    [count(delivery.attempts), "r"], [when(delivery.updated_at)], [responsesOf(delivery)], [delivery.mx_host], [reply, "reply"]);
   made.lastChild.title = reply;
   return made;
 }
@@ -179,6 +183,28 @@ async function loadDeliveries(shown, more) {
   shown.cursor = page.next;
   $("more").hidden = !page.next;
   $("deliveries-empty").hidden = $("delivery-rows").childElementCount > 0;
+}
+
+// ---- what recipients did ----
+
+const RESPONSES = [["opened", "good"], ["clicked", "good"], ["unsubscribed", "warn"], ["complained", "bad"]];
+
+function drawResponses(stats) {
+  redraw($("responses"), RESPONSES.map(([flag]) => stats[flag]).concat(stats.delivered), () => RESPONSES.map(([flag, tone]) => {
+    const tile = element("div", "tile");
+    tile.append(element("span", "number " + (stats[flag] ? tone : "none"), count(stats[flag])), element("span", "label", flag),
+      element("span", "label", stats[flag] ? share(stats[flag], stats.delivered) + " of delivered" : " "));
+    return tile;
+  }));
+}
+
+// A link is text of the campaign's author, and a person who looks at it does not want to be counted: it is shown, never linked.
+function drawLinks(page, stats) {
+  $("links-note").textContent = page.total > page.data.length ? "the first " + page.data.length + " of " + count(page.total) : "";
+  $("links-empty").hidden = page.data.length > 0;
+  $("links-table").hidden = page.data.length === 0;
+  redraw($("link-rows"), [page.data, stats.delivered], () => page.data.map((found) => row([found.url, "whole"], [count(found.people), "r"],
+    [share(found.people, stats.delivered), "r"], [count(found.clicks), "r"], [count(found.machines), "r muted"])));
 }
 
 function drawReplies(replies) {
@@ -203,10 +229,13 @@ function drawLanes(page) {
 
 async function stepCampaign(shown) {
   const path = "/v1/campaigns/" + shown.id;
-  const [campaign, series, replies, lanes] = await Promise.all([get(path), get(path + "/timeseries"), get(path + "/replies"), get(path + "/sites?limit=20")]);
+  const [campaign, series, replies, lanes, found] = await Promise.all([get(path), get(path + "/timeseries"), get(path + "/replies"), get(path + "/sites?limit=20"),
+    get(path + "/links?limit=50")]);
   if (shown !== view) return;
   redraw($("campaign-head"), campaign, () => [drawCampaign(campaign, true)]);
   paintCampaignChart(series.data);
+  drawResponses(campaign.stats);
+  drawLinks(found, campaign.stats);
   drawReplies(replies);
   drawLanes(lanes);
   // The table moves only when something has, and never under somebody who reads on.
@@ -222,32 +251,46 @@ function fact(list, name, value) {
   list.append(element("dt", "", name), element("dd", "", value));
 }
 
+// A cell of two lines: what matters, and below it what explains it.
+function lines(first, second) {
+  const box = element("div", "lines");
+  box.append(element("span", "", first));
+  if (second) box.append(element("span", "muted", second));
+  return box;
+}
+
+function encryption(attempt) {
+  const policy = attempt.tls_policy && attempt.tls_policy !== "none" ? attempt.tls_policy + (attempt.tls_result ? ": " + attempt.tls_result : "") : "";
+  return lines(attempt.tls ? attempt.tls_version || "TLS" : attempt.mx_host ? "none" : "", [attempt.tls_cipher, policy].filter(Boolean).join(" · "));
+}
+
+function timing(attempt) {
+  const stages = Object.entries(attempt.times_ms || {}).map(([stage, ms]) => stage + " " + ms);
+  return lines(attempt.duration_ms ? count(attempt.duration_ms) + " ms" : "", stages.join(" · "));
+}
+
+function drawAttempt(attempt) {
+  const led = lines(attempt.state, attempt.stage ? "at " + attempt.stage : "");
+  led.firstChild.className = "s-" + attempt.state;
+  if (attempt.uncertain) led.append(element("span", "warn", "its reply got lost"));
+  const from = attempt.source ? "from " + attempt.source : "";
+  return row([lines(attempt.attempt + ".", when(attempt.at))], [led], [lines(attempt.mx_host, [attempt.address, from].filter(Boolean).join(", "))], [encryption(attempt)],
+    [timing(attempt)], [replyOf(attempt), "whole"]);
+}
+
 function drawHistory(delivery) {
   const box = element("article", "campaign");
   const title = element("div", "title");
-  title.append(link("#/campaign/" + delivery.campaign_id, "#" + delivery.campaign_id), element("span", "name", delivery.campaign),
-    element("span", "s-" + delivery.state, delivery.state));
+  title.append(element("span", "muted", "#" + delivery.campaign_id), link("#/campaign/" + delivery.campaign_id, delivery.campaign),
+    element("span", "chip s-" + delivery.state, delivery.state));
+  title.children[1].className = "name";
   if (delivery.next_attempt_at) title.append(element("span", "muted", "next attempt " + when(delivery.next_attempt_at)));
-  if (delivery.unsubscribed_at) title.append(element("span", "warn small", "unsubscribed " + when(delivery.unsubscribed_at)));
-  const table = document.createElement("table");
-  const head = document.createElement("thead");
-  const names = document.createElement("tr");
-  for (const name of ["When", "Led to", "Stage", "Server", "What it said"]) {
-    const cell = element("th", "", name);
-    cell.scope = "col";
-    names.append(cell);
-  }
-  head.append(names);
-  const body = element("tbody", "attempts");
-  for (const attempt of delivery.history)
-    body.append(row([when(attempt.at)], [attempt.state, "s-" + attempt.state], [attempt.stage], [attempt.mx_host], [replyOf(attempt), "whole"]));
-  table.append(head, body);
-  const scroll = element("div", "scroll");
-  scroll.tabIndex = 0;
-  scroll.setAttribute("role", "region");
-  scroll.setAttribute("aria-label", "Attempts of campaign " + delivery.campaign_id);
-  scroll.append(table);
-  box.append(title, scroll);
+  for (const [flag, tone] of RESPONSES)
+    if (delivery[flag + "_at"]) title.append(element("span", "small " + tone, flag + " " + when(delivery[flag + "_at"])));
+  const [scroll, body] = tableOf("Attempts of campaign " + delivery.campaign_id, ["When", "Led to", "Server", "Encryption", "Took", "What it said"]);
+  body.className = "attempts";
+  body.append(...delivery.history.map(drawAttempt));
+  box.append(title, delivery.history.length > 0 ? scroll : element("p", "muted small", "No attempt was made."));
   return box;
 }
 
@@ -300,82 +343,6 @@ async function loadSuppressions(shown, more) {
   $("suppressions-note").textContent = page.total === null ? "" : count(page.total) + " addresses";
 }
 
-// ---- domains ----
-
-function drawFinding(finding) {
-  const item = document.createElement("li");
-  const text = element("span", "", finding.check.replace(/_/g, " ") + (finding.subject ? " " + finding.subject : ""));
-  item.append(element("span", "chip " + { ok: "pass", warning: "warning", error: "fail" }[finding.status], finding.status), text);
-  if (finding.status !== "ok") item.append(element("span", "muted", [finding.seen && "seen: " + finding.seen, finding.wanted && "wanted: " + finding.wanted].filter(Boolean).join("; ")));
-  return item;
-}
-
-function drawDomain(domain) {
-  const box = element("article", "domain");
-  const title = element("div", "title");
-  const results = element("ul", "checks");
-  const check = button("Check DNS", () => act(async () => {
-    check.disabled = true;
-    try {
-      const answer = await get("/v1/domains/" + encodeURIComponent(domain.domain) + "/check");
-      results.replaceChildren(...answer.findings.map(drawFinding));
-    } finally {
-      check.disabled = false;
-    }
-  }));
-  check.setAttribute("aria-label", "Check the DNS of " + domain.domain);
-  title.append(element("h3", "name", domain.domain), element("span", "muted", "since " + when(domain.created_at)), check);
-  box.append(title);
-  for (const record of domain.dns || []) {
-    const facts = element("dl", "facts");
-    fact(facts, record.type + " record", record.name);
-    const value = element("code", "", record.value);
-    facts.append(element("dt", "", "Value"), element("dd"));
-    facts.lastChild.append(value);
-    box.append(facts);
-  }
-  box.append(results);
-  return box;
-}
-
-async function loadDomains(shown) {
-  const page = await get("/v1/domains?limit=100");
-  if (shown !== view) return;
-  $("domain-list").replaceChildren(...page.data.map(drawDomain));
-  $("domains-empty").hidden = page.data.length > 0;
-}
-
-// ---- health ----
-
-async function stepHealth(shown, stats) {
-  $("server").textContent = stats.hostname + " · " + stats.version;
-  const before = shown.process;
-  shown.process = { cpu_s: stats.process.cpu_s, at: Date.parse(stats.time) };
-  const cores = before && shown.process.at > before.at ? ((stats.process.cpu_s - before.cpu_s) * 1000) / (shown.process.at - before.at) : null;
-  const disk = stats.storage;
-  const facts = [
-    ["State", stats.alerts.length === 0 ? "everything is in order" : stats.alerts.map((alert) => alert.text).join("; ")],
-    ["Running for", duration(stats.uptime_s)],
-    ["Sending", stats.engine.held_by ? "held: " + stats.engine.held_by : rate(stats.engine.rate_now) + " messages/s over " + count(stats.engine.connections) + " connections"],
-    ["Deliveries in memory", count(stats.engine.jobs)],
-    ["Memory", bytes(stats.process.rss_bytes)],
-    ["Processor", cores === null ? "" : (100 * cores).toFixed(0) + " % of one core"],
-    ["Disk", bytes(disk.free_bytes) + " of " + bytes(disk.total_bytes) + " free"],
-    ["Database", bytes(disk.database_bytes) + (disk.healthy ? "" : ", cannot be written: " + disk.why)],
-    ["Write-ahead log", bytes(disk.wal_bytes) + ", the longest commit took " + disk.commit_max_ms.toFixed(0) + " ms"],
-    ["Connections that failed", count(stats.engine.transport) + " attempts"],
-    ["Webhooks", count(stats.events.webhooks) + " enabled, " + count(stats.events.failing) + " failing, the slowest " + count(stats.events.behind) + " events behind"],
-    ["Listeners", count(stats.events.listeners)],
-    ["Server's clock", when(stats.time) + skew(stats)],
-  ];
-  redraw($("health"), facts, () => facts.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
-}
-
-function skew(stats) {
-  const seconds = Math.round((Date.parse(stats.time) - Date.now()) / 1000);
-  return Math.abs(seconds) > 5 ? ", " + Math.abs(seconds) + " s " + (seconds > 0 ? "ahead of" : "behind") + " this computer's" : "";
-}
-
 // ---- for dashboard.js ----
 
 const VIEWS = {
@@ -388,7 +355,7 @@ const VIEWS = {
 };
 
 function resetView() {
-  for (const id of ["campaign-head", "delivery-rows", "recipient", "reply-rows", "lane-rows", "all-campaigns", "suppression-rows", "domain-list"]) {
+  for (const id of ["campaign-head", "delivery-rows", "recipient", "reply-rows", "lane-rows", "link-rows", "responses", "all-campaigns", "suppression-rows", "domain-list"]) {
     $(id).replaceChildren();
     $(id).drawn = null;
   }

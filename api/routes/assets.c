@@ -55,6 +55,11 @@ void dashboard_views(struct request *request, struct response *response)
     answer_asset(request, response, "text/javascript; charset=utf-8", views_js_data, views_js_size);
 }
 
+void dashboard_operations(struct request *request, struct response *response)
+{
+    answer_asset(request, response, "text/javascript; charset=utf-8", operations_js_data, operations_js_size);
+}
+
 void dashboard_style(struct request *request, struct response *response)
 {
     answer_asset(request, response, "text/css; charset=utf-8", dashboard_css_data, dashboard_css_size);

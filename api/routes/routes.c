@@ -90,6 +90,7 @@ static const struct route ROUTES[] = {
     {METHOD_GET, "/dashboard", ACCESS_OPEN, BODY_NONE, NULL, dashboard_page, true},
     {METHOD_GET, "/dashboard/dashboard.js", ACCESS_OPEN, BODY_NONE, NULL, dashboard_script, true},
     {METHOD_GET, "/dashboard/views.js", ACCESS_OPEN, BODY_NONE, NULL, dashboard_views, true},
+    {METHOD_GET, "/dashboard/operations.js", ACCESS_OPEN, BODY_NONE, NULL, dashboard_operations, true},
     {METHOD_GET, "/dashboard/dashboard.css", ACCESS_OPEN, BODY_NONE, NULL, dashboard_style, true},
     {METHOD_GET, "/dashboard/chart.js", ACCESS_OPEN, BODY_NONE, NULL, dashboard_charts, true},
     {METHOD_GET, "/c/{text}", ACCESS_OPEN, BODY_NONE, NULL, tracking_follow, false},

@@ -23,7 +23,7 @@ route_handler suspensions_page, suspensions_add, suspensions_cancel, sources_pag
 route_handler suppressions_page, suppressions_add, suppressions_get, suppressions_remove;
 route_handler domains_page, domains_add, domains_get, domains_check;
 route_handler tokens_page, tokens_create, tokens_revoke;
-route_handler events_stream, campaigns_replies, stats_queue, dashboard_views;
+route_handler events_stream, campaigns_replies, stats_queue, dashboard_views, dashboard_operations;
 route_handler webhooks_page, webhooks_create_one, webhooks_get, webhooks_update, webhooks_delete, webhooks_rotate,
     webhooks_replay;
 route_handler health_live, health_ready, metrics_get, openapi_get;

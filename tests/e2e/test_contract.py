@@ -274,7 +274,7 @@ def others(contract):
     call(202, "post", hook + "/replay", number, data={"from": "2026-01-01T00:00:00Z"})
     call(204, "delete", hook, number)
     assert call(200, "get", "/openapi.json").json == contract.document
-    for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/dashboard", "/dashboard/dashboard.js", "/dashboard/views.js", "/dashboard/dashboard.css",
+    for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/dashboard", "/dashboard/dashboard.js", "/dashboard/views.js", "/dashboard/operations.js", "/dashboard/dashboard.css",
                  "/dashboard/chart.js"):
         call(200, "get", path)
     call(302, "get", "/")
