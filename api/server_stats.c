@@ -175,7 +175,10 @@ static json_t *alerts_json(const struct disk *disk, const struct mailer_status *
         alert(alerts, "warn", "wal", "the write-ahead log has grown to %lld MB: something reads for very long",
               (long long)(disk->wal_bytes / 1000000));
     if (events->hooks.failing > 0)
-        alert(alerts, "warn", "webhooks", "%u webhooks fail; see: posthaste webhook list", events->hooks.failing);
+        alert(alerts, "warn", "webhooks",
+              events->hooks.failing == 1 ? "%u webhook fails; see: posthaste webhook list"
+                                         : "%u webhooks fail; see: posthaste webhook list",
+              events->hooks.failing);
     else if (events->hooks.behind > HOOKS_BEHIND_LONG)
         alert(alerts, "warn", "webhooks", "a webhook is %lld events behind", (long long)events->hooks.behind);
     return alerts;

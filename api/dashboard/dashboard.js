@@ -368,6 +368,7 @@ function open() {
     if (current) item.setAttribute("aria-current", "page");
     else item.removeAttribute("aria-current");
   }
+  $("alerts").classList.toggle("away", name === "health"); // its own list has them
   notice("");
   resetView();
   scrollTo(0, 0);

@@ -66,7 +66,7 @@ function drawReport(parts, report) {
   const good = report.findings.filter((finding) => finding.status === "ok");
   parts.state.className = "chip " + TONES[report.status];
   parts.state.textContent = { ok: "ready", warning: "ready, with warnings", error: "mail will be refused" }[report.status];
-  parts.note.textContent = "looked up " + when(report.checked_at) + " in " + duration(report.took_ms / 1000);
+  parts.note.textContent = "looked up " + when(report.checked_at) + " in " + (report.took_ms < 1000 ? report.took_ms + " ms" : duration(report.took_ms / 1000));
   const rest = document.createElement("details");
   const list = element("ul", "findings");
   rest.append(element("summary", "", good.length + " of " + report.findings.length + " findings are in order"), list);
@@ -176,7 +176,7 @@ function drawHealth(stats, cores, sites) {
     ["Disk", [["Free", bytes(disk.free_bytes) + " of " + bytes(disk.total_bytes)], ["Database", bytes(disk.database_bytes) + (disk.healthy ? "" : ", cannot be written: " + disk.why), disk.healthy ? "" : "bad"],
       ["Write-ahead log", bytes(disk.wal_bytes)]]],
     ["Process", [["Running for", duration(stats.uptime_s)], ["Memory", bytes(stats.process.rss_bytes)], ["Processor", cores === null ? "…" : (100 * cores).toFixed(0) + " % of one core"]]],
-    ["Clock", [["Server's", when(stats.time)], ["It", clock_skew, clock_skew.startsWith("agrees") ? "" : "warn"]]],
+    ["Clock", [["On the server", when(stats.time)], ["Compared", clock_skew, clock_skew.startsWith("agrees") ? "" : "warn"]]],
     ["Events", [["Webhooks", count(hooks.webhooks) + " enabled, " + count(hooks.failing) + " failing", hooks.failing ? "bad" : ""], ["Behind", count(hooks.behind) + " events"], ["Listeners", count(hooks.listeners)]]],
     ["Reports by mail", reports ? [["Mails", count(reports.mails)], ["Bounces", count(reports.bounces)], ["Complaints", count(reports.complaints)], ["Unsubscribes", count(reports.unsubscribes)], ["Without a token of ours", count(reports.no_token)]]
       : [["Listener", "none is set up: bounces { listen } in the configuration"]]],

@@ -26,7 +26,8 @@ function funnelBar(stats) {
   return bar;
 }
 
-function counts(stats) {
+// `whole`: with what recipients did, which a campaign's own page shows in tiles.
+function counts(stats, whole) {
   const line = element("div", "counts");
   for (const state of FUNNEL) {
     const item = element("span", stats[state] ? "" : "zero");
@@ -35,7 +36,7 @@ function counts(stats) {
     line.append(item);
   }
   for (const flag of ["opened", "clicked", "unsubscribed", "complained"]) {
-    if (!stats[flag]) continue;
+    if (!stats[flag] || !whole) continue;
     const item = element("span", "", flag + " ");
     item.append(element("b", "", count(stats[flag])), " " + share(stats[flag], stats.delivered));
     line.append(item);
@@ -99,7 +100,7 @@ function drawCampaign(campaign, alone) {
     element("span", "muted", pace(campaign)), buttons(campaign));
   box.append(title);
   if (campaign.missing_attributes > 0) box.append(element("p", "warn small", count(campaign.missing_attributes) + " renderings lacked an attribute"));
-  box.append(funnelBar(campaign.stats), counts(campaign.stats));
+  box.append(funnelBar(campaign.stats), counts(campaign.stats, !alone));
   return box;
 }
 
@@ -266,7 +267,9 @@ function encryption(attempt) {
 
 function timing(attempt) {
   const stages = Object.entries(attempt.times_ms || {}).map(([stage, ms]) => stage + " " + ms);
-  return lines(attempt.duration_ms ? count(attempt.duration_ms) + " ms" : "", stages.join(" · "));
+  const made = lines(attempt.duration_ms ? count(attempt.duration_ms) + " ms" : stages.length > 0 ? "under 1 ms" : "", stages.join(" · "));
+  made.classList.add("stages");
+  return made;
 }
 
 function drawAttempt(attempt) {
@@ -274,9 +277,13 @@ function drawAttempt(attempt) {
   led.firstChild.className = "s-" + attempt.state;
   if (attempt.uncertain) led.append(element("span", "warn", "its reply got lost"));
   const from = attempt.source ? "from " + attempt.source : "";
-  return row([lines(attempt.attempt + ".", when(attempt.at))], [led], [lines(attempt.mx_host, [attempt.address, from].filter(Boolean).join(", "))], [encryption(attempt)],
+  const made = row([lines(attempt.attempt + ".", when(attempt.at))], [led], [lines(attempt.mx_host, [attempt.address, from].filter(Boolean).join(", "))], [encryption(attempt)],
     [timing(attempt)], [replyOf(attempt), "whole"]);
+  ATTEMPT_COLUMNS.forEach((name, i) => (made.cells[i].dataset.label = name)); // on a phone's width each attempt is a list
+  return made;
 }
+
+const ATTEMPT_COLUMNS = ["When", "Led to", "Server", "Encryption", "Took", "What it said"];
 
 function drawHistory(delivery) {
   const box = element("article", "campaign");
@@ -287,7 +294,7 @@ function drawHistory(delivery) {
   if (delivery.next_attempt_at) title.append(element("span", "muted", "next attempt " + when(delivery.next_attempt_at)));
   for (const [flag, tone] of RESPONSES)
     if (delivery[flag + "_at"]) title.append(element("span", "small " + tone, flag + " " + when(delivery[flag + "_at"])));
-  const [scroll, body] = tableOf("Attempts of campaign " + delivery.campaign_id, ["When", "Led to", "Server", "Encryption", "Took", "What it said"]);
+  const [scroll, body] = tableOf("Attempts of campaign " + delivery.campaign_id, ATTEMPT_COLUMNS);
   body.className = "attempts";
   body.append(...delivery.history.map(drawAttempt));
   box.append(title, delivery.history.length > 0 ? scroll : element("p", "muted small", "No attempt was made."));
