@@ -274,7 +274,7 @@ function drawOutcomes(minutes) {
 function drawAlerts(stats) {
   redraw($("alerts"), stats.alerts, () => stats.alerts.map((alert) => element("p", "alert " + alert.level, alert.text)));
   $("alert-count").hidden = stats.alerts.length === 0;
-  $("alert-count").textContent = stats.alerts.length + (stats.alerts.length === 1 ? " alert" : " alerts");
+  $("alert-count").textContent = stats.alerts.length === 0 ? "" : stats.alerts.length + (stats.alerts.length === 1 ? " alert" : " alerts");
 }
 
 function drawTotals(stats) {

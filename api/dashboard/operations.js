@@ -174,7 +174,7 @@ function drawHealth(stats, cores, sites) {
     ["Sending", [["Now", engine.held_by ? "held: " + engine.held_by : rate(engine.rate_now) + " messages/s", engine.held_by ? "bad" : ""], ["Connections", count(engine.connections) + " to " + count(engine.sites) + " destinations"],
       ["In memory", count(engine.jobs) + " deliveries"], ["Failed connections", count(engine.transport) + " attempts"], ["DNS", waiting ? count(waiting) + " destinations wait for an answer" : "no destination waits for an answer", waiting ? "warn" : ""]]],
     ["Disk", [["Free", bytes(disk.free_bytes) + " of " + bytes(disk.total_bytes)], ["Database", bytes(disk.database_bytes) + (disk.healthy ? "" : ", cannot be written: " + disk.why), disk.healthy ? "" : "bad"],
-      ["Write-ahead log", bytes(disk.wal_bytes)]]],
+      ["Write-ahead log", bytes(disk.wal_bytes)], ["Longest commit", disk.commit_max_ms.toFixed(0) + " ms"]]],
     ["Process", [["Running for", duration(stats.uptime_s)], ["Memory", bytes(stats.process.rss_bytes)], ["Processor", cores === null ? "…" : (100 * cores).toFixed(0) + " % of one core"]]],
     ["Clock", [["On the server", when(stats.time)], ["Compared", clock_skew, clock_skew.startsWith("agrees") ? "" : "warn"]]],
     ["Events", [["Webhooks", count(hooks.webhooks) + " enabled, " + count(hooks.failing) + " failing", hooks.failing ? "bad" : ""], ["Behind", count(hooks.behind) + " events"], ["Listeners", count(hooks.listeners)]]],

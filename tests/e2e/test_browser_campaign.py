@@ -110,7 +110,8 @@ def fill(server, campaign, count):
 @pytest.mark.alone
 def test_a_million_deliveries_and_every_view(place, browser):
     count = 1_000_000
-    server = place.server(place.sink())
+    # The page of domains looks them up by itself; nobody is asked outside of this machine.
+    server = place.server(place.sink(), config='dns { server = "127.0.0.1@9" }')
     csv = place.folder / "million.csv"
     with open(csv, "w", encoding="utf-8") as out:
         out.write("email,name\n")
