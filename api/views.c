@@ -179,7 +179,28 @@ json_t *view_delivery(const struct storage_delivery *delivery)
                   delivery->attempts, "next_attempt_at", json_time(delivery->next_attempt_ms), "updated_at",
                   json_time(delivery->updated_ms), "unsubscribed_at", json_time(delivery->unsubscribed_ms), "opened_at",
                   json_time(delivery->opened_ms), "clicked_at", json_time(delivery->clicked_ms));
+    (void)json_object_set_new(object, "message_id",
+                              delivery->message_id != 0 ? json_integer(delivery->message_id) : json_null());
     add_attempt_fields(object, delivery);
+    return object;
+}
+
+/* What it was labelled with stands in it at the top, as it was posted. */
+json_t *view_message(const struct storage_message *message)
+{
+    json_t *labels = json_attributes(message->labels);
+    json_t *tags = json_object_get(labels, "tags"), *metadata = json_object_get(labels, "metadata");
+    json_t *object = json_pack(
+        "{s:I, s:o, s:I, s:I, s:s, s:b, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id",
+        (json_int_t)message->id, "to", json_line(message->email), "campaign_id", (json_int_t)message->campaign_id,
+        "recipient_id", (json_int_t)message->recipient_id, "state", delivery_state_name(message->state),
+        "transactional", message->transactional ? 1 : 0, "uncertain", message->uncertain ? 1 : 0, "attempts",
+        message->attempts, "created_at", json_time(message->created_ms), "expires_at", json_time(message->expires_ms),
+        "updated_at", json_time(message->updated_ms), "next_attempt_at", json_time(message->next_attempt_ms), "code",
+        message->code > 0 ? json_integer(message->code) : json_null(), "enhanced", json_line(message->enhanced),
+        "reply", json_line(message->reply), "tags", tags != NULL ? json_incref(tags) : json_array(), "metadata",
+        metadata != NULL ? json_incref(metadata) : json_object());
+    json_decref(labels);
     return object;
 }
 
@@ -341,16 +362,16 @@ static json_t *id_array(const int64_t *ids, int count)
 
 json_t *view_campaign(const struct storage_campaign *campaign, struct mailer *mailer)
 {
-    return json_pack("{s:I, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o}", "id",
-                     (json_int_t)campaign->id, "name", json_line(campaign->name), "status",
-                     campaign_status_name(campaign->status), "lists", id_array(campaign->lists, campaign->list_count),
-                     "exclude_lists", id_array(campaign->excluded, campaign->excluded_count), "created_at",
-                     json_time(campaign->created_ms), "scheduled_at", json_time(campaign->scheduled_ms), "launched_at",
-                     json_time(campaign->launched_ms), "finished_at", json_time(campaign->finished_ms),
-                     "expires_after_s", (json_int_t)(campaign->expires_after_ms / 1000), "missing_attributes",
-                     (json_int_t)campaign->missing_attributes, "first_delivery_at",
-                     json_time(campaign->first_delivery_ms), "last_delivery_at", json_time(campaign->last_delivery_ms),
-                     "stats", view_campaign_stats(campaign, mailer));
+    return json_pack(
+        "{s:I, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o}", "id", (json_int_t)campaign->id,
+        "name", json_line(campaign->name), "kind", campaign->messages ? "messages" : "campaign", "status",
+        campaign_status_name(campaign->status), "lists", id_array(campaign->lists, campaign->list_count),
+        "exclude_lists", id_array(campaign->excluded, campaign->excluded_count), "created_at",
+        json_time(campaign->created_ms), "scheduled_at", json_time(campaign->scheduled_ms), "launched_at",
+        json_time(campaign->launched_ms), "finished_at", json_time(campaign->finished_ms), "expires_after_s",
+        (json_int_t)(campaign->expires_after_ms / 1000), "missing_attributes", (json_int_t)campaign->missing_attributes,
+        "first_delivery_at", json_time(campaign->first_delivery_ms), "last_delivery_at",
+        json_time(campaign->last_delivery_ms), "stats", view_campaign_stats(campaign, mailer));
 }
 
 json_t *view_campaign_detail(const struct storage_campaign *campaign, struct mailer *mailer)

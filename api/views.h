@@ -24,6 +24,7 @@ json_t *view_token(const struct storage_token *token);
 /* With "dns":[{name,type,value}], what to publish, and the lives of its keys. */
 json_t *view_domain(const struct storage_domain *domain, struct storage_reader *reader);
 json_t *view_delivery(const struct storage_delivery *delivery);
+json_t *view_message(const struct storage_message *message);
 json_t *view_attempt(const struct storage_delivery *attempt);
 json_t *view_link(const struct storage_link *link);
 json_t *view_snippet(const struct storage_snippet *snippet, bool with_text);

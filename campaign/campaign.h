@@ -86,6 +86,12 @@ int campaign_test(struct mailer *mailer, struct storage_reader *reader, int64_t 
  * known. STORAGE_NOT_FOUND. */
 int campaign_test_get(struct mailer *mailer, int64_t id, int64_t number, json_t **out, struct error *err) ATTR_MUSTCHECK;
 
+/*
+ * A single message from its JSON as posted (docs/single-messages.md): one recipient; content as a campaign's, or that of a campaign as template; durable when it returns 0.
+ * -EINVAL with a problem. It goes out before the mail of campaigns.
+ */
+int message_post(struct mailer *mailer, struct storage_reader *reader, const json_t *body, int64_t *id, struct problem *problem, struct error *err);
+
 /* Sending domains: makes an RSA-2048 and an Ed25519 key (mode 0600 in data_dir/dkim) and registers them. STORAGE_EXISTS when there. `selector` NULL = "ph1". */
 int sending_domain_add(struct storage *storage, const struct config *config, const char *domain, const char *selector, struct problem *problem, struct error *err);
 

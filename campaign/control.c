@@ -214,6 +214,11 @@ int campaign_clone(struct mailer *mailer, struct storage_reader *reader, int64_t
     int result = stored_load(reader, id, &copy, err);
     if (result != 0)
         goto out;
+    if (copy.campaign.messages) {
+        (void)error_set(err, -EINVAL, "it is a stream of single messages");
+        result = STORAGE_WRONG_STATE;
+        goto out;
+    }
     struct storage_campaign clone = copy.campaign;
     clone.scheduled_ms = 0; /* the old time is over or somebody else's; a draft waits for its launch */
     name = str_printf("%.190s (copy)", copy.campaign.name);

@@ -23,6 +23,7 @@
 #include "campaign/schedule/delivery.h"
 #include "campaign/schedule/run.h"
 #include "campaign/sending_domain.h"
+#include "campaign/single/contents.h"
 #include "campaign/shaping.h"
 #include "campaign/tracking/tracker.h"
 #include "campaign/trial.h"
@@ -141,7 +142,9 @@ static int start_parts(struct mailer *mailer, struct error *err)
     if (result == 0)
         result = preflight_start(mailer->config, mailer->storage, mailer->resolver, &mailer->preflight, err);
     if (result == 0)
-        result = pool_start(mailer->config->compose_threads, &mailer->pool, err);
+        result = contents_create(mailer, &mailer->contents, err);
+    if (result == 0)
+        result = pool_start(mailer->config->compose_threads, mailer->contents, &mailer->pool, err);
     if (result == 0)
         result = shaping_keeper_start(mailer->storage, &mailer->shaping, err);
     if (result == 0) {
@@ -214,6 +217,7 @@ void mailer_stop(struct mailer *mailer)
     feeder_finish(mailer->feeder, mailer->config->shutdown_ms);
     storage_on_health(mailer->storage, NULL, NULL);
     pool_stop(mailer->pool);
+    contents_free(mailer->contents);
     shaping_keeper_stop(mailer->shaping);
     tracker_stop(mailer->tracker);
     if (mailer->engine != NULL)

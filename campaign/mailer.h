@@ -16,6 +16,7 @@
 #include "campaign/outcome/policy.h"
 #include "campaign/schedule/feeder.h"
 
+struct contents;
 struct pool;
 struct preflight;
 struct shaping_keeper;
@@ -27,6 +28,7 @@ struct mailer {
     struct storage *storage;
     struct journal *journal;  /* storage's */
     struct engine *engine;
+    struct contents *contents; /* of single messages */
     struct pool *pool;
     struct feeder *feeder;
     struct shaping_keeper *shaping; /* state of the limits, to the database and back */

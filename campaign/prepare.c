@@ -16,7 +16,7 @@
 
 #include "campaign/json_text.h"
 #include "campaign/mailer.h"
-#include "campaign/sending_domain.h"
+#include "campaign/signing.h"
 
 struct list_names {
     const char *names[CAMPAIGN_LISTS_MAX];
@@ -53,65 +53,6 @@ static void list_names_finish(struct list_names *names)
 {
     for (size_t i = 0; i < names->count; i++)
         free((char *)(uintptr_t)names->names[i]);
-}
-
-/* The DKIM keys of a sending domain that sign, and their records. */
-struct signing {
-    const char *data_dir;
-    struct error *err;
-    size_t count;
-    struct dkim_key *keys[CONTENT_SIGNERS_MAX];
-    char *selectors[CONTENT_SIGNERS_MAX], *records[CONTENT_SIGNERS_MAX];
-    int result;
-};
-
-static int load_signing(void *context, const struct storage_dkim_key *key)
-{
-    struct signing *signing = context;
-    if (key->state != DKIM_KEY_USED || signing->count == CONTENT_SIGNERS_MAX)
-        return 0;
-    size_t n = signing->count++;
-    signing->selectors[n] = str_dup(key->selector);
-    signing->records[n] = str_dup(key->record);
-    if (signing->selectors[n] == NULL || signing->records[n] == NULL)
-        signing->result = error_memory(signing->err);
-    else
-        signing->result = sending_domain_load_key(signing->data_dir, key->key_file, &signing->keys[n], signing->err);
-    return signing->result;
-}
-
-static void signing_finish(struct signing *signing)
-{
-    for (size_t i = 0; i < signing->count; i++) {
-        dkim_key_unref(signing->keys[i]);
-        free(signing->selectors[i]);
-        free(signing->records[i]);
-    }
-}
-
-/* 0, or -EINVAL with a problem: no key, or a key file that cannot be used. Other negatives are failures. signing_finish() in any case. */
-static int find_signing(struct mailer *mailer, struct storage_reader *reader, const json_t *spec, struct signing *signing,
-                        struct problem *problem, struct error *err)
-{
-    const char *from = json_string_value(json_object_get(json_object_get(spec, "from"), "email"));
-    struct address address;
-    *signing = (struct signing){.data_dir = mailer->config->data_dir, .err = err};
-    if (from == NULL || address_parse(from, strlen(from), &address, err) != 0) {
-        problem_add(problem, "from.email", "is not an address");
-        return error_set(err, -EINVAL, "from.email is not an address");
-    }
-    const char *domain = address_domain(&address);
-    int result = storage_dkim_keys_list(reader, domain, load_signing, signing, err);
-    if (result < 0)
-        return result;
-    if (signing->count == 0)
-        signing->result = error_set(err, -EINVAL, "there is no DKIM key for %s; make one with: posthaste domain add %s",
-                                    domain, domain);
-    if (signing->result < 0 && signing->result != -ENOMEM) {
-        problem_add(problem, "from.email", "%s", err->text);
-        return -EINVAL;
-    }
-    return signing->result;
 }
 
 /* The partials and the tracked links: of a draft as they are now, of what was launched as they were then. */
@@ -238,7 +179,7 @@ int mailer_compile(struct mailer *mailer, struct storage_reader *reader, const s
     if (result == 0)
         result = load_list_names(reader, campaign, &lists, err);
     if (result == 0 && signature == SIGNATURE_REQUIRED)
-        result = find_signing(mailer, reader, spec, &signing, problem, err);
+        result = signing_find(mailer, reader, spec, &signing, problem, err);
     if (result == 0)
         result = load_frozen(reader, campaign, &frozen, err);
     if (result == 0)
@@ -265,7 +206,7 @@ int mailer_check_content(struct mailer *mailer, struct storage_reader *reader, c
     struct signing signing = {0};
     struct frozen frozen = {0};
     struct content *content = NULL;
-    int result = signature == SIGNATURE_REQUIRED ? find_signing(mailer, reader, spec, &signing, problem, err) : 0;
+    int result = signature == SIGNATURE_REQUIRED ? signing_find(mailer, reader, spec, &signing, problem, err) : 0;
     if (result == 0)
         result = load_frozen(reader, NULL, &frozen, err);
     if (result == 0)

@@ -195,6 +195,8 @@ int campaign_view(struct mailer *mailer, struct storage_reader *reader, const ch
     int result = token_parse(mailer->mac, TOKEN_VIEW, token, strlen(token), &campaign_id, &recipient_id);
     if (result != 0)
         return result > 0 ? STORAGE_NOT_FOUND : result;
+    if (storage_is_message(recipient_id))
+        return STORAGE_NOT_FOUND; /* not offered for single messages: see single/post.c */
     result = stored_load(reader, campaign_id, &copy, err);
     /* A test's own page is shown for somebody, as the test was. */
     if (result == 0)

@@ -35,6 +35,7 @@ struct engine_message {
 /* What the engine is to know of a campaign. The caller's memory; constant while a job of it is out, but for the weight. */
 struct engine_campaign {
     _Atomic uint32_t weight; /* its share of a site for which several campaigns have mail, 1 to 1000; 0 = 100. Read when a job comes */
+    bool urgent;             /* its mail goes before that of the others at a site, whatever their weights */
     struct rate rate;        /* of all its messages together; count 0 = no limit of its own */
     const char *sender;      /* the sending domain: that of the From address; NULL = not known */
 };

@@ -61,11 +61,44 @@ static int read_split(struct audience *audience, struct error *err)
     return 0;
 }
 
+static int advance_messages(struct audience *audience, struct error *err)
+{
+    int more = db_step(audience->db, audience->messages, err);
+    if (more <= 0)
+        audience->messages = NULL;
+    return MIN_OF(more, 0);
+}
+
+/* A stream has no lists: its audience is the messages that were posted. */
+static int open_stream(struct audience *audience, int64_t after, struct error *err)
+{
+    audience->messages = db_query(audience->db, err,
+                                  "SELECT id FROM message INDEXED BY message_lane WHERE campaign_id = ? AND lane = ?"
+                                  " AND id > ? ORDER BY id",
+                                  DB_I(audience->campaign_id), DB_I(audience->lane), DB_I(after));
+    return audience->messages == NULL ? -EIO : advance_messages(audience, err);
+}
+
+static int next_message(struct audience *audience, struct audience_member *out, struct error *err)
+{
+    if (audience->messages == NULL)
+        return 0;
+    *out = (struct audience_member){.recipient_id = db_int(audience->messages, 0), .verdict = AUDIENCE_MAIL};
+    int failed = advance_messages(audience, err);
+    return failed ? failed : 1;
+}
+
 int audience_open(struct audience *audience, struct db *db, int64_t campaign_id, int64_t epoch, int64_t lane,
                   int64_t after, struct error *err)
 {
     *audience = (struct audience){.db = db, .campaign_id = campaign_id, .epoch = epoch, .lane = lane};
-    int64_t ids[CAMPAIGN_LISTS_MAX] = {0};
+    int64_t ids[CAMPAIGN_LISTS_MAX] = {0}, stream;
+    int missing = db_get(db, err, &stream, "SELECT 1 FROM message_stream WHERE campaign_id = ?", DB_I(campaign_id));
+    if (missing < 0)
+        return missing;
+    audience->stream = missing == 0;
+    if (audience->stream)
+        return open_stream(audience, after, err);
     int failed = read_lists(audience, campaign_id, ids, err);
     for (int i = 0; !failed && i < audience->list_count; i++) {
         struct audience_list *list = &audience->lists[i];
@@ -86,6 +119,8 @@ int audience_open(struct audience *audience, struct db *db, int64_t campaign_id,
 
 void audience_close(struct audience *audience)
 {
+    db_end(audience->messages);
+    audience->messages = NULL;
     for (int i = 0; i < audience->list_count; i++) {
         if (audience->lists[i].statement != NULL)
             db_end(audience->lists[i].statement);
@@ -97,6 +132,8 @@ void audience_close(struct audience *audience)
 
 bool audience_ended(const struct audience *audience)
 {
+    if (audience->messages != NULL)
+        return false;
     for (int i = 0; i < audience->list_count; i++) {
         if (audience->lists[i].statement != NULL)
             return false;
@@ -128,6 +165,8 @@ static int is_excluded(struct audience *audience, int64_t recipient_id, struct e
 int audience_next(struct audience *audience, struct audience_member *out, struct error *err)
 {
     bool found = false;
+    if (audience->stream)
+        return next_message(audience, out, err);
     for (int i = 0; i < audience->list_count; i++) {
         const struct audience_list *list = &audience->lists[i];
         if (list->statement != NULL && (!found || list->recipient_id < out->recipient_id)) {

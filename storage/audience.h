@@ -35,6 +35,8 @@ struct audience {
     int list_count, excluded_count;
     struct segment *segment; /* NULL = everybody */
     int64_t campaign_id;
+    sqlite3_stmt *messages; /* of a stream: stands on the next one; NULL = no stream, or at its end */
+    bool stream;
     int split_share; /* slots of an A/B test, 0 = no split */
     bool split_rest; /* those beyond the share */
 };

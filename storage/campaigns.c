@@ -271,6 +271,17 @@ static int move_run(struct storage *storage, void *arg, struct error *err)
     move->was = (enum campaign_status)status;
     if (move->was == move->to)
         return 0;
+    if (move->to == CAMPAIGN_CANCELLED) {
+        int64_t stream;
+        missing =
+            db_get(&storage->db, err, &stream, "SELECT 1 FROM message_stream WHERE campaign_id = ?", DB_I(move->id));
+        if (missing < 0)
+            return missing;
+        if (missing == 0) {
+            (void)error_set(err, -EINVAL, "a stream of single messages does not end; pause it in place of it");
+            return STORAGE_WRONG_STATE;
+        }
+    }
     if (!legal(move->was, move->to))
         return STORAGE_WRONG_STATE;
     int failed = move_to(storage, move, err);

@@ -32,6 +32,7 @@ struct storage_campaign {
     size_t segment_bytes;
     int split_share, split_variants; /* A/B (split.h), as above; variants 0 = none */
     int64_t audience, states[DELIVERY_STATE_COUNT];            /* states[PENDING] is derived */
+    bool messages; /* a stream of single messages (messages.h): it does not end */
     bool audience_exact; /* false: `audience` is an upper bound, and `pending` (of a cancelled one: `cancelled`) with it; it is being counted */
     int64_t opened, clicked, unsubscribed, complained;
     int64_t hard_bounced;      /* of `bounced`, those whose address is dead */
@@ -57,6 +58,7 @@ int storage_campaign_page(struct storage_reader *reader, int64_t before, int lim
 int storage_campaign_move(struct storage *storage, int64_t id, enum campaign_status to, int64_t scheduled_ms, int64_t now_ms, enum campaign_status *was, struct error *err);
 int storage_campaign_cancel_deferred(struct storage *storage, int64_t id, int limit, int64_t now_ms, int64_t *changed, struct error *err);
 /* running -> finished when every lane is done, nothing is sending and nothing deferred; audience is set to the sum of the states. 0 = finished, STORAGE_WRONG_STATE = not yet. */
+/* A stream of messages is never finished or cancelled: STORAGE_WRONG_STATE. */
 int storage_campaign_try_finish(struct storage *storage, int64_t id, int64_t now_ms, struct error *err);
 /* When a campaign pauses by itself: shares in millionths (0 = never), of what came since its launch or the last resume, once that is at least `after`. */
 struct storage_guard { uint32_t hard_bounces_ppm, complaints_ppm, after; };
@@ -70,6 +72,7 @@ int storage_campaign_add_missing(struct storage *storage, int64_t id, int64_t re
 
 struct storage_delivery {
     int64_t id, campaign_id, recipient_id;
+    int64_t message_id; /* of a single message (messages.h); else 0 */
     const char *campaign_name, *email, *domain;
     enum delivery_state state;
     bool uncertain; /* at some time its end-of-data was out without a reply */
@@ -88,6 +91,7 @@ struct storage_delivery {
 typedef int storage_delivery_cb(void *context, const struct storage_delivery *delivery);
 /* Rows of a campaign, id > after; state -1 = any; domain NULL = any. A page costs its rows, never a sort of the campaign. */
 int storage_delivery_page(struct storage_reader *reader, int64_t campaign_id, int state, const char *domain, int64_t after, int limit, storage_delivery_cb *each, void *context, struct error *err);
+/* Newest campaign first; behind them single messages, newest first. */
 int storage_delivery_by_recipient(struct storage_reader *reader, int64_t recipient_id, storage_delivery_cb *each, void *context, struct error *err);
 /* Attempts of a delivery, oldest first, the last one (in the row itself) included; the same callback, state = what the attempt led to. */
 int storage_delivery_attempts(struct storage_reader *reader, int64_t delivery_id, storage_delivery_cb *each, void *context, struct error *err);

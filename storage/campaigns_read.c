@@ -40,8 +40,8 @@ int delivery_state_parse(const char *name, enum delivery_state *out)
     "SELECT c.id, c.name, s.spec, c.status, c.created, c.scheduled, c.launched, c.finished, c.expires_after,"          \
     " c.audience, c.opened, c.clicked, c.unsubscribed, c.complained, c.missing_attributes, c.first_delivery,"          \
     " c.last_delivery, c.sending, c.delivered, c.deferred, c.bounced, c.failed, c.suppressed, c.cancelled,"            \
-    " c.uncertain, c.audience_exact, c.hard_bounced, c.pause_reason FROM campaign c LEFT JOIN campaign_spec s ON "     \
-    "s.campaign_id = c.id "
+    " c.uncertain, c.audience_exact, c.hard_bounced, c.pause_reason, EXISTS (SELECT 1 FROM message_stream t WHERE "    \
+    "t.campaign_id = c.id) FROM campaign c LEFT JOIN campaign_spec s ON s.campaign_id = c.id "
 enum { COLUMN_SENDING = 17, COLUMN_EXACT = COLUMN_SENDING + DELIVERY_STATE_COUNT - DELIVERY_SENDING };
 
 static int fill_lists(struct db *db, struct storage_campaign *campaign, struct error *err)
@@ -95,6 +95,7 @@ static int fill_campaign(struct db *db, sqlite3_stmt *row, struct storage_campai
         .audience_exact = db_int(row, COLUMN_EXACT) != 0,
         .hard_bounced = db_count(row, COLUMN_EXACT + 1),
         .pause_reason = db_text(row, COLUMN_EXACT + 2),
+        .messages = db_int(row, COLUMN_EXACT + 3) != 0,
     };
     int64_t status = db_int(row, 3);
     if (status < 0 || status >= CAMPAIGN_STATUS_COUNT)

@@ -85,6 +85,7 @@ static int add_job(struct storage_claim *claim, int64_t recipient_id, const char
                    struct error *err)
 {
     struct storage_job *job = &claim->jobs[claim->job_count];
+    *job = (struct storage_job){0};
     job->campaign_id = claim->campaign_id;
     job->recipient_id = recipient_id;
     job->email = arena_dup(&claim->arena, email);
@@ -106,23 +107,52 @@ static int find_suppression(struct storage *storage, const struct suppress_kinds
     return 1;
 }
 
-static int add_member(struct storage *storage, const struct suppress_kinds *kinds, struct storage_claim *claim,
+/* The last job is a message's: what it says and until when it may be sent. */
+static void job_of_message(struct storage_claim *claim, sqlite3_stmt *row, int column)
+{
+    struct storage_job *job = &claim->jobs[claim->job_count - 1];
+    job->content_id = db_int(row, column);
+    job->expires_ms = db_int(row, column + 1);
+}
+
+/* Of a message: address and attributes, and what it is made of. */
+#define MESSAGE_ADDRESS "r.email, iif(json_valid(r.attributes), json_patch(r.attributes, m.attributes), m.attributes)"
+#define MESSAGE_TERMS "m.transactional, m.content_id, m.expires"
+
+/* Address, attributes, reason of a suppression or NULL; behind these the terms of a message. */
+static sqlite3_stmt *query_member(struct db *db, const struct storage_claim *claim, int64_t recipient_id,
+                                  struct error *err)
+{
+    return storage_is_message(recipient_id)
+               ? db_query(db, err,
+                          "SELECT " MESSAGE_ADDRESS ", (SELECT s.reason FROM suppression s WHERE s.email = r.email"
+                          " AND (s.expires = 0 OR s.expires > ?2) AND NOT (m.transactional AND s.reason ="
+                          " 'unsubscribe')), " MESSAGE_TERMS " FROM message m JOIN recipient r ON r.id ="
+                          " m.recipient_id WHERE m.id = ?1",
+                          DB_I(recipient_id), DB_I(claim->now_ms))
+               : db_query(db, err,
+                          "SELECT email, attributes, (SELECT s.reason FROM suppression s WHERE s.email = r.email"
+                          " AND (s.expires = 0 OR s.expires > ?2)) FROM recipient r WHERE r.id = ?1",
+                          DB_I(recipient_id), DB_I(claim->now_ms));
+}
+
+static int add_member(struct storage *storage, const struct suppress_kinds *all_kinds, struct storage_claim *claim,
                       int64_t recipient_id, struct tally *tally, struct error *err)
 {
     struct db *db = &storage->db;
+    struct suppress_kinds kinds = *all_kinds;
     char reason[65];
-    sqlite3_stmt *row = db_query(db, err,
-                                 "SELECT email, attributes, (SELECT s.reason FROM suppression s WHERE s.email = r.email"
-                                 " AND (s.expires = 0 OR s.expires > ?2)) FROM recipient r WHERE r.id = ?1",
-                                 DB_I(recipient_id), DB_I(claim->now_ms));
+    bool message = storage_is_message(recipient_id);
+    sqlite3_stmt *row = query_member(db, claim, recipient_id, err);
     int more = row == NULL ? -EIO : db_step(db, row, err);
     if (more < 0)
         return more;
+    kinds.spare_unsubscribed = message && more > 0 && db_int(row, 3) != 0;
     int failed;
     if (more == 0) {
         failed = end_untried(storage, claim, recipient_id, DELIVERY_FAILED, "the recipient is gone from the database",
                              tally, err);
-    } else if ((failed = find_suppression(storage, kinds, claim, row, reason, err)) != 0) {
+    } else if ((failed = find_suppression(storage, &kinds, claim, row, reason, err)) != 0) {
         char why[160];
         (void)snprintf(why, sizeof(why), "suppressed: %.64s", reason);
         if (failed > 0)
@@ -132,6 +162,8 @@ static int add_member(struct storage *storage, const struct suppress_kinds *kind
                              "the stored address or attributes are damaged", tally, err);
     } else {
         failed = add_job(claim, recipient_id, db_text(row, 0), db_text(row, 1), err);
+        if (!failed && message)
+            job_of_message(claim, row, 4);
     }
     db_end(row);
     return failed;
@@ -242,7 +274,9 @@ static int claim_lane(struct storage *storage, struct storage_claim *claim, int6
     if (!failed && claim->job_count > 0)
         failed = record_range(storage, claim, err);
     if (!failed)
-        failed = db_run(db, err, "UPDATE campaign_lane SET cursor = ?3, done = ?4 WHERE campaign_id = ?1 AND lane = ?2",
+        failed = db_run(db, err, /* a stream's lane has no end */
+                        "UPDATE campaign_lane SET cursor = ?3, done = ?4 AND NOT EXISTS (SELECT 1 FROM message_stream"
+                        " WHERE campaign_id = ?1) WHERE campaign_id = ?1 AND lane = ?2",
                         DB_I(claim->campaign_id), DB_I(claim->lane), DB_I(cursor), DB_I(claim->lane_done));
     if (!failed && (claim->job_count > 0 || tally.suppressed > 0 || tally.failed > 0))
         failed = db_run(db, err,
@@ -253,12 +287,14 @@ static int claim_lane(struct storage *storage, struct storage_claim *claim, int6
 }
 
 /* The reply that the row holds stays: it is why there was a retry. */
-static int claim_due_row(struct storage *storage, const struct suppress_kinds *kinds, struct storage_claim *claim,
+static int claim_due_row(struct storage *storage, const struct suppress_kinds *all_kinds, struct storage_claim *claim,
                          sqlite3_stmt *row, struct tally *tally, struct error *err)
 {
     struct db *db = &storage->db;
+    struct suppress_kinds kinds = *all_kinds;
     char reason[65];
-    int suppressed = suppress_find(storage, kinds, claim->campaign_id, db_text(row, 4), claim->now_ms, reason, err);
+    kinds.spare_unsubscribed = storage_is_message(db_int(row, 1)) && db_int(row, 7) != 0;
+    int suppressed = suppress_find(storage, &kinds, claim->campaign_id, db_text(row, 4), claim->now_ms, reason, err);
     if (suppressed < 0)
         return suppressed;
     bool member = db_int(row, 6) != 0;
@@ -286,6 +322,8 @@ static int claim_due_row(struct storage *storage, const struct suppress_kinds *k
     struct storage_job *job = &claim->jobs[claim->job_count - 1];
     job->attempts = (int)MIN_OF(db_count(row, 2), INT32_MAX);
     job->uncertain = db_int(row, 3) != 0;
+    if (storage_is_message(job->recipient_id))
+        job_of_message(claim, row, 8);
     return db_run(db, err, "UPDATE delivery SET state = ?2, next_attempt = 0 WHERE id = ?1", DB_I(id), DB_I(state));
 }
 
@@ -304,18 +342,36 @@ static int due_ids(struct db *db, const struct storage_claim *claim, int64_t *id
     return more;
 }
 
+/* No row: the delivery is a campaign's. */
+static sqlite3_stmt *query_message_retry(struct db *db, int64_t id, struct error *err)
+{
+    return db_query(db, err,
+                    "SELECT d.id, d.recipient_id, d.attempts, d.uncertain, " MESSAGE_ADDRESS ", 1, " MESSAGE_TERMS
+                    " FROM delivery d JOIN message m ON m.id = d.recipient_id JOIN recipient r ON r.id = m.recipient_id"
+                    " WHERE d.id = ?",
+                    DB_I(id));
+}
+
 static int claim_one_retry(struct storage *storage, const struct suppress_kinds *kinds, struct storage_claim *claim,
                            int64_t id, struct tally *tally, struct error *err)
 {
     struct db *db = &storage->db;
-    sqlite3_stmt *row =
-        db_query(db, err,
-                 "SELECT d.id, d.recipient_id, d.attempts, d.uncertain, r.email, r.attributes,"
-                 " EXISTS (SELECT 1 FROM campaign_list l JOIN member m ON m.list_id = l.list_id AND m.lane = r.lane"
-                 " AND m.recipient_id = r.id WHERE l.campaign_id = d.campaign_id AND l.excluded = 0 AND m.status = 0)"
-                 " FROM delivery d LEFT JOIN recipient r ON r.id = d.recipient_id WHERE d.id = ?",
-                 DB_I(id));
+    sqlite3_stmt *row = query_message_retry(db, id, err);
     int more = row == NULL ? -EIO : db_step(db, row, err);
+    if (more < 0)
+        return more;
+    if (more > 0) {
+        int failed = claim_due_row(storage, kinds, claim, row, tally, err);
+        db_end(row);
+        return failed;
+    }
+    row = db_query(db, err,
+                   "SELECT d.id, d.recipient_id, d.attempts, d.uncertain, r.email, r.attributes,"
+                   " EXISTS (SELECT 1 FROM campaign_list l JOIN member m ON m.list_id = l.list_id AND m.lane = r.lane"
+                   " AND m.recipient_id = r.id WHERE l.campaign_id = d.campaign_id AND l.excluded = 0 AND m.status = 0)"
+                   " FROM delivery d LEFT JOIN recipient r ON r.id = d.recipient_id WHERE d.id = ?",
+                   DB_I(id));
+    more = row == NULL ? -EIO : db_step(db, row, err);
     if (more <= 0)
         return more;
     int failed = claim_due_row(storage, kinds, claim, row, tally, err);

@@ -22,6 +22,7 @@ struct storage_job { /* one delivery to make; strings live in the operation's ar
     const char *email, *domain, *attributes;
     int attempts;  /* made before */
     bool uncertain;
+    int64_t content_id, expires_ms; /* of a message (messages.h); else 0 */
 };
 
 /*

@@ -227,7 +227,7 @@ int storage_recipient_get(struct storage_reader *reader, int64_t id, storage_rec
                           struct error *err)
 {
     struct db *db = &reader->db;
-    return show_recipient(db, db_query(db, err, RECIPIENT_COLUMNS "WHERE r.id = ?", DB_I(id)), each, context, err);
+    return show_recipient(db, db_query(db, err, RECIPIENT_COLUMNS "WHERE r.id = " RECIPIENT_OF("?1"), DB_I(id)), each, context, err);
 }
 
 int storage_list_sample(struct storage_reader *reader, int64_t list_id, storage_recipient_cb *each, void *context,

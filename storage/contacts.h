@@ -68,6 +68,7 @@ struct storage_recipient {
 };
 typedef int storage_recipient_cb(void *context, const struct storage_recipient *recipient);
 int storage_recipient_find(struct storage_reader *reader, const char *email, storage_recipient_cb *each, void *context, struct error *err);
+/* By its id, or by that of a message to it (messages.h), like its memberships. */
 int storage_recipient_get(struct storage_reader *reader, int64_t id, storage_recipient_cb *each, void *context, struct error *err);
 int storage_recipient_memberships(struct storage_reader *reader, int64_t recipient_id, storage_member_cb *each, void *context, struct error *err);
 /* The first active member of the list (a sample for preview); NOT_FOUND when empty. */

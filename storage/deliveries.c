@@ -23,10 +23,16 @@
     ".attempts, " d ".next_attempt, " d ".updated, " d ".code, " d ".stage, " d ".tls, " d ".duration, " d             \
     ".enhanced, " d ".reply, " d ".mx_host, " d ".source, (SELECT u.at FROM unsubscribe u WHERE u.recipient_id = " k   \
     ".recipient_id AND u.campaign_id = " k ".campaign_id), p.address, p.tls_version, p.tls_cipher, " d                 \
-    ".times, " HIT(k, "= 0") ", " HIT(k, "> 0") " "
+    ".times, " HIT(k, "= 0") ", " HIT(k, "> 0") ", m.recipient_id "
+/* `m` is the single message, where the delivery is one's. */
+#define PERSON "coalesce(m.recipient_id, d.recipient_id)"
 #define BY_PATH(d) " LEFT JOIN path p ON p.id = " d ".path_id "
-#define JOINED " LEFT JOIN recipient r ON r.id = d.recipient_id LEFT JOIN campaign c ON c.id = d.campaign_id "
-#define OF_DOMAIN " CROSS JOIN recipient r ON r.id = d.recipient_id LEFT JOIN campaign c ON c.id = d.campaign_id "
+#define JOINED                                                                                                         \
+    " LEFT JOIN message m ON m.id = d.recipient_id LEFT JOIN recipient r ON r.id = " PERSON                            \
+    " LEFT JOIN campaign c ON c.id = d.campaign_id "
+#define OF_DOMAIN                                                                                                      \
+    " LEFT JOIN message m ON m.id = d.recipient_id CROSS JOIN recipient r ON r.id = " PERSON                           \
+    " LEFT JOIN campaign c ON c.id = d.campaign_id "
 #define BY_CAMPAIGN COLUMNS("d", "d") "FROM delivery d INDEXED BY delivery_campaign"
 #define BY_STATE COLUMNS("d", "d") "FROM delivery d INDEXED BY delivery_state"
 #define RANGE BY_PATH("d") "WHERE d.campaign_id = ?1 AND d.id > ?2 "
@@ -72,6 +78,10 @@ static void fill(sqlite3_stmt *row, struct storage_delivery *out)
         .clicked_ms = db_count(row, 24),
     };
     tls_unpack(db_int(row, 12), &out->tls, &out->tls_rule, &out->tls_result);
+    if (storage_is_message(out->recipient_id)) {
+        out->message_id = out->recipient_id;
+        out->recipient_id = db_count(row, 25);
+    }
     const char *at = strrchr(out->email, '@');
     out->domain = at != NULL ? at + 1 : "";
 }
@@ -127,11 +137,22 @@ int storage_delivery_page(struct storage_reader *reader, int64_t campaign_id, in
 int storage_delivery_by_recipient(struct storage_reader *reader, int64_t recipient_id, storage_delivery_cb *each,
                                   void *context, struct error *err)
 {
-    sqlite3_stmt *rows = db_query(&reader->db, err,
+    struct db *db = &reader->db;
+    sqlite3_stmt *rows = db_query(db, err,
                                   COLUMNS("d", "d") "FROM delivery d" JOINED BY_PATH(
                                       "d") "WHERE d.recipient_id = ? ORDER BY d.campaign_id DESC LIMIT ?",
                                   DB_I(recipient_id), DB_I(PAGE_MAX));
-    return walk(&reader->db, rows, each, context, err);
+    int failed = walk(db, rows, each, context, err);
+    if (failed)
+        return failed;
+    rows =
+        db_query(db, err,
+                 COLUMNS("d", "d") "FROM message m INDEXED BY message_recipient CROSS JOIN delivery d ON"
+                                   " d.recipient_id = m.id AND d.campaign_id = m.campaign_id LEFT JOIN recipient r ON"
+                                   " r.id = m.recipient_id LEFT JOIN campaign c ON c.id = d.campaign_id" BY_PATH(
+                                       "d") "WHERE m.recipient_id = ? ORDER BY m.id DESC LIMIT ?",
+                 DB_I(recipient_id), DB_I(PAGE_MAX));
+    return walk(db, rows, each, context, err);
 }
 
 int storage_delivery_attempts(struct storage_reader *reader, int64_t delivery_id, storage_delivery_cb *each,

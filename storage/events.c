@@ -124,7 +124,12 @@ static void fill(sqlite3_stmt *row, struct storage_event *out)
         .detail = db_text(row, 10),
         .email = db_text(row, 11),
         .campaign_name = db_text(row, 12),
+        .labels = db_text(row, 14),
     };
+    if (storage_is_message(out->recipient_id)) {
+        out->message_id = out->recipient_id;
+        out->recipient_id = db_count(row, 13); /* 0 = the message is not kept any more */
+    }
 }
 
 int storage_event_page(struct storage_reader *reader, int64_t after, int64_t until, uint32_t kinds, int limit,
@@ -135,8 +140,9 @@ int storage_event_page(struct storage_reader *reader, int64_t after, int64_t unt
     sqlite3_stmt *rows =
         db_query(db, err,
                  "SELECT e.id, e.kind, e.campaign_id, e.recipient_id, e.at, e.attempt, e.uncertain, e.code, e.enhanced,"
-                 " e.mx_host, e.detail, r.email, c.name FROM event e"
-                 " LEFT JOIN recipient r ON r.id = e.recipient_id AND ?3 >> e.kind & 1"
+                 " e.mx_host, e.detail, r.email, c.name, m.recipient_id, m.labels FROM event e"
+                 " LEFT JOIN message m ON m.id = e.recipient_id AND ?3 >> e.kind & 1"
+                 " LEFT JOIN recipient r ON r.id = coalesce(m.recipient_id, e.recipient_id) AND ?3 >> e.kind & 1"
                  " LEFT JOIN campaign c ON c.id = e.campaign_id AND ?3 >> e.kind & 1"
                  " WHERE e.id > ?1 AND e.id <= ?2 ORDER BY e.id LIMIT ?4",
                  DB_I(after), DB_I(until > 0 ? until : INT64_MAX), DB_I(kinds), DB_I(EVENT_SCAN_MAX));

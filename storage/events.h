@@ -42,6 +42,8 @@ struct storage_event {
     int64_t id;
     enum event_kind kind;
     int64_t campaign_id, recipient_id; /* 0 = none */
+    int64_t message_id;                /* read only: of a single message (messages.h), else 0 */
+    const char *labels;                /* read only: of that message, "" when there is none */
     int64_t at_ms;
     int attempt; /* the how-manieth; 0 = none was made */
     bool uncertain;

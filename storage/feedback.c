@@ -119,11 +119,11 @@ static int complain(struct storage *storage, struct storage_feedback *item, stru
 static int apply(struct storage *storage, struct storage_feedback *item, struct error *err)
 {
     struct db *db = &storage->db;
-    sqlite3_stmt *row =
-        db_query(db, err,
-                 "SELECT d.id, d.state FROM delivery d JOIN recipient r ON r.id = d.recipient_id"
-                 " JOIN campaign c ON c.id = d.campaign_id WHERE d.recipient_id = ? AND d.campaign_id = ?",
-                 DB_I(item->recipient_id), DB_I(item->campaign_id));
+    sqlite3_stmt *row = db_query(
+        db, err,
+        "SELECT d.id, d.state FROM delivery d JOIN recipient r ON r.id = " RECIPIENT_OF(
+            "d.recipient_id") " JOIN campaign c ON c.id = d.campaign_id WHERE d.recipient_id = ? AND d.campaign_id = ?",
+        DB_I(item->recipient_id), DB_I(item->campaign_id));
     int more = row == NULL ? -EIO : db_step(db, row, err);
     if (more < 0)
         return more;

@@ -16,8 +16,9 @@ int storage_replies(struct storage_reader *reader, int64_t campaign_id, enum del
     sqlite3_stmt *rows =
         db_query(db, err,
                  "SELECT r.email, d.enhanced, d.reply, d.mx_host, d.code, d.updated FROM delivery d INDEXED BY"
-                 " delivery_state LEFT JOIN recipient r ON r.id = d.recipient_id WHERE d.campaign_id = ?1"
-                 " AND d.state = ?2 AND d.state <> 2 ORDER BY d.id DESC LIMIT ?3",
+                 " delivery_state LEFT JOIN recipient r ON r.id = " RECIPIENT_OF(
+                     "d.recipient_id") " WHERE d.campaign_id = ?1"
+                                       " AND d.state = ?2 AND d.state <> 2 ORDER BY d.id DESC LIMIT ?3",
                  DB_I(campaign_id), DB_I(state), DB_I(MAX_OF(MIN_OF(limit, REPLIES_MAX), 0)));
     if (rows == NULL)
         return -EIO;

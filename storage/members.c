@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "storage/members.h"
+#include "storage/suppress.h"
 #include "storage/writer.h"
 
 #define PAGE_MAX 10000
@@ -139,12 +140,20 @@ static int leave_lists(struct db *db, const struct unsubscribe *request, int64_t
     return more;
 }
 
+/* A message has no list that could be left: the address is put among the suppressions. */
+static int leave_all(struct db *db, const struct unsubscribe *request, struct error *err)
+{
+    int added = suppress_recipient(db, request->recipient_id, "unsubscribe", "message", request->now_ms, err);
+    return added <= 0 ? added : db_run(db, err, "UPDATE meta SET suppressions = suppressions + 1");
+}
+
 static int unsubscribe_run(struct storage *storage, void *arg, struct error *err)
 {
     const struct unsubscribe *request = arg;
     struct db *db = &storage->db;
     int64_t lane, mailed;
-    int missing = db_get(db, err, &lane, "SELECT lane FROM recipient WHERE id = ?", DB_I(request->recipient_id));
+    int missing = db_get(db, err, &lane, "SELECT lane FROM recipient WHERE id = " RECIPIENT_OF("?1"),
+                         DB_I(request->recipient_id));
     if (missing)
         return missing;
     missing = db_get(db, err, &mailed, "SELECT 1 FROM delivery WHERE recipient_id = ? AND campaign_id = ?",
@@ -163,6 +172,8 @@ static int unsubscribe_run(struct storage *storage, void *arg, struct error *err
         return failed;
     failed =
         db_run(db, err, "UPDATE campaign SET unsubscribed = unsubscribed + 1 WHERE id = ?", DB_I(request->campaign_id));
+    if (!failed && storage_is_message(request->recipient_id))
+        failed = leave_all(db, request, err);
     return failed ? failed
                   : event_write_plain(storage, EVENT_UNSUBSCRIBED, request->campaign_id, request->recipient_id,
                                       request->now_ms, "", err);
@@ -305,7 +316,7 @@ int storage_recipient_memberships(struct storage_reader *reader, int64_t recipie
                                   "SELECT m.list_id, r.email, l.name, r.attributes, m.status, m.joined"
                                   " FROM recipient r CROSS JOIN list l CROSS JOIN member m ON m.list_id = l.id"
                                   " AND m.lane = r.lane AND m.recipient_id = r.id"
-                                  " WHERE r.id = ? AND m.status <> 2 ORDER BY l.id",
+                                  " WHERE r.id = " RECIPIENT_OF("?1") " AND m.status <> 2 ORDER BY l.id",
                                   DB_I(recipient_id));
     if (rows == NULL)
         return -EIO;

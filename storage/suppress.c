@@ -67,12 +67,14 @@ static int find_reason(struct db *db, sqlite3_stmt *row, char reason[65], struct
     return 1;
 }
 
-static int find_plain(struct db *db, const char *text, int64_t now_ms, char reason[65], struct error *err)
+static int find_plain(struct db *db, const struct suppress_kinds *kinds, const char *text, int64_t now_ms,
+                      char reason[65], struct error *err)
 {
     return find_reason(db,
                        db_query(db, err,
-                                "SELECT reason FROM suppression WHERE email = ? AND (expires = 0 OR expires > ?)",
-                                DB_T(text), DB_I(now_ms)),
+                                "SELECT reason FROM suppression WHERE email = ? AND (expires = 0 OR expires > ?)"
+                                " AND NOT (? AND reason = 'unsubscribe')",
+                                DB_T(text), DB_I(now_ms), DB_I(kinds->spare_unsubscribed)),
                        reason, err);
 }
 
@@ -103,14 +105,14 @@ int suppress_find_rare(struct storage *storage, const struct suppress_kinds *kin
         return 0; /* longer than an address: refused elsewhere */
     if (rc < 0)
         return error_set(err, rc, "a digest could not be made");
-    rc = find_plain(db, hash, now_ms, reason, err);
+    rc = find_plain(db, kinds, hash, now_ms, reason, err);
     return rc == 0 && kinds->lists ? find_for_list(db, campaign_id, hash, now_ms, reason, err) : rc;
 }
 
 int suppress_find(struct storage *storage, const struct suppress_kinds *kinds, int64_t campaign_id, const char *email,
                   int64_t now_ms, char reason[65], struct error *err)
 {
-    int rc = find_plain(&storage->db, email, now_ms, reason, err);
+    int rc = find_plain(&storage->db, kinds, email, now_ms, reason, err);
     return rc == 0 ? suppress_find_rare(storage, kinds, campaign_id, email, now_ms, reason, err) : rc;
 }
 
@@ -146,7 +148,8 @@ int suppress_recipient(struct db *db, int64_t recipient_id, const char *reason, 
                        struct error *err)
 {
     char email[ADDRESS_MAX_BYTES + 1];
-    sqlite3_stmt *row = db_query(db, err, "SELECT email FROM recipient WHERE id = ?", DB_I(recipient_id));
+    sqlite3_stmt *row =
+        db_query(db, err, "SELECT email FROM recipient WHERE id = " RECIPIENT_OF("?1"), DB_I(recipient_id));
     int more = row == NULL ? -EIO : db_step(db, row, err);
     if (more <= 0)
         return more;
@@ -158,16 +161,24 @@ int suppress_recipient(struct db *db, int64_t recipient_id, const char *reason, 
 
 int suppress_soft(struct db *db, const struct suppress_soft *soft, bool *suppressed, struct error *err)
 {
-    int64_t count;
+    int64_t count, person = soft->recipient_id, mail = soft->campaign_id;
+    int failed = 0;
     *suppressed = false;
-    int failed = db_run(db, err, "INSERT INTO soft_bounce VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                        DB_I(soft->campaign_id), DB_I(soft->recipient_id), DB_I(soft->at_ms));
+    if (storage_is_message(soft->recipient_id)) { /* each message counts once, against him to whom it went */
+        mail = soft->recipient_id;
+        failed = db_get(db, err, &person, "SELECT recipient_id FROM message WHERE id = ?", DB_I(soft->recipient_id));
+    }
+    if (!failed)
+        failed = db_run(db, err, "INSERT INTO soft_bounce VALUES (?, ?, ?) ON CONFLICT DO NOTHING", DB_I(mail),
+                        DB_I(person), DB_I(soft->at_ms));
     if (failed || db_changes(db) == 0)
-        return failed;
-    failed = db_get(db, err, &count,
-                    "SELECT count(*) FROM soft_bounce WHERE recipient_id = ?1 AND at >= ?2 AND at >= coalesce("
-                    "(SELECT max(updated) FROM delivery WHERE recipient_id = ?1 AND state = ?3), 0)",
-                    DB_I(soft->recipient_id), DB_I(soft->at_ms - soft->window_ms), DB_I(DELIVERY_DELIVERED));
+        return MIN_OF(failed, 0);
+    failed =
+        db_get(db, err, &count,
+               "SELECT count(*) FROM soft_bounce WHERE recipient_id = ?1 AND at >= ?2 AND at >= coalesce("
+               "(SELECT max(updated) FROM delivery WHERE recipient_id IN (SELECT ?1 UNION ALL SELECT id FROM message"
+               " WHERE recipient_id = ?1) AND state = ?3), 0)",
+               DB_I(person), DB_I(soft->at_ms - soft->window_ms), DB_I(DELIVERY_DELIVERED));
     if (failed)
         return failed < 0 ? failed : -EIO;
     if (soft->limit == 0 || count < soft->limit)

@@ -9,6 +9,7 @@
 /* Which kinds of entries there are, asked once a claim. */
 struct suppress_kinds {
     bool lists, digests;
+    bool spare_unsubscribed; /* set by the caller: who has unsubscribed may be mailed all the same */
 };
 int suppress_kinds(struct db *db, struct suppress_kinds *out, struct error *err) ATTR_MUSTCHECK;
 
@@ -21,7 +22,7 @@ int suppress_find_rare(struct storage *storage, const struct suppress_kinds *kin
 
 /* 1 = there is a new entry (meta.suppressions is the caller's to raise), 0 = it changed or held already, negative. */
 int suppress_put(struct db *db, const struct storage_suppression *item, struct error *err) ATTR_MUSTCHECK;
-/* The same for every list, by the recipient's id. */
+/* The same for every list, by the recipient's id, or by that of a message to him. */
 int suppress_recipient(struct db *db, int64_t recipient_id, const char *reason, const char *origin, int64_t at_ms,
                        struct error *err) ATTR_MUSTCHECK;
 

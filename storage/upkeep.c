@@ -21,6 +21,7 @@
 
 #define PAGE_BYTES 4096
 #define SLICE_MAX 10000
+#define WAITING_MAX 10000 /* messages that wait still, passed over */
 #define BUSY_LIMIT_MS 10000
 
 int storage_check(struct storage_reader *reader, bool quick, struct error *err)
@@ -211,6 +212,65 @@ static int retain_campaign(struct db *db, int64_t campaign_id, int64_t limit, in
     return failed;
 }
 
+struct old_message {
+    int64_t id, content_id, delivery_id;
+};
+
+/* The oldest messages that have ended, in the order in which they came. Those that wait still are passed over. */
+static int find_messages(struct db *db, int64_t before_ms, int64_t limit, struct old_message *out, int64_t *count,
+                         struct error *err)
+{
+    sqlite3_stmt *rows =
+        db_query(db, err,
+                 "SELECT m.id, m.content_id, m.created, d.id, d.state FROM message m LEFT JOIN delivery d"
+                 " ON d.recipient_id = m.id AND d.campaign_id = m.campaign_id ORDER BY m.id LIMIT ?",
+                 DB_I(limit + WAITING_MAX));
+    int more = rows == NULL ? -EIO : 1;
+    while (more > 0 && *count < limit && (more = db_step(db, rows, err)) > 0) {
+        int64_t state = db_int(rows, 4);
+        if (db_int(rows, 2) >= before_ms)
+            break;
+        if (state != DELIVERY_PENDING && state != DELIVERY_SENDING && state != DELIVERY_DEFERRED)
+            out[(*count)++] = (struct old_message){db_int(rows, 0), db_int(rows, 1), db_int(rows, 3)};
+    }
+    if (more > 0)
+        db_end(rows);
+    return MIN_OF(more, 0);
+}
+
+static int remove_message(struct db *db, const struct old_message *message, struct error *err)
+{
+    int failed = db_run(db, err, "DELETE FROM attempt WHERE delivery_id = ?", DB_I(message->delivery_id));
+    if (!failed)
+        failed = db_run(db, err, "DELETE FROM delivery WHERE id = ?", DB_I(message->delivery_id));
+    if (!failed)
+        failed = db_run(db, err, "DELETE FROM message WHERE id = ?", DB_I(message->id));
+    if (!failed)
+        failed = db_run(db, err,
+                        "DELETE FROM message_content WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE"
+                        " content_id = ?1)",
+                        DB_I(message->content_id));
+    return failed;
+}
+
+/* A stream never ends, its messages do, one by one. */
+static int retain_messages(struct db *db, struct retention *retention, struct error *err)
+{
+    int64_t limit = retention->slice - retention->removed, count = 0;
+    if (limit <= 0)
+        return 0;
+    struct old_message *old = calloc((size_t)limit, sizeof(*old));
+    if (old == NULL)
+        return error_memory(err);
+    int failed = find_messages(db, retention->before_ms, limit, old, &count, err);
+    for (int64_t i = 0; i < count && !failed; i++)
+        failed = remove_message(db, &old[i], err);
+    if (!failed)
+        retention->removed += count;
+    free(old);
+    return failed;
+}
+
 /* A campaign with rows that still wait for something is left alone: its counters will move with them. */
 static int retain_run(struct storage *storage, void *arg, struct error *err)
 {
@@ -228,7 +288,7 @@ static int retain_run(struct storage *storage, void *arg, struct error *err)
         if (failed)
             return failed;
     }
-    return missing < 0 ? missing : 0;
+    return missing < 0 ? missing : retain_messages(db, retention, err);
 }
 
 int storage_retain(struct storage *storage, int64_t keep_ms, int slice, int64_t now_ms, int64_t *removed,

@@ -57,6 +57,9 @@ struct storage {
     _Atomic(struct journal *) journal; /* NULL until storage_journal_begin() */
 };
 
+/* SQL: the recipient behind an id that may be a message's. */
+#define RECIPIENT_OF(id) "coalesce((SELECT recipient_id FROM message WHERE id = " id "), " id ")"
+
 struct storage_reader {
     struct db db;
 };

@@ -61,9 +61,11 @@ static size_t campaign_slot(struct event_view *view, int64_t id)
 
 static void add_campaign(struct event_view *view, json_t *data, const struct storage_event *event)
 {
-    size_t slot = campaign_slot(view, event->campaign_id);
     (void)json_object_set_new(data, "campaign_id", json_integer(event->campaign_id));
     (void)json_object_set_new(data, "campaign", json_line(event->campaign_name));
+    if (event->message_id != 0)
+        return;
+    size_t slot = campaign_slot(view, event->campaign_id);
     if (view->campaigns[slot].tags != NULL)
         (void)json_object_set(data, "tags", view->campaigns[slot].tags);
     if (view->campaigns[slot].metadata != NULL)
@@ -111,6 +113,12 @@ json_t *event_view_json(struct event_view *view, const struct storage_event *eve
     json_t *data = json_object();
     if (event->campaign_id != 0)
         add_campaign(view, data, event);
+    if (event->message_id != 0) { /* with its own tags and metadata */
+        json_t *labels = json_attributes(event->labels);
+        (void)json_object_set_new(data, "message_id", json_integer(event->message_id));
+        (void)json_object_update(data, labels);
+        json_decref(labels);
+    }
     if (event->recipient_id != 0) {
         (void)json_object_set_new(data, "recipient_id", json_integer(event->recipient_id));
         (void)json_object_set_new(data, "email", json_line(event->email));

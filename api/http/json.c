@@ -269,6 +269,12 @@ void page_drop(struct page *page)
     page->data = NULL;
 }
 
+void page_continue(struct page *page, int64_t cursor)
+{
+    (void)snprintf(page->next, sizeof(page->next), "%lld", (long long)cursor);
+    page->more = true;
+}
+
 json_t *page_json(struct page *page, int64_t total)
 {
     if (page->failed) {

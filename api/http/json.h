@@ -65,6 +65,7 @@ struct page {
 bool page_init(struct page *page, int limit);                       /* false: no memory */
 bool page_take(struct page *page, json_t *row, const char *cursor); /* takes over the reference */
 bool page_take_id(struct page *page, json_t *row, int64_t cursor);
+void page_continue(struct page *page, int64_t cursor); /* there is more to look at behind it, full or not */
 json_t *page_json(struct page *page,
                   int64_t total); /* ends the page, NULL = no memory; total < 0 = not counted (null) */
 void page_drop(struct page *page);

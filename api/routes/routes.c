@@ -42,6 +42,11 @@ static const struct route ROUTES[] = {
 
     {METHOD_GET, "/v1/campaigns/{id}/links", ACCESS_READ, BODY_NONE, PAGE, campaigns_links, false},
 
+    {METHOD_POST, "/v1/messages", ACCESS_SEND, BODY_JSON, NULL, messages_create, false},
+    {METHOD_GET, "/v1/messages", ACCESS_READ, BODY_NONE, PAGE " state to", messages_page, false},
+    {METHOD_GET, "/v1/messages/stats", ACCESS_READ, BODY_NONE, NULL, messages_stats, false},
+    {METHOD_GET, "/v1/messages/{id}", ACCESS_READ, BODY_NONE, NULL, messages_get, false},
+
     {METHOD_GET, "/v1/snippets", ACCESS_READ, BODY_NONE, PAGE, snippets_page, false},
     {METHOD_POST, "/v1/snippets", ACCESS_SEND, BODY_JSON, NULL, snippets_create, false},
     {METHOD_GET, "/v1/snippets/{text}", ACCESS_READ, BODY_NONE, NULL, snippets_get, false},

@@ -18,6 +18,7 @@ route_handler campaigns_page, campaigns_create, campaigns_get, campaigns_update,
 route_handler campaigns_launch, campaigns_pause, campaigns_resume, campaigns_cancel, campaigns_clone, campaigns_preview;
 route_handler campaigns_winner, campaigns_variants, campaigns_test, campaigns_test_get;
 route_handler campaigns_stats, campaigns_deliveries, campaigns_timeseries, campaigns_sites;
+route_handler messages_create, messages_page, messages_stats, messages_get;
 route_handler stats_get, stats_sites, stats_site, stats_timeseries;
 route_handler suspensions_page, suspensions_add, suspensions_cancel, sources_page;
 route_handler suppressions_page, suppressions_add, suppressions_get, suppressions_remove;

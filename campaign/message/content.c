@@ -400,10 +400,11 @@ static void write_list_fields(struct compile *compile)
     }
     if (compile->tag != NULL)
         make_slug(compile->tag, slug);
-    (void)snprintf(text, sizeof(text), "%lld:%s:bulk:%s", (long long)content->campaign_id, slug,
-                   address_domain(&content->from));
+    (void)snprintf(text, sizeof(text), "%lld:%s:%s:%s", (long long)content->campaign_id, slug,
+                   content->transactional ? "transactional" : "bulk", address_domain(&content->from));
     header_text(&content->head, "Feedback-ID", text, strlen(text));
-    header_raw(&content->head, "List-Unsubscribe-Post", "List-Unsubscribe=One-Click");
+    if (!content->transactional)
+        header_raw(&content->head, "List-Unsubscribe-Post", "List-Unsubscribe=One-Click");
 }
 
 /* A header text without tags, written once. */
@@ -484,6 +485,7 @@ static int copy_options(struct compile *compile)
     content->campaign_id = options->campaign_id;
     (void)snprintf(content->campaign_id_text, sizeof(content->campaign_id_text), "%lld",
                    (long long)options->campaign_id);
+    content->transactional = options->transactional;
     content->mac = options->mac;
     content->campaign_name = str_dup(options->campaign_name != NULL ? options->campaign_name : "");
     content->return_domain = str_dup(own_domain ? domain : from_domain);
@@ -582,6 +584,11 @@ size_t content_links(const struct content *content, const char *const **urls)
 {
     *urls = (const char *const *)content->links.urls;
     return content->links.count;
+}
+
+bool content_shows_view(const struct content *content)
+{
+    return (content->uses >> BUILTIN_VIEW_URL & 1u) != 0;
 }
 
 const json_t *content_partials(const struct content *content)

@@ -46,6 +46,7 @@ struct content {
     json_t *partials;   /* those that are shown, by name */
     bool uses_attributes;
     uint32_t uses; /* bit set of 1 << enum template_builtin */
+    bool transactional; /* no list fields */
     bool utf8;     /* an address of the head has UTF-8 */
     const struct mac_key *mac;
     struct content_key signers[CONTENT_SIGNERS_MAX];

@@ -287,11 +287,13 @@ static int write_head(struct composer *composer, struct rendering *rendering, in
     buffer_append_char(head, '@');
     buffer_append_str(head, address_domain(&content->from));
     buffer_append_str(head, ">\r\n");
-    size_t url_len = strlen(rendering->unsubscribe_url);
-    text[0] = '<';
-    memcpy(text + 1, rendering->unsubscribe_url, url_len);
-    memcpy(text + 1 + url_len, ">", 2);
-    header_raw(head, "List-Unsubscribe", text);
+    if (!content->transactional) {
+        size_t url_len = strlen(rendering->unsubscribe_url);
+        text[0] = '<';
+        memcpy(text + 1, rendering->unsubscribe_url, url_len);
+        memcpy(text + 1 + url_len, ">", 2);
+        header_raw(head, "List-Unsubscribe", text);
+    }
     for (size_t i = 0; i < content->field_count; i++) {
         int rc = render_value(composer, rendering, content->fields[i].template, err);
         if (rc < 0)

@@ -46,6 +46,7 @@ struct content_options {
     const char *bounce_domain; /* of the return path; "" = the From domain */
     const struct mac_key *mac;
     struct content_signer signers[CONTENT_SIGNERS_MAX];
+    bool transactional; /* one that was asked for: without the header fields of a list */
 };
 
 /* 0; -EINVAL with every fault of the spec in `problem` (fields "from.email", "subject", "html", "headers.X-Name", …;
@@ -58,6 +59,7 @@ const char *content_from_domain(const struct content *content); /* normal form; 
 /* The table of tracked links: URLs with plain tags, in the order of their numbers from 1. */
 /* The partials that the content shows, as they were. */
 const json_t *content_partials(const struct content *content);
+bool content_shows_view(const struct content *content); /* it has {{view_url}} */
 size_t content_links(const struct content *content, const char *const **urls);
 
 /* A test: the message shows the recipient and goes to somebody else. It is nobody's: its links, its pixel, its pages

@@ -10,12 +10,14 @@
 #include "campaign/message/message.h"
 #include "campaign/message/pool.h"
 #include "campaign/schedule/run.h"
+#include "campaign/single/contents.h"
 
 struct pool {
     pthread_mutex_t lock;
     pthread_cond_t filled;
     struct list queue; /* delivery.node */
     struct engine *engine;
+    struct contents *contents;
     bool stopping;
     unsigned idle;     /* threads that wait: no signal is due when there is none */
     unsigned count;
@@ -39,7 +41,16 @@ static void letter_release(struct engine_message *message)
     free(letter);
 }
 
-static void compose(struct composer *composer, struct engine *engine, struct delivery *delivery)
+/* A campaign's, or the message's own. */
+static int find_content(struct contents *contents, struct delivery *delivery, struct content **out, struct error *err)
+{
+    if (delivery->content == NULL)
+        return contents_get(contents, delivery->run->id, delivery->content_id, out, err);
+    *out = content_ref(delivery->content);
+    return 0;
+}
+
+static void compose(struct composer *composer, struct pool *pool, struct engine *engine, struct delivery *delivery)
 {
     struct error err = {""};
     struct letter *letter = calloc(1, sizeof(*letter));
@@ -49,14 +60,17 @@ static void compose(struct composer *composer, struct engine *engine, struct del
         .attributes_json = delivery->attributes,
         .trial = delivery->trial,
     };
-    int result = letter == NULL ? error_memory(&err) : -EAGAIN;
+    struct content *content = NULL;
+    int result = letter == NULL ? error_memory(&err) : find_content(pool->contents, delivery, &content, &err);
+    bool later = result != 0 && result != -EINVAL;
     /* What is wrong with the content is so the second time, too. Want of memory passes, and is not always known for what
      * it is: a parser of ours or of a library may take it for bad input. */
-    for (int tries = 0; letter != NULL && result != 0 && result != -ENOMEM && tries < 2; tries++)
-        result = message_compose(composer, delivery->content, &recipient, clock_wall_ms(), &letter->composed, &err);
+    for (int tries = 0; content != NULL && (tries == 0 || (result != 0 && result != -ENOMEM && tries < 2)); tries++)
+        result = message_compose(composer, content, &recipient, clock_wall_ms(), &letter->composed, &err);
+    content_unref(content);
     if (result != 0) {
         free(letter);
-        delivery->no_memory = result == -ENOMEM;
+        delivery->compose_later = later || result == -ENOMEM;
         engine_composed(engine, &delivery->job, NULL, err.text);
         return;
     }
@@ -90,14 +104,14 @@ static void *pool_main(void *context)
         }
         struct engine *engine = pool->engine;
         pthread_mutex_unlock(&pool->lock);
-        compose(self->composer, engine, list_entry(node, struct delivery, node));
+        compose(self->composer, pool, engine, list_entry(node, struct delivery, node));
         pthread_mutex_lock(&pool->lock);
     }
     pthread_mutex_unlock(&pool->lock);
     return NULL;
 }
 
-int pool_start(unsigned threads, struct pool **out, struct error *err)
+int pool_start(unsigned threads, struct contents *contents, struct pool **out, struct error *err)
 {
     assure(threads > 0);
     struct pool *pool = calloc(1, sizeof(*pool) + threads * sizeof(pool->threads[0]));
@@ -106,6 +120,7 @@ int pool_start(unsigned threads, struct pool **out, struct error *err)
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->filled, NULL);
     list_init(&pool->queue);
+    pool->contents = contents;
     int result = 0;
     while (pool->count < threads) {
         struct pool_thread *thread = &pool->threads[pool->count];

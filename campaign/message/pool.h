@@ -11,7 +11,9 @@
 
 struct pool;
 
-int pool_start(unsigned threads, struct pool **out, struct error *err) ATTR_MUSTCHECK;
+struct contents;
+/* `contents`: where single messages find theirs; outlives the pool. */
+int pool_start(unsigned threads, struct contents *contents, struct pool **out, struct error *err) ATTR_MUSTCHECK;
 /* Any thread. The answer goes to engine_composed(), from a composer's thread. */
 void pool_post(struct pool *pool, struct engine *engine, struct delivery *delivery);
 /* Finishes the queue, joins, frees. NULL is allowed. */

@@ -43,7 +43,9 @@ struct delivery *delivery_create(const struct storage_job *job, struct run *run,
     delivery->job.shared = lane->shared;
     delivery->job.smtputf8 = has_utf8(delivery->job.rcpt_to);
     delivery->run = run;
-    delivery->content = run_content(run, job->recipient_id);
+    delivery->content = run->stream ? NULL : run_content(run, job->recipient_id);
+    delivery->content_id = job->content_id;
+    delivery->deadline_ms = run->stream ? job->expires_ms : run->deadline_ms;
     delivery->lane = lane;
     delivery->recipient_id = job->recipient_id;
     delivery->claim_id = job->claim_id;
@@ -57,7 +59,7 @@ void delivery_judge(struct delivery *delivery, const struct policy *policy, cons
     int status = atomic_load_explicit(&delivery->run->status, memory_order_relaxed);
     struct policy_case the_case = {
         .now_ms = clock_wall_ms(),
-        .deadline_ms = delivery->run->deadline_ms,
+        .deadline_ms = delivery->deadline_ms,
         .attempts_before = delivery->attempts,
         .jitter_seed = (uint64_t)delivery->recipient_id,
         .release = status == CAMPAIGN_CANCELLED               ? RELEASE_CANCELLED
@@ -67,7 +69,7 @@ void delivery_judge(struct delivery *delivery, const struct policy *policy, cons
     };
     struct storage_outcome *record = &delivery->record;
     record->outcome = *outcome;
-    if (outcome->class_ == OUTCOME_COMPOSE && delivery->no_memory)
+    if (outcome->class_ == OUTCOME_COMPOSE && delivery->compose_later)
         record->outcome.class_ = OUTCOME_TRANSPORT; /* ours, and it passes */
     struct verdict verdict = policy_judge(policy, &record->outcome, &the_case);
     record->campaign_id = delivery->run->id;

@@ -21,12 +21,14 @@ struct delivery {
     struct list node;      /* the composers' queue */
     struct run *run;       /* the running campaign; outlives its deliveries */
     struct lane *lane;     /* where it was claimed from */
-    struct content *content; /* of the run */
+    struct content *content; /* of the run; NULL: a message's own, of this id */
+    int64_t content_id;
+    int64_t deadline_ms;     /* wall clock: no attempt is made from then on */
     int64_t recipient_id, claim_id;
     int attempts;          /* made before */
     bool uncertain;
     bool missing_attributes; /* set by the composer */
-    bool no_memory;          /* the same: it could not be composed for want of it, and can be at another time */
+    bool compose_later;      /* the same: it could not be composed for want of memory or of a key, and can be at another time */
     const char *attributes;  /* JSON object */
     /* NULL = of a claim. Else it is of none (a test): neither the flight journal nor a row knows it, and its outcome goes here, on a loop's thread. `run`,
      * `lane` and `record` are not used then. */

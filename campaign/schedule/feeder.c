@@ -64,7 +64,7 @@ static void claim_done(struct storage_claim *claim) /* writer thread */
 /* Puts one claim on its way; false when there is no room or no memory for it now. */
 static bool claim_start(struct feeder *feeder, struct run *run, struct lane *lane)
 {
-    int room = FEEDER_JOBS_MAX - atomic_load(&feeder->jobs);
+    int room = FEEDER_JOBS_MAX - (run->stream ? 0 : FEEDER_MESSAGES_MIN) - atomic_load(&feeder->jobs);
     int want = MIN_OF(MIN_OF(lane->window - lane->out, room), CLAIM_MAX);
     if (want <= 0)
         return false;
@@ -91,24 +91,33 @@ static bool claim_start(struct feeder *feeder, struct run *run, struct lane *lan
     return true;
 }
 
-/* One claim for every hungry lane of every run in turn, so that no campaign starves another. */
-static void feed(struct feeder *feeder, int64_t now_ms)
+/* False: there is no more room for such runs now. */
+static bool feed_runs(struct feeder *feeder, bool streams)
 {
-    if (atomic_load(&feeder->halted) || now_ms < feeder->blocked_until_ms)
-        return;
     list_for_each(node, &feeder->runs) {
         struct run *run = list_entry(node, struct run, node);
-        if (atomic_load(&run->status) != CAMPAIGN_RUNNING || run->content == NULL || atomic_load(&run->closed))
+        if (run->stream != streams || atomic_load(&run->status) != CAMPAIGN_RUNNING || run->content == NULL ||
+            atomic_load(&run->closed))
             continue;
         struct list *first;
         while ((first = list_take_first(&run->hungry)) != NULL) { /* claiming takes a lane off the hungry */
             struct lane *lane = list_entry(first, struct lane, hungry);
             if (!claim_start(feeder, run, lane)) {
                 list_prepend(&run->hungry, &lane->hungry);
-                return;
+                return false;
             }
         }
     }
+    return true;
+}
+
+/* One claim for every hungry lane of every run in turn, so that no campaign starves another; single messages first. */
+static void feed(struct feeder *feeder, int64_t now_ms)
+{
+    if (atomic_load(&feeder->halted) || now_ms < feeder->blocked_until_ms)
+        return;
+    if (!feed_runs(feeder, true) || !feed_runs(feeder, false))
+        return;
     /* The first in the list had the first choice; next time it is another's turn. */
     pthread_mutex_lock(&feeder->lock);
     struct list *front = list_take_first(&feeder->runs);
@@ -177,13 +186,14 @@ static bool start_deliveries(struct feeder *feeder, struct order *order)
     struct list jobs = LIST_INIT(jobs), records = LIST_INIT(records);
     bool running = atomic_load(&run->status) == CAMPAIGN_RUNNING && !atomic_load(&feeder->halted) && !atomic_load(&run->closed);
     int64_t wall_ms = clock_wall_ms();
-    bool expired = wall_ms >= run->deadline_ms;
 
     for (; order->started < order->claim.job_count; order->started++) {
         struct delivery *delivery = delivery_create(&order->claim.jobs[order->started], run, order->lane);
         if (delivery == NULL)
             break;
         feeder_prepare(feeder, delivery);
+        bool expired = wall_ms >= delivery->deadline_ms;
+        run->expire_ms = MIN_OF(run->expire_ms, delivery->deadline_ms);
         if (!running || (expired && delivery->attempts == 0))
             end_untried(feeder, delivery, &records, running);
         else if (!wait_for_window(feeder, delivery, &records, wall_ms))
@@ -264,13 +274,14 @@ static void on_claimed(struct feeder *feeder, struct order *order, int64_t now_m
         atomic_store(&feeder->look, true);
     } else {
         claim_unblocked(feeder);
-        if (claim->lane_done && !lane->done) {
+        if (claim->lane_done && !lane->done && !lane->more) {
             lane->done = true;
             run->lanes_done++;
         }
         if (lane == run_retries(run))
             retries_claimed(run, claim);
     }
+    lane->more = false;
     lane_claimed(run, lane, claim->job_count, now_ms);
     if (start_deliveries(feeder, order)) {
         order_free(order);
@@ -352,7 +363,8 @@ static void tend(struct feeder *feeder, struct run *run, int64_t now_ms, int64_t
 {
     int status = atomic_load(&run->status);
     bool lanes_done = run->content != NULL && run->lanes_done == run->lane_count - 1 + run_retries(run)->done;
-    atomic_store(&run->only_retries, lanes_done && run->out == 0);
+    atomic_store(&run->only_retries, lanes_done && run->out == 0 && (!run->stream || run->next_due_ms != 0));
+    run_take_posted(run);
     if (status == CAMPAIGN_SCHEDULED) {
         struct error err = {""};
         if (wall_ms < run->scheduled_ms)
@@ -380,7 +392,7 @@ static void tend(struct feeder *feeder, struct run *run, int64_t now_ms, int64_t
     } else if (status != CAMPAIGN_RUNNING) {
         roster_drop(feeder, run);
         return;
-    } else if (lanes_done && !testing && run->next_due_ms == 0 && now_ms >= run->finish_at_ms) {
+    } else if (lanes_done && !run->stream && !testing && run->next_due_ms == 0 && now_ms >= run->finish_at_ms) {
         roster_try_finish(feeder, run, now_ms);
         return;
     }
@@ -413,9 +425,12 @@ static void second_tick(struct feeder *feeder, int64_t now_ms)
             stuck |= lane_stuck(run, &run->lanes[i], now_ms);
         if (stuck)
             engine_release(feeder->mailer->engine, &(struct engine_release){.group = (uint64_t)run->id, .waiting_ms = STUCK_RELEASE_MS, .shared = true});
-        /* What waits for a suspended or throttled site does not outlive its campaign. */
-        if (run->out > 0 && clock_wall_ms() >= run->deadline_ms)
+        /* What waits for a suspended or throttled site does not outlive its campaign, or itself. */
+        int64_t wall_ms = clock_wall_ms();
+        if (run->out > 0 && wall_ms >= (run->stream ? run->expire_ms : run->deadline_ms)) {
             engine_release(feeder->mailer->engine, &(struct engine_release){.group = (uint64_t)run->id});
+            run->expire_ms = INT64_MAX;
+        }
     }
 }
 
@@ -425,7 +440,7 @@ static void judge_runs(struct feeder *feeder, bool due)
     const struct mailer *mailer = feeder->mailer;
     list_for_each(node, &feeder->runs) {
         struct run *run = list_entry(node, struct run, node);
-        if (atomic_load(&run->status) != CAMPAIGN_RUNNING || (!due && run->unjudged < GUARD_EVERY))
+        if (run->stream || atomic_load(&run->status) != CAMPAIGN_RUNNING || (!due && run->unjudged < GUARD_EVERY))
             continue;
         run->unjudged = 0;
         if (guard_look(&mailer->config->guard, mailer->storage, feeder->reader, run->id))
@@ -553,6 +568,19 @@ int feeder_start(struct mailer *mailer, struct feeder **out, struct error *err)
 void feeder_look(struct feeder *feeder)
 {
     atomic_store(&feeder->look, true);
+    inbox_nudge(&feeder->inbox);
+}
+
+/* A stream that is not there yet, or is paused, is looked for; its lanes are claimed from when it comes. */
+void feeder_posted(struct feeder *feeder, int64_t campaign_id, int lane)
+{
+    pthread_mutex_lock(&feeder->lock);
+    struct run *run = roster_find(feeder, campaign_id);
+    if (run != NULL)
+        atomic_fetch_or(&run->posted, 1U << lane);
+    else
+        atomic_store(&feeder->look, true);
+    pthread_mutex_unlock(&feeder->lock);
     inbox_nudge(&feeder->inbox);
 }
 

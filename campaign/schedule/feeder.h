@@ -11,6 +11,7 @@ struct mailer;
 struct feeder;
 
 #define FEEDER_JOBS_MAX 20000 /* deliveries in memory, all campaigns together */
+#define FEEDER_MESSAGES_MIN 1000 /* of these, kept free by campaigns for single messages */
 
 /* What lies in the feeder's inbox. */
 struct feeder_mail {
@@ -21,6 +22,8 @@ struct feeder_mail {
 int feeder_start(struct mailer *mailer, struct feeder **out, struct error *err) ATTR_MUSTCHECK;
 /* A campaign's status changed in the database: look at it now. Any thread, cannot fail. */
 void feeder_look(struct feeder *feeder);
+/* A message was posted to a stream, durably. Any thread, cannot fail. */
+void feeder_posted(struct feeder *feeder, int64_t campaign_id, int lane);
 /* No more claims from now on; jobs of claims under way are handed back untried. Any thread. */
 void feeder_halt(struct feeder *feeder);
 /* Waits until every delivery in memory is durable, ends the thread, frees. After feeder_halt() and engine_stop(). When the

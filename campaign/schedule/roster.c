@@ -62,9 +62,11 @@ static void roster_add(struct feeder *feeder, const struct storage_campaign *cam
     struct run *run = NULL;
     struct content *content = NULL;
     int result = campaign->status == CAMPAIGN_RUNNING ? -EINVAL : 0;
+    /* Nothing is sent of a stream's own content; each message finds its key when it is composed. */
+    enum signature signature = campaign->messages ? SIGNATURE_NONE : SIGNATURE_REQUIRED;
     /* What a person must mend is so the second time, too; want of memory may have been taken for it. */
     for (int tries = 0; result == -EINVAL && tries < 2; tries++)
-        result = mailer_compile(feeder->mailer, feeder->reader, campaign, SIGNATURE_REQUIRED, &content, NULL, &err);
+        result = mailer_compile(feeder->mailer, feeder->reader, campaign, signature, &content, NULL, &err);
     if (result == 0)
         result = run_create(campaign, feeder->reader, content, &run, &err);
     if (result != 0)

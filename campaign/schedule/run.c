@@ -90,6 +90,8 @@ int run_create(const struct storage_campaign *campaign, struct storage_reader *r
     list_init(&run->node);
     list_init(&run->hungry);
     run->id = campaign->id;
+    run->stream = campaign->messages;
+    run->expire_ms = INT64_MAX;
     json_t *spec = json_text_reads(campaign->spec, 0, NULL);
     if (spec == NULL) { /* of the run's rate and window nothing would be known */
         free(run);
@@ -100,6 +102,7 @@ int run_create(const struct storage_campaign *campaign, struct storage_reader *r
     split_parse(spec, &run->split, &ignored);
     json_decref(spec);
     run->shape.rate = run->plan.rate;
+    run->shape.urgent = run->stream;
     atomic_init(&run->shape.weight, run->plan.priority);
     atomic_init(&run->closed, run->plan.has_window); /* until it is looked at */
     run->deadline_ms = campaign->launched_ms + campaign->expires_after_ms;
@@ -144,6 +147,20 @@ void run_restart_lanes(struct run *run)
 {
     for (size_t i = 0; i + 1 < run->lane_count; i++) {
         struct lane *lane = &run->lanes[i];
+        run->lanes_done -= lane->done;
+        lane->done = false;
+        lane_check(run, lane);
+    }
+}
+
+void run_take_posted(struct run *run)
+{
+    uint32_t posted = atomic_exchange(&run->posted, 0);
+    for (size_t i = 0; posted != 0 && i + 1 < run->lane_count; i++) {
+        struct lane *lane = &run->lanes[i];
+        if ((posted >> lane->id & 1U) == 0)
+            continue;
+        lane->more = lane->claiming;
         run->lanes_done -= lane->done;
         lane->done = false;
         lane_check(run, lane);

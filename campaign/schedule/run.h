@@ -31,6 +31,7 @@ struct lane {
     bool shared;        /* many domains: some may be slow while others wait */
     bool done;          /* nothing left behind the cursor (retries: nothing due) */
     bool claiming;      /* a claim is under way */
+    bool more;          /* a message was posted meanwhile, which it may not have seen */
     int out, window;
     int64_t claimed_ms, moved_ms; /* monotonic: last claim, last outcome */
 };
@@ -39,6 +40,9 @@ struct run {
     struct list node;
     int64_t id; /* constant, read by all threads */
     int64_t deadline_ms; /* wall clock; constant, read by all threads */
+    bool stream;         /* of single messages: it never ends; constant */
+    _Atomic uint32_t posted; /* a stream: bit set of lanes to which messages were posted; any thread */
+    int64_t expire_ms;   /* a stream: when the first of what is in memory expires, wall clock; INT64_MAX = nothing */
     struct engine_campaign shape; /* what the engine is to know of it: its weight against other campaigns */
     struct content *contents[SPLIT_VARIANTS_MAX]; /* of an A/B test's variants; constant, as `content` */
     struct content *content; /* compiled; constant, read by all threads; NULL while scheduled */
@@ -71,6 +75,8 @@ void run_free(struct run *run); /* nothing is out */
 struct content *run_content(const struct run *run, int64_t recipient_id);
 /* The lanes begin anew: the rest of an A/B campaign. */
 void run_restart_lanes(struct run *run);
+/* A stream: the lanes to which something was posted are looked at again. */
+void run_take_posted(struct run *run);
 /* Looks at the window again when that is due; true when it has just closed, and what has not begun should come back. */
 bool run_window(struct run *run, struct zones *zones, int64_t wall_ms);
 

@@ -60,6 +60,7 @@ struct flow *flow_get(struct site *site, const struct engine_job *job)
         list_append(&site->flows, &flow->node);
         find_limits(flow, job->campaign);
     }
+    flow->urgent = job->campaign != NULL && job->campaign->urgent;
     flow->weight = weight == 0 ? FLOW_WEIGHT_DEFAULT : MIN_OF(weight, (uint32_t)FLOW_WEIGHT_MAX);
     return flow;
 }
@@ -147,13 +148,18 @@ int64_t flows_wake(struct site *site)
     return next;
 }
 
+static bool goes_before(const struct flow *flow, const struct flow *other, bool earlier)
+{
+    return flow->urgent != other->urgent ? flow->urgent : earlier;
+}
+
 struct flow *flow_next_sender(struct site *site)
 {
     struct flow *next = NULL;
     list_for_each(node, &site->senders)
     {
         struct flow *flow = list_entry(node, struct flow, send);
-        if (next == NULL || flow->send_mark < next->send_mark)
+        if (next == NULL || goes_before(flow, next, flow->send_mark < next->send_mark))
             next = flow;
     }
     return next;
@@ -165,7 +171,7 @@ struct flow *flow_next_feeder(struct site *site)
     list_for_each(node, &site->feeders)
     {
         struct flow *flow = list_entry(node, struct flow, feed);
-        if (next == NULL || flow->feed_mark < next->feed_mark)
+        if (next == NULL || goes_before(flow, next, flow->feed_mark < next->feed_mark))
             next = flow;
     }
     return next;
@@ -173,12 +179,14 @@ struct flow *flow_next_feeder(struct site *site)
 
 void flow_sent(struct flow *flow)
 {
-    flow->site->send_mark = flow->send_mark;
+    if (!flow->urgent)
+        flow->site->send_mark = flow->send_mark;
     flow->send_mark += STRIDE / flow->weight;
 }
 
 void flow_fed(struct flow *flow)
 {
-    flow->site->feed_mark = flow->feed_mark;
+    if (!flow->urgent)
+        flow->site->feed_mark = flow->feed_mark;
     flow->feed_mark += STRIDE / flow->weight;
 }

@@ -4,7 +4,7 @@
  * Start-time fair queueing: each message that a flow composes or sends moves its mark on by an amount that is inverse
  * to the campaign's weight, and the flow with the lowest mark is next. A flow that comes (or comes back) begins at the
  * mark of the one that was served last, so that it neither waits behind what came before nor catches up for when it was
- * away. Inside a flow the recipient domains (lane.h) take turns, one message each.
+ * away. What is urgent (single messages) is next whatever its mark, and does not move that of the site. Inside a flow the recipient domains (lane.h) take turns, one message each.
  *
  * A flow whose campaign or sending domain has reached a limit of its own steps aside (gate.h). Loop thread only.
  */
@@ -29,6 +29,7 @@ struct flow {
     struct list senders, feeders; /* struct lane.send, .feed */
     uint64_t group;               /* the campaign */
     uint32_t weight;
+    bool urgent;                  /* has its turn before all that are not */
     uint64_t send_mark, feed_mark;
     uint32_t ahead;                                 /* messages composing or ready */
     char *sender;                                   /* the sending domain; NULL = not known */

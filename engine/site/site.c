@@ -488,7 +488,7 @@ void site_compose_starved(struct site *site, uint32_t most)
     list_for_each_safe(node, &site->feeders)
     {
         struct flow *flow = list_entry(node, struct flow, feed);
-        if (flow->ahead == 0 && site->ready_count + site->composing_count < most)
+        if (flow->ahead == 0 && (flow->urgent || site->ready_count + site->composing_count < most))
             compose_from(flow);
     }
 }

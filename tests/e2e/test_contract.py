@@ -23,7 +23,7 @@ METHODS = ("get", "post", "patch", "delete")
 # 503 needs a failing disk, 429 is seen below on a server of its own.
 NOT_PROVOKED = {"503", "429", "507"}
 # These have no 409 but that of a second request under an Idempotency-Key whose first one still runs: test_idempotency.py.
-ONLY_RUNNING_409 = {"/v1/campaigns", "/v1/lists/{id}/recipients", "/v1/lists/{id}/imports", "/v1/campaigns/{id}/clone", "/v1/campaigns/{id}/test", "/v1/suppressions",
+ONLY_RUNNING_409 = {"/v1/campaigns", "/v1/messages", "/v1/lists/{id}/recipients", "/v1/lists/{id}/imports", "/v1/campaigns/{id}/clone", "/v1/campaigns/{id}/test", "/v1/suppressions",
                     "/v1/webhooks/{id}/replay", "/v1/suspensions"}  # the last: or of the 10,001st suspension
 
 
@@ -213,6 +213,16 @@ def snippets(contract):
     call(204, "delete", path, "foot")
 
 
+def messages(contract):
+    call = contract.call
+    for to in ("m@one.test", "m@bad.test"):
+        message = call(202, "post", "/v1/messages", data={"to": to, "from": {"email": "a@sender.test"}, "subject": "s", "text": "t"}).json["id"]
+        wait_until(lambda: call(200, "get", "/v1/messages/{id}", message).json["history"], 20, "its outcome")
+    call(200, "get", "/v1/messages", query="?state=bounced&to=m@bad.test&limit=1")
+    call(200, "get", "/v1/messages/stats")
+    call(200, "get", "/v1/recipients/{email}", "m@one.test")
+
+
 def tracking(contract):
     spec = {**GOOD, "html": '<a href="https://one.test/">x</a> {{view_url}} {{preferences_url}}', "track": {"opens": True, "clicks": True}}
     number = contract.call(201, "post", "/v1/campaigns", data={**spec, "launch": True}).json["id"]
@@ -347,6 +357,7 @@ def test_the_document_is_the_truth(contract):
     campaigns(contract)
     others(contract)
     snippets(contract)
+    messages(contract)
     tracking(contract)
     unsubscribing(contract)
     missing = sorted("%s %s %s" % (method.upper(), path, status) for method, path, operation in contract.operations() for status in operation["responses"]
