@@ -14,10 +14,12 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/config_live.h"
 #include "base/hashmap.h"
 #include "base/str.h"
 #include "engine/net/sts.h"
 #include "engine/site/explain.h"
+#include "engine/site/reload.h"
 #include "engine/site/site.h"
 
 #define LOOPS_MAX 64
@@ -35,6 +37,8 @@ struct engine {
     struct engine_callbacks callbacks;
     struct shaping shaping;
     bool shaped;
+    struct rules *rules; /* those of the start, held */
+    size_t sources_ever; /* in one loop's pool, at most: reloads only add to it */
     unsigned loop_count;
     struct dispatch *loops[LOOPS_MAX];
     struct stop_order *stop_orders[LOOPS_MAX];
@@ -59,34 +63,13 @@ static uint32_t connections_per_loop(unsigned loops)
     return (uint32_t)MAX_OF(most / loops, (rlim_t)CONNECTIONS_MIN);
 }
 
-/* Passwords are read once, here: a file that cannot be read must not be found out by the first message. */
-static int load_logins(struct dispatch *dispatch, struct error *err)
-{
-    const struct config *config = dispatch->config;
-    if (config->route_count == 0)
-        return 0;
-    dispatch->logins = calloc(config->route_count, sizeof *dispatch->logins);
-    if (dispatch->logins == NULL)
-        return error_memory(err);
-    for (size_t i = 0; i < config->route_count; i++) {
-        const struct config_route *route = &config->routes[i];
-        if (route->user == NULL || route->user[0] == '\0')
-            continue;
-        int r = credentials_load_password(route->password_file, route->user, &dispatch->logins[i].credentials, err);
-        if (r < 0)
-            return error_prefix(err, r, "route \"%s\"", route->pattern);
-    }
-    return 0;
-}
-
 static void forget_config(struct dispatch *dispatch)
 {
     source_pool_finish(&dispatch->sources);
-    for (size_t i = 0; dispatch->logins != NULL && i < dispatch->config->route_count; i++) {
-        credentials_wipe(&dispatch->logins[i].credentials);
-        sasl_keys_wipe(&dispatch->logins[i].keys);
-    }
-    free(dispatch->logins);
+    if (dispatch->logins != NULL)
+        logins_replace(dispatch->logins, dispatch->config->route_count);
+    rules_free(dispatch->rules);
+    config_drop(dispatch->config);
 }
 
 static int start_loop(struct engine *engine, const struct engine_tuning *tuning, struct error *err)
@@ -99,7 +82,10 @@ static int start_loop(struct engine *engine, const struct engine_tuning *tuning,
         (void)error_memory(err);
         goto fail;
     }
-    dispatch->config = engine->config;
+    dispatch->config = config_hold(engine->config);
+    dispatch->version = 1;
+    dispatch->timeouts = engine->config->timeouts;
+    dispatch->rules = rules_hold(engine->rules);
     dispatch->callbacks = engine->callbacks;
     dispatch->sts = engine->sts;
     dispatch->tuning = *tuning;
@@ -110,10 +96,12 @@ static int start_loop(struct engine *engine, const struct engine_tuning *tuning,
     dispatch->conn_max = tuning->connections_max > 0 ? tuning->connections_max : connections_per_loop(loops);
     dispatch->shaping = &engine->shaping;
     r = source_pool_init(&dispatch->sources, engine->config, err);
-    if (r == 0)
-        source_pool_shape(&dispatch->sources, engine->config, &engine->shaping);
-    if (r == 0)
-        r = load_logins(dispatch, err);
+    if (r == 0 && reshape_shared(dispatch) < 0)
+        r = error_memory(err);
+    if (r == 0) {
+        dispatch->logins = logins_load(engine->config, err);
+        r = dispatch->logins != NULL ? 0 : -EINVAL;
+    }
     if (r < 0)
         goto fail;
     r = dispatch_init(dispatch, err);
@@ -152,8 +140,10 @@ int engine_start_tuned(const struct config *config, const struct engine_callback
         return error_errno(err, -r, "cannot start the engine");
     }
     unsigned loops = MAX_OF(MIN_OF(config->loops, (uint32_t)LOOPS_MAX), 1u);
-    r = shaping_init(&engine->shaping, config, &engine->callbacks, err);
+    r = shaping_init(&engine->shaping, &engine->callbacks, err);
     engine->shaped = r == 0;
+    if (r == 0)
+        r = rules_load(NULL, &engine->rules, err);
     if (r == 0 && config->mta_sts)
         r = sts_create(config, &engine->sts, err);
     if (r < 0) {
@@ -169,6 +159,7 @@ int engine_start_tuned(const struct config *config, const struct engine_callback
             return r;
         }
     }
+    engine->sources_ever = engine->loops[0]->sources.count;
     *out = engine;
     return 0;
 }
@@ -317,8 +308,28 @@ void engine_free(struct engine *engine)
     }
     if (engine->shaped)
         shaping_finish(&engine->shaping);
+    rules_free(engine->rules);
     (void)pthread_mutex_destroy(&engine->late_lock);
     free(engine);
+}
+
+/* Another configuration. */
+
+int engine_reload(struct engine *engine, const struct config *config, struct error *err)
+{
+    struct reload_order *orders[LOOPS_MAX] = {NULL};
+    struct rules *rules = NULL;
+    int r = rules_load(NULL, &rules, err);
+    for (unsigned i = 0; i < engine->loop_count && r == 0; i++)
+        r = reload_make(config, rules, engine->sources_ever, &orders[i], err);
+    if (r == 0)
+        engine->sources_ever += orders[0]->sources.count;
+    for (unsigned i = 0; i < engine->loop_count; i++) {
+        if (r < 0 || inbox_send(&engine->loops[i]->orders, &orders[i]->order.node) < 0)
+            reload_free(orders[i]); /* it cannot be taken over, or that loop has ended */
+    }
+    rules_free(rules);
+    return r;
 }
 
 /* Limits. */

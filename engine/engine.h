@@ -53,6 +53,7 @@ struct engine_job {
     struct list answer;    /* the way of the compose answer */
     struct engine_message *message;
     void *owner;
+    const void *carrier; /* the connection that has it */
     char *why;
     uint64_t tickets[8];
     int64_t taken_ms;
@@ -82,8 +83,17 @@ struct engine_callbacks {
     size_t restored_count;
 };
 
-/* Starts the loops. `config` outlives the engine. */
+/* Starts the loops. `config` is from config_load() and outlives the engine. */
 int engine_start(const struct config *config, const struct engine_callbacks *callbacks, struct engine **out, struct error *err) ATTR_MUSTCHECK;
+
+/*
+ * Another configuration from now on: profiles, routes, sources, limits, time-outs and automation rules. No connection is
+ * closed before what is under way on it has ended, and no limit is exceeded that holds before and after (site/reload.h).
+ * Keys that are `fixed` (base/config_live.h) must be as they were. 0; else nothing has changed, and `err` says why: a
+ * source's address, a password or a rules file that cannot be read. The engine holds `config` as long as it needs it. One
+ * call at a time, and before engine_stop(); returns before the loops have taken it over, which takes a moment.
+ */
+int engine_reload(struct engine *engine, const struct config *config, struct error *err) ATTR_MUSTCHECK;
 
 /*
  * Hands over jobs (list of engine_job.node) and empties the list. Any thread. Order within a domain is kept. Jobs that come after

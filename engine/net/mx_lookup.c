@@ -288,6 +288,12 @@ void mx_lookup_close(struct mx_lookup *lookup)
     free(lookup);
 }
 
+void mx_lookup_own(struct mx_lookup *lookup, const struct mx_address *own, size_t count)
+{
+    lookup->options.policy.own = own;
+    lookup->options.policy.own_count = count;
+}
+
 struct mx_query *mx_ask(struct mx_lookup *lookup, const char *domain, mx_answer_cb *answer, void *context)
 {
     struct mx_query *query = calloc(1, sizeof *query);

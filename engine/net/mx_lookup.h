@@ -40,6 +40,9 @@ struct mx_lookup_counts {
 /* `dns` outlives it. 0 or -ENOMEM. */
 int mx_lookup_open(struct loop *loop, struct dns *dns, const struct mx_lookup_options *options, struct mx_lookup **out,
                    struct error *err) ATTR_MUSTCHECK;
+/* Other addresses are ours now; borrowed like those before. Answers that are kept go
+ * by those before until they expire. */
+void mx_lookup_own(struct mx_lookup *lookup, const struct mx_address *own, size_t count);
 /* Forgets all queries, without callbacks. Not from a callback. Before dns_close(). NULL is harmless. */
 void mx_lookup_close(struct mx_lookup *lookup);
 

@@ -22,7 +22,8 @@ struct nexthop_query {
     uv_timer_t later;
     uv_getaddrinfo_t lookup;
     struct nexthop_answer answer;
-    const struct config_route *route;
+    char host[256]; /* of the route, which a reload may take away meanwhile */
+    uint16_t port;
     nexthop_cb *callback; /* NULL = cancelled */
     void *context;
 };
@@ -70,12 +71,12 @@ static void on_lookup(uv_getaddrinfo_t *lookup, int status, struct addrinfo *fou
         if (at->ai_addrlen > sizeof address.storage)
             continue;
         memcpy(&address.storage, at->ai_addr, at->ai_addrlen);
-        add_host(&query->answer, &address, query->route->host);
+        add_host(&query->answer, &address, query->host);
     }
     uv_freeaddrinfo(found);
     if (!query->answer.found) {
         char text[400];
-        (void)snprintf(text, sizeof text, "route host %.255s has no address: %s", query->route->host,
+        (void)snprintf(text, sizeof text, "route host %.255s has no address: %s", query->host,
                        status < 0 ? uv_strerror(status) : "empty answer");
         fail(query, OUTCOME_TRANSPORT, text);
     }
@@ -88,8 +89,8 @@ static bool look_up(struct nexthop_query *query, struct loop *loop)
 {
     char port[8];
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    (void)snprintf(port, sizeof port, "%u", query->route->port);
-    int r = uv_getaddrinfo(&loop->uv, &query->lookup, on_lookup, query->route->host, port, &hints);
+    (void)snprintf(port, sizeof port, "%u", query->port);
+    int r = uv_getaddrinfo(&loop->uv, &query->lookup, on_lookup, query->host, port, &hints);
     if (r < 0)
         fail(query, OUTCOME_TRANSPORT, "the look-up of the route's host could not be started");
     return r == 0;
@@ -104,17 +105,21 @@ struct nexthop_query *nexthop_ask(struct loop *loop, const struct config *config
     query->callback = answer;
     query->context = context;
     (void)uv_timer_init(&loop->uv, &query->later);
-    query->route = config_route_for(config, domain);
-    if (query->route == NULL) {
+    const struct config_route *route = config_route_for(config, domain);
+    if (route != NULL) {
+        (void)str_copy(query->host, sizeof query->host, route->host);
+        query->port = route->port;
+    }
+    if (route == NULL) {
         char text[400];
         (void)snprintf(text, sizeof text, "no route for %.255s: MX look-up is not configured", domain);
         fail(query, OUTCOME_TRANSPORT, text);
     } else {
         struct stream_address address;
-        (void)snprintf(query->answer.text, sizeof query->answer.text, "%.255s:%u", query->route->host,
-                       query->route->port);
-        if (stream_address_parse(query->route->host, query->route->port, &address) == 0) {
-            add_host(&query->answer, &address, query->route->host);
+        (void)snprintf(query->answer.text, sizeof query->answer.text, "%.255s:%u", query->host,
+                       query->port);
+        if (stream_address_parse(query->host, query->port, &address) == 0) {
+            add_host(&query->answer, &address, query->host);
             query->answer.lifetime_ms = ROUTE_LIFETIME_MS;
         } else if (look_up(query, loop)) {
             return query;

@@ -55,47 +55,93 @@ bool bounds_spec_is_empty(const struct bounds_spec *spec)
            rate_is_unlimited(spec->connection_rate) && spec->connections == 0;
 }
 
-static struct limit *make_limit(struct rate rate, uint32_t burst, int64_t begun_us)
+static bool rate_equal(struct rate a, struct rate b)
 {
-    struct limit *limit = calloc(1, sizeof *limit);
-    if (limit != NULL) {
-        limit_init_burst(limit, rate, burst);
-        limit_follow(limit, begun_us);
+    return (rate_is_unlimited(a) && rate_is_unlimited(b)) || (a.count == b.count && a.period_us == b.period_us);
+}
+
+bool bounds_spec_equal(const struct bounds_spec *a, const struct bounds_spec *b)
+{
+    return rate_equal(a->rate, b->rate) && rate_equal(a->byte_rate, b->byte_rate) &&
+           rate_equal(a->connection_rate, b->connection_rate) && a->connections == b->connections &&
+           a->burst == b->burst;
+}
+
+/* A limit that is paid for by amounts. */
+static void init_bytes(struct limit *limit, struct rate rate)
+{
+    limit_init_burst(limit, rate, 0);
+    limit->windowed = false;
+    limit->tolerance_us = 0;
+}
+
+static uint32_t connect_burst(const struct bounds_spec *spec)
+{
+    return spec->burst > 0 ? 1 : 0;
+}
+
+static bool wants_quota(const struct bounds_spec *spec)
+{
+    struct limit limit;
+    limit_init_burst(&limit, spec->rate, spec->burst);
+    return !rate_is_unlimited(spec->rate) && (int64_t)MAX_OF(spec->burst, 1u) * limit.interval_us > QUOTA_FROM_US;
+}
+
+/* What the spec needs and the bounds have not: new limits begin after now_us. */
+struct parts {
+    struct quota_entry *quota;
+    struct limit *bytes, *connects;
+};
+
+static int make_parts(const struct bounds *bounds, const struct bounds_spec *spec, struct shaping *shaping,
+                      const char *key, int64_t now_us, struct parts *parts)
+{
+    bool failed = false;
+    *parts = (struct parts){0};
+    if (shaping != NULL && wants_quota(spec)) {
+        parts->quota = shaping_quota(shaping, key, spec->rate.count, spec->rate.period_us);
+        failed = parts->quota == NULL;
     }
-    return limit;
+    if (!rate_is_unlimited(spec->byte_rate) && bounds->bytes == NULL) {
+        parts->bytes = calloc(1, sizeof *parts->bytes);
+        failed = failed || parts->bytes == NULL;
+        if (parts->bytes != NULL) {
+            init_bytes(parts->bytes, spec->byte_rate);
+            limit_follow(parts->bytes, now_us);
+        }
+    }
+    if (!rate_is_unlimited(spec->connection_rate) && bounds->connects == NULL) {
+        parts->connects = calloc(1, sizeof *parts->connects);
+        failed = failed || parts->connects == NULL;
+        if (parts->connects != NULL) {
+            limit_init_burst(parts->connects, spec->connection_rate, connect_burst(spec));
+            limit_follow(parts->connects, now_us);
+        }
+    }
+    if (!failed)
+        return 0;
+    free(parts->bytes);
+    free(parts->connects);
+    return -ENOMEM;
 }
 
 int bounds_init(struct bounds *bounds, const struct bounds_spec *spec, struct shaping *shaping, const char *key,
                 int64_t begun_us)
 {
-    *bounds = (struct bounds){.conn_max = spec->connections, .burst = spec->burst};
+    struct parts parts;
+    *bounds = (struct bounds){.spec = *spec, .conn_max = spec->connections};
     limit_init_burst(&bounds->messages, spec->rate, spec->burst);
-    bool failed = false;
-    int64_t burst_us = (int64_t)MAX_OF(spec->burst, 1u) * bounds->messages.interval_us;
-    if (shaping != NULL && !rate_is_unlimited(spec->rate) && burst_us > QUOTA_FROM_US) {
-        bounds->quota = shaping_quota(shaping, key, spec->rate.count, spec->rate.period_us);
-        failed = bounds->quota == NULL;
-        if (!failed)
-            bounds->messages.next_us = shaping_quota_next_us(shaping, bounds->quota, bounds->messages.interval_us);
-    } else {
+    int r = make_parts(bounds, spec, shaping, key, begun_us, &parts);
+    if (r < 0)
+        return r;
+    bounds->quota = parts.quota;
+    bounds->bytes = parts.bytes;
+    bounds->connects = parts.connects;
+    if (bounds->quota != NULL)
+        bounds->messages.next_us = shaping_quota_next_us(shaping, bounds->quota, bounds->messages.interval_us);
+    else
         limit_follow(&bounds->messages, begun_us);
-    }
-    if (!rate_is_unlimited(spec->byte_rate)) {
-        bounds->bytes = make_limit(spec->byte_rate, 0, begun_us);
-        failed = failed || bounds->bytes == NULL;
-        if (bounds->bytes != NULL) {
-            bounds->bytes->windowed = false;
-            bounds->bytes->tolerance_us = 0;
-        }
-    }
-    if (!rate_is_unlimited(spec->connection_rate)) {
-        bounds->connects = make_limit(spec->connection_rate, spec->burst > 0 ? 1 : 0, begun_us);
-        failed = failed || bounds->connects == NULL;
-    }
-    if (!failed)
-        return 0;
-    bounds_finish(bounds);
-    return -ENOMEM;
+    return 0;
 }
 
 static void free_limit(struct limit *limit)
@@ -103,6 +149,52 @@ static void free_limit(struct limit *limit)
     if (limit != NULL)
         limit_finish(limit);
     free(limit);
+}
+
+static void change_bytes(struct bounds *bounds, struct rate rate, int64_t now_us)
+{
+    if (rate_equal(rate, bounds->bytes->rate))
+        return;
+    int64_t owed_until_us = bounds->bytes->next_us; /* of what was sent at the old rate */
+    init_bytes(bounds->bytes, rate);
+    limit_follow(bounds->bytes, now_us);
+    bounds->bytes->next_us = MAX_OF(bounds->bytes->next_us, owed_until_us);
+}
+
+int bounds_change(struct bounds *bounds, const struct bounds_spec *spec, struct shaping *shaping, const char *key,
+                  int64_t now_us)
+{
+    struct parts parts;
+    if (bounds_spec_equal(&bounds->spec, spec))
+        return 0;
+    int r = make_parts(bounds, spec, shaping, key, now_us, &parts);
+    if (r < 0)
+        return r;
+    if (!rate_equal(bounds->spec.rate, spec->rate) || bounds->spec.burst != spec->burst)
+        limit_change(&bounds->messages, spec->rate, spec->burst, now_us);
+    if (parts.quota != NULL && parts.quota != bounds->quota)
+        bounds->messages.next_us =
+            MAX_OF(bounds->messages.next_us, shaping_quota_next_us(shaping, parts.quota, bounds->messages.interval_us));
+    bounds->quota = parts.quota;
+    if (bounds->bytes == NULL) {
+        bounds->bytes = parts.bytes;
+    } else if (rate_is_unlimited(spec->byte_rate)) {
+        free_limit(bounds->bytes);
+        bounds->bytes = NULL;
+    } else {
+        change_bytes(bounds, spec->byte_rate, now_us);
+    }
+    if (bounds->connects == NULL) {
+        bounds->connects = parts.connects;
+    } else if (rate_is_unlimited(spec->connection_rate)) {
+        free_limit(bounds->connects);
+        bounds->connects = NULL;
+    } else if (!rate_equal(bounds->connects->rate, spec->connection_rate)) {
+        limit_change(bounds->connects, spec->connection_rate, connect_burst(spec), now_us);
+    }
+    bounds->conn_max = spec->connections;
+    bounds->spec = *spec;
+    return 0;
 }
 
 void bounds_finish(struct bounds *bounds)

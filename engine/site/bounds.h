@@ -23,19 +23,24 @@ struct bounds_spec {
     uint32_t connections, burst;                  /* 0 = no limit, default */
 };
 bool bounds_spec_is_empty(const struct bounds_spec *spec);
+bool bounds_spec_equal(const struct bounds_spec *a, const struct bounds_spec *b);
 
 struct bounds {
+    struct bounds_spec spec;
     struct limit messages;
     struct limit *bytes, *connects; /* NULL = unlimited */
     struct quota_entry *quota;      /* shaping's; NULL = the rate needs none */
     uint32_t conn_max;              /* 0 = no limit */
     uint32_t conn_count;
-    uint32_t burst;
 };
 
 /* `shaping` may be NULL in tests; `key` names them for good ("site example.com"). -ENOMEM. */
 int bounds_init(struct bounds *bounds, const struct bounds_spec *spec, struct shaping *shaping, const char *key,
                 int64_t begun_us) ATTR_MUSTCHECK;
+/* Other limits from now on: what was counted stays counted (limit_change()), connections that are open stay open.
+ * -ENOMEM: nothing was changed. Changes nothing where nothing differs. */
+int bounds_change(struct bounds *bounds, const struct bounds_spec *spec, struct shaping *shaping, const char *key,
+                  int64_t now_us) ATTR_MUSTCHECK;
 void bounds_finish(struct bounds *bounds);
 
 /* 0 = a message may start; else when to ask again, and *what holds it. */

@@ -227,6 +227,7 @@ static void finish_loop(struct dispatch *dispatch)
     dns_close(dispatch->dns);
     save_memory(dispatch);
     loop_timer_remove(&dispatch->loop, &dispatch->memory_timer);
+    loop_timer_remove(&dispatch->loop, &dispatch->reshape_timer);
     loop_timer_remove(&dispatch->loop, &dispatch->stop_timer);
     loop_stop(&dispatch->loop);
 }
@@ -310,6 +311,16 @@ static size_t own_addresses(struct dispatch *dispatch)
     return count;
 }
 
+void dispatch_own_addresses(struct dispatch *dispatch, struct mx_address *own)
+{
+    struct mx_address *before = dispatch->own;
+    dispatch->own = own;
+    size_t count = own_addresses(dispatch);
+    if (dispatch->lookup != NULL)
+        mx_lookup_own(dispatch->lookup, own, count);
+    free(before);
+}
+
 struct mx_lookup *dispatch_lookup(struct dispatch *dispatch, struct error *err)
 {
     struct dns_settings dns = {0};
@@ -346,6 +357,55 @@ void dispatch_conn_gone(struct dispatch *dispatch)
 {
     assure(dispatch->conn_count > 0);
     dispatch->conn_count--;
+}
+
+/* Passwords are read at a start and at a reload, and nowhere else: a file that cannot be read must not be found out by
+ * the first message. */
+struct dispatch_login **logins_load(const struct config *config, struct error *err)
+{
+    struct dispatch_login **logins = calloc(MAX_OF(config->route_count, (size_t)1), sizeof(*logins));
+    int r = logins != NULL ? 0 : error_memory(err);
+    for (size_t i = 0; i < config->route_count && r == 0; i++) {
+        const struct config_route *route = &config->routes[i];
+        logins[i] = calloc(1, sizeof *logins[i]);
+        if (logins[i] == NULL) {
+            r = error_memory(err);
+        } else if (route->user != NULL && route->user[0] != '\0') {
+            r = credentials_load_password(route->password_file, route->user, &logins[i]->credentials, err);
+            if (r < 0)
+                r = error_prefix(err, r, "route \"%s\"", route->pattern);
+        }
+    }
+    if (r == 0)
+        return logins;
+    if (logins != NULL)
+        logins_replace(logins, config->route_count);
+    return NULL;
+}
+
+static void login_free(struct dispatch_login *login)
+{
+    credentials_wipe(&login->credentials);
+    sasl_keys_wipe(&login->keys);
+    free(login);
+}
+
+void logins_replace(struct dispatch_login **logins, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (logins[i] == NULL)
+            continue;
+        logins[i]->replaced = true;
+        if (logins[i]->users == 0)
+            login_free(logins[i]);
+    }
+    free(logins);
+}
+
+void login_leave(struct dispatch_login *login)
+{
+    if (login != NULL && --login->users == 0 && login->replaced)
+        login_free(login);
 }
 
 /* Birth and end. */
@@ -389,6 +449,7 @@ int dispatch_init(struct dispatch *dispatch, struct error *err)
         return r;
     if (loop_timer_add(&dispatch->loop, &dispatch->stop_timer, on_stop_deadline) < 0 ||
         loop_timer_add(&dispatch->loop, &dispatch->memory_timer, on_memory_timer) < 0 ||
+        loop_timer_add(&dispatch->loop, &dispatch->reshape_timer, dispatch_on_reshape_timer) < 0 ||
         pthread_mutex_init(&dispatch->wake_lock, NULL) != 0 || inbox_init(&dispatch->submitted, wake, dispatch) < 0 ||
         inbox_init(&dispatch->composed, wake, dispatch) < 0 || inbox_init(&dispatch->orders, wake, dispatch) < 0) {
         loop_finish(&dispatch->loop);

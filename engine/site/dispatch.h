@@ -47,7 +47,13 @@ static inline struct engine_job *job_of(struct list *node)
 struct dispatch_login { /* of the route with the same index; user "" = none */
     struct credentials credentials;
     struct sasl_keys keys;
+    uint32_t users; /* sessions */
+    bool replaced;  /* by a reload: the last session frees it */
 };
+/* Of every route; NULL with -errno. Any thread. */
+struct dispatch_login **logins_load(const struct config *config, struct error *err) ATTR_MUSTCHECK;
+void logins_replace(struct dispatch_login **logins, size_t count); /* frees those that no session uses */
+void login_leave(struct dispatch_login *login);                    /* a session has ended; NULL is allowed */
 
 struct dispatch_counts {
     uint64_t delivered, temporary, permanent, transport;
@@ -72,13 +78,17 @@ struct dispatch_order {
 struct dispatch {
     struct loop loop;
     pthread_t thread;
-    const struct config *config;
+    const struct config *config; /* held; a reload replaces it between two turns */
+    uint64_t version;            /* of the configuration: 1, and one more for each reload */
+    struct config_timeouts timeouts; /* the configuration's, where sessions look at them */
     struct engine_callbacks callbacks;
     struct engine_tuning tuning;
     struct source_pool sources;
     struct shaping *shaping; /* the engine's */
     struct tally tally;      /* of replies that rules count */
-    struct dispatch_login *logins; /* config->route_count of them */
+    struct dispatch_login **logins; /* config->route_count of them */
+    struct rules *rules;            /* held */
+    struct shared *machine;         /* limits of all that this server sends; NULL = none */
     struct dispatch **loops;       /* all of the engine; complete before the first job comes */
     unsigned index, loop_count;
     struct hashmap sites;   /* by key */
@@ -104,6 +114,7 @@ struct dispatch {
     _Atomic bool release_all; /* an order for which there was no memory */
     struct loop_timer stop_timer;
     struct loop_timer memory_timer; /* until what was learnt is saved again */
+    struct loop_timer reshape_timer; /* until what a reload had no memory for is tried again */
     struct inbox submitted;    /* engine_job.node */
     struct inbox composed;     /* engine_job.answer */
     struct inbox orders;       /* dispatch_order.node */
@@ -124,6 +135,12 @@ void dispatch_finish(struct dispatch *dispatch); /* when its thread has ended or
 
 void dispatch_hold(struct dispatch *dispatch, bool held); /* see engine_hold(); any thread */
 void dispatch_release_all(struct dispatch *dispatch);     /* gives back all that has not begun; any thread */
+
+/* reload.c: what there was no memory for is tried again a little later. */
+void dispatch_reshape_later(struct dispatch *dispatch);
+void dispatch_on_reshape_timer(struct loop_timer *timer);
+/* The configuration's sources are others now; takes over `own`, which has room for all of them. */
+void dispatch_own_addresses(struct dispatch *dispatch, struct mx_address *own);
 
 /* Orders, on the loop thread. */
 void dispatch_release(struct dispatch *dispatch, const struct engine_release *which); /* on this loop */

@@ -55,12 +55,49 @@ static void domain_free(struct domain *domain)
 
 /* Sites. */
 
+/* By MX first, the longest suffix, of equal ones the last: so the configuration's own win over those that come with the
+ * program. What a provider allows is the provider's matter, whatever domains it serves. */
+static bool all_match(const struct nexthop_host *hosts, size_t count, const struct config_profile *profile)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t at = 0;
+        while (at < profile->mx_count && !mx_name_matches(hosts[i].name, profile->mx[at]))
+            at++;
+        if (at == profile->mx_count)
+            return false;
+    }
+    return count > 0;
+}
+
+const struct config_profile *domain_profile(const struct config *config, const char *domain,
+                                            const struct nexthop_host *hosts, size_t count)
+{
+    const struct config_profile *best = NULL;
+    size_t best_len = 0;
+    for (size_t i = 0; i < config->profile_count; i++) {
+        const struct config_profile *profile = &config->profiles[i];
+        if (profile->mx_count == 0 || !all_match(hosts, count, profile))
+            continue;
+        for (size_t j = 0; j < profile->mx_count; j++) {
+            size_t len = strlen(profile->mx[j]);
+            if (len < best_len || !mx_name_matches(hosts[0].name, profile->mx[j]))
+                continue;
+            best = profile;
+            best_len = len;
+        }
+    }
+    return best != NULL ? best : config_profile_for_domain(config, domain);
+}
+
 static struct site *site_for(struct dispatch *dispatch, const struct site_origin *origin)
 {
     size_t len = strlen(origin->key);
     struct site *site = hashmap_get(&dispatch->sites, origin->key, len);
-    if (site != NULL)
+    if (site != NULL) {
+        if (site->left)
+            site_return(site, origin);
         return site;
+    }
     site = site_create(dispatch, origin);
     if (site != NULL && hashmap_put(&dispatch->sites, site->key, len, site) != 0) {
         site_free(site);
@@ -97,14 +134,17 @@ struct arrival {
     struct list jobs;
     uint32_t job_count;
     char *name; /* of the site */
-    const struct config_profile *profile;
     struct nexthop_answer answer;
 };
 
 static void arrive(struct dispatch *dispatch, struct arrival *arrival)
 {
-    char *key = str_printf("@%s\n%s", arrival->name, arrival->profile->name);
-    struct site_origin origin = {.key = key, .name = arrival->name, .profile = arrival->profile};
+    /* By our configuration: that of the loop which sent them may be another for a moment. */
+    const struct nexthop_answer *found = &arrival->answer;
+    const struct config_profile *profile =
+        domain_profile(dispatch->config, job_of(arrival->jobs.next)->domain, found->hosts, found->host_count);
+    char *key = str_printf("@%s\n%s", arrival->name, profile->name);
+    struct site_origin origin = {.key = key, .name = arrival->name, .profile = profile};
     struct site *site = key != NULL && !dispatch->stopping ? site_for(dispatch, &origin) : NULL;
     if (dispatch->stopping) {
         end_jobs_so(dispatch, &arrival->jobs, OUTCOME_RELEASED, "given back untried");
@@ -145,28 +185,6 @@ static void fill_answer(const struct dispatch *dispatch, const struct mx_set *se
     (void)snprintf(answer->text, sizeof answer->text, "%.255s:%u", targets[0].host->name, dispatch->config->mx_port);
 }
 
-/* By MX first, the longest suffix, of equal ones the last: so the configuration's own win over those that come with the
- * program. What a provider allows is the provider's matter, whatever domains it serves. */
-static const struct config_profile *profile_for(const struct config *config, const char *domain,
-                                                const struct mx_set *set)
-{
-    const struct config_profile *best = NULL;
-    size_t best_len = 0;
-    for (size_t i = 0; i < config->profile_count; i++) {
-        const struct config_profile *profile = &config->profiles[i];
-        if (profile->mx_count == 0 || !mx_set_matches(set, (const char *const *)profile->mx, profile->mx_count))
-            continue;
-        for (size_t j = 0; j < profile->mx_count; j++) {
-            size_t len = strlen(profile->mx[j]);
-            if (len < best_len || !mx_name_matches(set->hosts[0].name, profile->mx[j]))
-                continue;
-            best = profile;
-            best_len = len;
-        }
-    }
-    return best != NULL ? best : config_profile_for_domain(config, domain);
-}
-
 static void go_on(struct domain *domain, const struct mx_set *set, int64_t lifetime_ms)
 {
     struct dispatch *dispatch = domain->dispatch;
@@ -180,7 +198,6 @@ static void go_on(struct domain *domain, const struct mx_set *set, int64_t lifet
         return;
     }
     arrival->order.execute = execute_arrival;
-    arrival->profile = profile_for(dispatch->config, domain->name, set);
     arrival->job_count = domain->job_count;
     fill_answer(dispatch, set, lifetime_ms, &arrival->answer);
     list_init(&arrival->jobs);

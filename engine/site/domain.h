@@ -36,6 +36,9 @@ struct domain {
 
 /* Takes jobs in (engine_job.node; their domains differ). job->taken_ms is set. */
 void domain_take(struct dispatch *dispatch, struct engine_job *job);
+/* The profile for a domain with these hosts, the best first. */
+const struct config_profile *domain_profile(const struct config *config, const char *domain,
+                                            const struct nexthop_host *hosts, size_t count);
 /* Jobs of a site that is to be found anew go back to where they came in. Empties the list. */
 void domain_send_home(struct dispatch *dispatch, struct list *jobs);
 void domain_release(struct dispatch *dispatch, const struct site_release *release);

@@ -33,7 +33,7 @@ static bool serves(const struct site *site, const char *domain)
 static double slowest_rate(const struct site *site)
 {
     double slowest = 0;
-    for (size_t i = 0; site->vias != NULL && i < site->dispatch->sources.count; i++) {
+    for (size_t i = 0; i < site->via_count; i++) {
         const struct via *via = site->vias[i];
         double rate = via != NULL && via->adapt != NULL ? via->adapt->rate : 0;
         if (rate > 0 && (slowest <= 0 || rate < slowest))

@@ -169,8 +169,10 @@ static void add_sources(struct lister *lister)
     struct source_pool *pool = &site->dispatch->sources;
     const char *profile = site->profile->name;
     for (size_t i = 0; i < pool->count; i++) {
-        struct source *source = &pool->sources[i];
-        struct via *via = site->vias != NULL ? site->vias[i] : NULL;
+        struct source *source = pool->sources[i];
+        struct via *via = via_known(site, source);
+        if (source->retired)
+            continue;
         const char *name = source_name(source);
         const struct place own = {SCOPE_SOURCE, name, "source", source->name, "rate", "connections"};
         add_shared(lister, &own, source->limits);
@@ -185,7 +187,7 @@ static void add_sources(struct lister *lister)
         add_warmup(lister, source, via);
     }
     const struct place machine = {SCOPE_MACHINE, "this server", "limits", "", "rate", "connections"};
-    add_shared(lister, &machine, site->dispatch->shaping->machine);
+    add_shared(lister, &machine, site->dispatch->machine);
 }
 
 static void add_flows(struct lister *lister)

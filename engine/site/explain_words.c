@@ -111,8 +111,8 @@ static void say_sources(const struct site *site, struct buffer *out)
     const struct source_pool *pool = &site->dispatch->sources;
     int64_t now_ms = site->dispatch->loop.now_ms;
     for (size_t i = 0; i < pool->count; i++) {
-        const struct source *source = &pool->sources[i];
-        if (source->suspended_until_ms > now_ms)
+        const struct source *source = pool->sources[i];
+        if (!source->retired && source->suspended_until_ms > now_ms)
             buffer_printf(out, "Source %s is suspended for %.0f s more: its address cannot be bound.\n", source->name,
                           seconds(source->suspended_until_ms - now_ms));
     }

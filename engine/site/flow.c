@@ -6,6 +6,7 @@
  */
 #include "engine/site/flow.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,24 @@
 
 #define COMPOSE_AHEAD_US ((int64_t)500000)
 
+int flow_reshape(struct flow *flow)
+{
+    struct dispatch *dispatch = flow->site->dispatch;
+    bool lacked = false;
+    const struct config_sender *config =
+        flow->sender != NULL ? config_sender_for(dispatch->config, flow->sender) : NULL;
+    struct bounds_spec spec = {.connections = 0};
+    if (config != NULL)
+        spec = (struct bounds_spec){.rate = config->rate, .byte_rate = config->byte_rate, .burst = config->burst};
+    struct shared *limits = flow->sender != NULL ? shaping_shared(dispatch->shaping, dispatch->version, SCOPE_SENDER,
+                                                                  flow->sender, &spec, &lacked)
+                                                 : NULL;
+    if (lacked)
+        return -ENOMEM;
+    flow->sender_limits = limits;
+    return 0;
+}
+
 /* What is set for the campaign and for its sending domain. */
 static void find_limits(struct flow *flow, const struct engine_campaign *campaign)
 {
@@ -26,15 +45,12 @@ static void find_limits(struct flow *flow, const struct engine_campaign *campaig
         return;
     const struct bounds_spec own = {.rate = campaign->rate};
     (void)snprintf(name, sizeof name, "%" PRIu64, flow->group);
-    flow->campaign_limits = shaping_shared(dispatch->shaping, SCOPE_CAMPAIGN, name, &own);
+    flow->campaign_limits = shaping_shared(dispatch->shaping, 1, SCOPE_CAMPAIGN, name, &own, NULL);
     if (campaign->sender == NULL)
         return;
     flow->sender = str_dup(campaign->sender);
-    const struct config_sender *config = config_sender_for(dispatch->config, campaign->sender);
-    if (config == NULL)
-        return;
-    const struct bounds_spec sender = {.rate = config->rate, .byte_rate = config->byte_rate, .burst = config->burst};
-    flow->sender_limits = shaping_shared(dispatch->shaping, SCOPE_SENDER, campaign->sender, &sender);
+    if (flow_reshape(flow) < 0)
+        dispatch_reshape_later(dispatch);
 }
 
 struct flow *flow_get(struct site *site, const struct engine_job *job)

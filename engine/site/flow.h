@@ -42,6 +42,8 @@ struct flow {
 /* The flow of the job's campaign, made when there is none; NULL = no memory. The weight is brought up to date. */
 struct flow *flow_get(struct site *site, const struct engine_job *job) ATTR_MUSTCHECK;
 void flow_free(struct flow *flow); /* without lanes */
+/* The sending domain's limits by what the configuration says now. -ENOMEM: again later. */
+int flow_reshape(struct flow *flow) ATTR_MUSTCHECK;
 
 /* 0 = its own limits let it send; else it steps aside until then. */
 int64_t flow_wait_until_us(struct flow *flow);

@@ -4,6 +4,7 @@
 #include "engine/net/sts.h"
 #include "engine/site/lane.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,8 +25,65 @@ static void zone_free(struct zone *zone)
     free(zone);
 }
 
+#define ZONE_KEY_BYTES 300
+static const char *zone_key(const char *domain, char out[ZONE_KEY_BYTES])
+{
+    (void)snprintf(out, ZONE_KEY_BYTES, "domain %.255s", domain);
+    return out;
+}
+
+static struct bounds_spec spec_of(const struct config_domain *config)
+{
+    return (struct bounds_spec){.rate = config->rate, .byte_rate = config->byte_rate, .burst = config->burst};
+}
+
+/* Places for the connections that hold messages of the domain. */
+static bool make_places(struct zone *zone, uint32_t count)
+{
+    if (count <= zone->use_room)
+        return true;
+    struct zone_use *uses = reallocarray(zone->uses, count, sizeof *uses);
+    if (uses == NULL)
+        return false;
+    zone->uses = uses;
+    zone->use_room = count;
+    return true;
+}
+
+static void use(struct zone *zone, const struct conn *conn)
+{
+    for (uint32_t i = 0; i < zone->use_count; i++) {
+        if (zone->uses[i].conn == conn) {
+            zone->uses[i].held++;
+            return;
+        }
+    }
+    assure(zone->use_count < zone->use_room);
+    zone->uses[zone->use_count++] = (struct zone_use){.conn = conn, .held = 1};
+}
+
+static bool is_of(const struct engine_job *job, const struct zone *zone)
+{
+    return strcmp(job->domain, zone->name) == 0;
+}
+
+/* A limit of connections that was not there before counts those that are in use already. */
+static bool count_connections(struct zone *zone)
+{
+    uint32_t on_wire = 0;
+    list_for_each(node, &zone->site->sending) on_wire += is_of(job_of(node), zone) ? 1 : 0;
+    if (!make_places(zone, on_wire))
+        return false;
+    list_for_each(node, &zone->site->sending)
+    {
+        if (is_of(job_of(node), zone))
+            use(zone, job_of(node)->carrier);
+    }
+    return true;
+}
+
 /* False = no memory. *out stays NULL for a domain without limits of its own. */
-static bool zone_join(struct site *site, const char *domain, struct zone **out)
+static bool zone_join(struct site *site, const char *domain, int64_t since_us, struct zone **out)
 {
     const struct config_domain *config = config_domain_for(site->dispatch->config, domain);
     size_t len = strlen(domain);
@@ -42,16 +100,14 @@ static bool zone_join(struct site *site, const char *domain, struct zone **out)
         zone->site = site;
         zone->config = config;
         zone->conn_max = config->connections;
-        char key[300];
-        (void)snprintf(key, sizeof key, "domain %.255s", domain);
-        const struct bounds_spec spec = {.rate = config->rate, .byte_rate = config->byte_rate, .burst = config->burst};
-        if (bounds_init(&zone->bounds, &spec, site->dispatch->shaping, key, site->dispatch->begun_us) < 0) {
+        char key[ZONE_KEY_BYTES];
+        const struct bounds_spec spec = spec_of(config);
+        if (bounds_init(&zone->bounds, &spec, site->dispatch->shaping, zone_key(domain, key), since_us) < 0) {
             free(zone);
             return false;
         }
-        if (zone->conn_max > 0)
-            zone->uses = calloc(zone->conn_max, sizeof *zone->uses);
-        if ((zone->conn_max > 0 && zone->uses == NULL) || hashmap_put(&site->zones, zone->name, len, zone) != 0) {
+        bool counted = zone->conn_max == 0 || (make_places(zone, zone->conn_max) && count_connections(zone));
+        if (!counted || hashmap_put(&site->zones, zone->name, len, zone) != 0) {
             bounds_finish(&zone->bounds);
             free(zone->uses);
             free(zone);
@@ -61,6 +117,22 @@ static bool zone_join(struct site *site, const char *domain, struct zone **out)
     zone->users++;
     *out = zone;
     return true;
+}
+
+static int zone_reshape(struct zone *zone, const struct config_domain *config)
+{
+    struct dispatch *dispatch = zone->site->dispatch;
+    char key[ZONE_KEY_BYTES];
+    const struct bounds_spec spec = spec_of(config);
+    zone->config = config;
+    if (!make_places(zone, config->connections))
+        return -ENOMEM;
+    if (config->connections == 0)
+        zone->use_count = 0; /* nobody counts any more */
+    else if (zone->conn_max == 0 && !count_connections(zone))
+        return -ENOMEM;
+    zone->conn_max = config->connections;
+    return bounds_change(&zone->bounds, &spec, dispatch->shaping, zone_key(zone->name, key), dispatch->now_us);
 }
 
 static void zone_leave(struct zone *zone)
@@ -101,7 +173,7 @@ static struct lane *lane_create(struct flow *flow, const char *domain, size_t le
     lane->name_len = len;
     lane->site = site;
     lane->flow = flow;
-    if (!zone_join(site, domain, &lane->zone)) {
+    if (!zone_join(site, domain, site->dispatch->begun_us, &lane->zone)) {
         free(lane);
         return NULL;
     }
@@ -195,6 +267,20 @@ void lane_settle(struct lane *lane)
     heap_update(&site->waiting, &lane->wait, look);
 }
 
+int lane_reshape(struct lane *lane)
+{
+    struct dispatch *dispatch = lane->site->dispatch;
+    const struct config_domain *config = config_domain_for(dispatch->config, lane->name);
+    if (config == NULL) {
+        zone_leave(lane->zone);
+        lane->zone = NULL;
+        return 0;
+    }
+    if (lane->zone != NULL)
+        return zone_reshape(lane->zone, config);
+    return zone_join(lane->site, lane->name, dispatch->now_us, &lane->zone) ? 0 : -ENOMEM;
+}
+
 bool lane_rest(struct lane *lane)
 {
     if (lane_jobs(lane) > 0 ||
@@ -221,14 +307,7 @@ void lane_use(struct lane *lane, const struct conn *conn)
     struct zone *zone = lane->zone;
     if (zone == NULL || zone->conn_max == 0)
         return;
-    for (uint32_t i = 0; i < zone->use_count; i++) {
-        if (zone->uses[i].conn == conn) {
-            zone->uses[i].held++;
-            return;
-        }
-    }
-    assure(zone->use_count < zone->conn_max);
-    zone->uses[zone->use_count++] = (struct zone_use){.conn = conn, .held = 1};
+    use(zone, conn);
 }
 
 void lane_unuse(struct lane *lane, const struct conn *conn)

@@ -32,8 +32,8 @@ struct zone { /* what one recipient domain may do at its site */
     struct bounds bounds;
     uint32_t users;    /* lanes */
     uint32_t conn_max; /* 0 = no limit of its own */
-    uint32_t use_count;
-    struct zone_use *uses; /* conn_max of them when limited */
+    uint32_t use_count, use_room;
+    struct zone_use *uses; /* use_room of them, at least conn_max when limited */
     size_t name_len;
     char name[];
 };
@@ -61,6 +61,8 @@ struct lane {
 struct lane *lane_get(struct site *site, const struct engine_job *job) ATTR_MUSTCHECK;
 void lane_free(struct lane *lane); /* without jobs */
 void lane_settle(struct lane *lane);
+/* The domain's limits by what the configuration says now. -ENOMEM: again later. */
+int lane_reshape(struct lane *lane) ATTR_MUSTCHECK;
 /* Frees it when it has nothing to do and forgetting its limit changes nothing; true = gone. */
 bool lane_rest(struct lane *lane);
 

@@ -40,7 +40,7 @@ static int64_t long_interval_us(struct rate rate, uint32_t burst)
 
 void limit_init_burst(struct limit *limit, struct rate rate, uint32_t burst)
 {
-    *limit = (struct limit){.rate = rate, .delay_min_us = {INT64_MAX, INT64_MAX}};
+    *limit = (struct limit){.rate = rate, .first_ticket = 1, .delay_min_us = {INT64_MAX, INT64_MAX}};
     if (rate_is_unlimited(rate))
         return;
     int64_t period_us = rate.period_us;
@@ -70,6 +70,26 @@ void limit_follow(struct limit *limit, int64_t begun_us)
 {
     limit->next_us =
         begun_us + MIN_OF(limit->interval_us, FOLLOW_MAX_US) + 2 * MIN_OF(limit->tolerance_us, FOLLOW_MAX_US);
+}
+
+void limit_change(struct limit *limit, struct rate rate, uint32_t burst, int64_t now_us)
+{
+    struct limit next;
+    limit_init_burst(&next, rate, burst);
+    if (next.windowed && limit->windowed) {
+        limit->rate = rate;
+        limit->interval_us = next.interval_us;
+        limit->tolerance_us = next.tolerance_us;
+        return;
+    }
+    next.first_ticket = limit->first_ticket + limit->count + 1; /* those that are out mean nothing any more */
+    limit_finish(limit);
+    *limit = next;
+    if (rate_is_unlimited(rate))
+        return;
+    limit_follow(limit, now_us);
+    if (limit->windowed)
+        limit->next_us = MAX_OF(limit->next_us, now_us + rate.period_us + limit->tolerance_us);
 }
 
 void limit_finish(struct limit *limit)

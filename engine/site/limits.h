@@ -33,6 +33,10 @@ struct limit {
 void limit_init(struct limit *limit, struct rate rate);
 /* The same with `burst` messages at once after a rest (0 as limit_init(): hardly any). */
 void limit_init_burst(struct limit *limit, struct rate rate, uint32_t burst);
+/* Another rate from now on, for messages whose tickets are out too. Between two limits per second, the starts that were
+ * counted go on counting: no second holds more than the new rate allows after any start that is made under it. Where
+ * nothing was counted that the new rule could use, the next start is a period away (a second, or the new spacing). */
+void limit_change(struct limit *limit, struct rate rate, uint32_t burst, int64_t now_us);
 /* A plain spacing of starts, which may change at any time; no window rule. */
 void limit_pace(struct limit *limit, double per_second);
 /* As if a message had started at begun_us: what an earlier process sent up to then must not be followed too closely. Waits a minute at most. */

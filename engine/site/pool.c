@@ -58,14 +58,19 @@ static void set_standing(struct conn *conn, bool starting, bool ready)
 
 static void forget_source(struct site *site, const struct conn *conn)
 {
-    struct via *via = site->vias[conn->source - conn->dispatch->sources.sources];
+    struct via *via = via_known(site, conn->source);
     conn->source->conn_count--;
     via->conn_count--;
     if (via->bounds != NULL)
         bounds_disconnected(via->bounds);
     bounds_disconnected(&site->bounds);
-    struct shared_set set = site_shared(site, conn->source, via, NULL);
-    shaping_disconnect(conn->dispatch->shaping, &set);
+    shaping_disconnect(conn->dispatch->shaping, &conn->counted);
+}
+
+void conn_recount(struct conn *conn)
+{
+    struct shared_set now = site_shared(conn->site, conn->source, via_known(conn->site, conn->source), NULL);
+    shaping_recount(conn->dispatch->shaping, &conn->counted, &now);
 }
 
 /* The socket is closed here; the memory lives until the loop has let go of it. */
@@ -274,13 +279,13 @@ static enum session_tls wanted_tls(const struct conn *conn)
     return failed ? SESSION_TLS_OFF : SESSION_TLS_WISHED;
 }
 
-static struct session *make_session(const struct conn *conn)
+static struct session *make_session(struct conn *conn)
 {
     const struct dispatch *dispatch = conn->dispatch;
     const struct memory *memory = &dispatch->memory;
     bool slow = memory_knows(memory, conn->site->name, MEMORY_SLOW, now_ms(conn));
     const struct config_route *route = conn->site->route;
-    struct dispatch_login *login = route != NULL ? &dispatch->logins[route - dispatch->config->routes] : NULL;
+    struct dispatch_login *login = route != NULL ? dispatch->logins[route - dispatch->config->routes] : NULL;
     if (login != NULL && login->credentials.user[0] == '\0')
         login = NULL;
     struct session_options options = {
@@ -289,7 +294,7 @@ static struct session *make_session(const struct conn *conn)
         .address = conn->where,
         .source = conn->source->name,
         .connecting_ms = conn->since_ms,
-        .timeouts = &dispatch->config->timeouts,
+        .timeouts = &dispatch->timeouts,
         .depth = slow ? 1 : conn->site->profile->pipeline_depth,
         .no_chunking = memory_knows(memory, conn->site->name, MEMORY_NO_CHUNKING, now_ms(conn)),
         .tls = wanted_tls(conn),
@@ -297,7 +302,12 @@ static struct session *make_session(const struct conn *conn)
         .login_clear = login != NULL && route->auth_clear,
         .keys = login != NULL ? &login->keys : NULL,
     };
-    return session_create(&options, now_ms(conn));
+    struct session *session = session_create(&options, now_ms(conn));
+    if (session != NULL && login != NULL) {
+        login->users++;
+        conn->login = login;
+    }
+    return session;
 }
 
 static void on_connected(struct wire *wire, int status)
@@ -373,6 +383,7 @@ static void on_closed(struct wire *wire)
     struct conn *conn = conn_of(wire);
     loop_timer_remove(&conn->dispatch->loop, &conn->timer);
     session_free(conn->session);
+    login_leave(conn->login);
     free(conn);
 }
 
@@ -405,13 +416,13 @@ static int64_t idle_ms(const struct conn *conn)
  * must not cost the whole time-out while another may answer; the last one that is left has it. */
 static int64_t connect_ms(const struct conn *conn)
 {
-    int64_t connect_ms = conn->dispatch->config->timeouts.connect_ms;
+    int64_t connect_ms = conn->dispatch->timeouts.connect_ms;
     return hosts_have_other(conn->site, conn->where) ? MIN_OF(connect_ms, CONNECT_EAGER_MS) : connect_ms;
 }
 
 static int64_t deadline_ms(const struct conn *conn)
 {
-    const struct config_timeouts *timeouts = &conn->dispatch->config->timeouts;
+    const struct config_timeouts *timeouts = &conn->dispatch->timeouts;
     switch (conn->phase) {
     case CONN_CONNECTING:
         return conn->since_ms + connect_ms(conn);
@@ -470,8 +481,9 @@ static bool source_may_connect(void *context, struct source *source)
 }
 
 /* Counts a connection; false = a limit that is shared says no. */
-static bool count_source(struct site *site, struct source *source)
+static bool count_source(struct conn *conn, struct source *source)
 {
+    struct site *site = conn->site;
     struct shared *by;
     enum limit_what what = WHAT_NONE;
     struct via *via = via_get(site, source);
@@ -484,6 +496,7 @@ static bool count_source(struct site *site, struct source *source)
         gate_note(&site->gate, by->scope, what, until);
         return false;
     }
+    conn->counted = set;
     source->conn_count++;
     via->conn_count++;
     if (via->bounds != NULL)
@@ -510,7 +523,7 @@ static int connect_from_a_source(struct conn *conn, const struct stream_address 
         case SOURCE_FOUND:
             break;
         }
-        if (!count_source(conn->site, source))
+        if (!count_source(conn, source))
             return -EBUSY;
         conn->source = source;
         int r = wire_connect(&conn->wire, &dispatch->loop, peer, &source->address, &conn_wire_events);
@@ -560,7 +573,7 @@ int conn_open(struct site *site, const struct nexthop_host *host)
 static uint32_t messages_max(const struct conn *conn)
 {
     const struct site *site = conn->site;
-    const struct via *via = site->vias[conn->source - conn->dispatch->sources.sources];
+    const struct via *via = via_known(site, conn->source);
     uint32_t most = site->profile->messages_per_connection;
     if (site->ruled.ruling.per_connection > 0)
         most = MIN_OF(most, site->ruled.ruling.per_connection);
@@ -597,8 +610,10 @@ void conn_give(struct conn *conn, struct engine_job *job)
     conn->given++;
     list_remove(&conn->idle);
     session_give(conn->session, &message, now_ms(conn));
-    if (conn->given >= messages_max(conn))
+    if (conn->given >= messages_max(conn)) {
+        conn->quitting = true;
         session_quit(conn->session, now_ms(conn));
+    }
     conn_mark_dirty(conn);
 }
 
@@ -667,6 +682,7 @@ void conn_quit(struct conn *conn)
     if (conn->phase == CONN_CONNECTING) {
         conn_close(conn);
     } else if (conn->phase == CONN_OPEN) {
+        conn->quitting = true;
         session_quit(conn->session, now_ms(conn));
         take_events(conn);
         conn_mark_dirty(conn);

@@ -19,12 +19,15 @@ struct conn {
     struct site *site;
     struct dispatch *dispatch;
     struct source *source;
+    struct shared_set counted;    /* the shared limits that count it */
+    struct dispatch_login *login; /* the session's; NULL = none */
     struct wire wire;
     struct session *session; /* from connected to closed */
     struct loop_timer timer;
     enum conn_phase phase;
     bool starting;              /* counted in site->conn_starting: not ready yet */
     bool said_421;              /* and was judged for it */
+    bool quitting;              /* after what is under way */
     bool ready;                 /* counted in site->conn_ready */
     enum tls_policy tls;        /* what is wanted of this connection */
     bool dane_wanted;           /* the host has TLSA records: nothing goes without TLS */
@@ -59,6 +62,7 @@ void conn_flush(struct conn *conn);             /* writes what is to be written,
 void conn_quit(struct conn *conn);              /* orderly, after what is outstanding */
 void conn_quit_idle(struct dispatch *dispatch); /* one that is idle without a reason, if any: its place is wanted */
 void conn_abort(struct conn *conn);             /* at once; its messages end or go back */
+void conn_recount(struct conn *conn);           /* the limits that it counts against are others now */
 void conn_withdraw(struct conn *conn); /* messages of which nothing is queued for the wire go back to the site */
 
 #endif

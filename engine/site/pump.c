@@ -228,7 +228,11 @@ static int64_t ms_of_us(int64_t us)
 /* Hosts found by MX are believed for their time; then what waits asks anew, from the door. */
 static bool send_home(struct site *site)
 {
-    if (site->route != NULL || site->queued == 0 || now_ms(site) < site->hosts_until_ms)
+    if (site->left)
+        site_uncompose(site);
+    else if (site->route != NULL || now_ms(site) < site->hosts_until_ms)
+        return false;
+    if (site->queued == 0)
         return false;
     struct list jobs = LIST_INIT(jobs);
     site_take_queued(site, &jobs);
@@ -271,7 +275,7 @@ static void note_lanes(struct site *site)
 static bool gate_is_of_a_source(const struct site *site)
 {
     enum limit_scope scope = site->gate.scope;
-    return site->dispatch->sources.count > 1 &&
+    return site->dispatch->sources.count > 1 && /* retired ones included: it costs a look */
            (scope == SCOPE_SOURCE || scope == SCOPE_SITE_SOURCE || scope == SCOPE_PROVIDER);
 }
 

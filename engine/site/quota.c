@@ -26,6 +26,12 @@ void quota_init(struct quota *quota, uint32_t count, int64_t period_us, int64_t 
     quota->slice = MIN_OF(MAX_OF(count / SLICES, 1u), (uint32_t)SLICE_MAX);
 }
 
+void quota_change(struct quota *quota, uint32_t count)
+{
+    quota->count = count;
+    quota->slice = MIN_OF(MAX_OF(count / SLICES, 1u), (uint32_t)SLICE_MAX);
+}
+
 static uint32_t *place(struct quota *quota, int64_t step)
 {
     return &quota->used[(uint64_t)step % PLACES];

@@ -34,6 +34,9 @@ struct quota {
 
 void quota_init(struct quota *quota, uint32_t count, int64_t period_us, int64_t now_us);
 
+/* Another count for the same period; what was used stays used. */
+void quota_change(struct quota *quota, uint32_t count);
+
 enum quota_answer { QUOTA_OPEN, QUOTA_FULL, QUOTA_UNSAVED };
 /* FULL: *until_us is when to ask again (INT64_MAX: never). UNSAVED: a slice has to be made durable first. */
 enum quota_answer quota_ask(struct quota *quota, int64_t now_us, int64_t *until_us);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -61,6 +62,7 @@ struct rules {
     char *file;
     struct rule *first, **end;
     pcre2_match_context *limits;
+    _Atomic uint32_t more_holders; /* besides the first */
 };
 
 struct parse {
@@ -367,9 +369,15 @@ static void free_patterns(struct patterns *patterns)
         pcre2_code_free(patterns->codes[i]);
 }
 
+struct rules *rules_hold(struct rules *rules)
+{
+    (void)atomic_fetch_add(&rules->more_holders, 1);
+    return rules;
+}
+
 void rules_free(struct rules *rules)
 {
-    if (rules == NULL)
+    if (rules == NULL || atomic_fetch_sub(&rules->more_holders, 1) != 0)
         return;
     for (struct rule *rule = rules->first; rule != NULL; rule = rule->next) {
         free_patterns(&rule->text);

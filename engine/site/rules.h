@@ -2,7 +2,8 @@
  * rules.h - automation rules: what follows when a server says that it has had enough (share/shaping-rules.conf, whose
  * head is the format's description).
  *
- * Loaded once, immutable; rules_match() may be called from any thread. Counting how often a rule's replies came is the
+ * Immutable; rules_match() may be called from any thread. A reload puts others in their place, loop by loop: each holds
+ * what it uses. Counting how often a rule's replies came is the
  * tally's matter, one a loop.
  */
 #ifndef POSTHASTE_ENGINE_SITE_RULES_H
@@ -34,7 +35,8 @@ struct rule_do {
 /* NULL: /etc/posthaste/shaping-rules.conf, else the installed file, else the copy that is compiled in. 0; -EINVAL with
  * file and line, -errno, -ENOMEM; *out is NULL then. */
 int rules_load(const char *path, struct rules **out, struct error *err) ATTR_MUSTCHECK;
-void rules_free(struct rules *rules); /* NULL is allowed */
+struct rules *rules_hold(struct rules *rules); /* one more holder */
+void rules_free(struct rules *rules);          /* lets go, the last one frees; NULL is allowed */
 const char *rules_file(const struct rules *rules);
 /* Text of a file, for tests. */
 int rules_parse(const char *file, const char *text, struct rules **out, struct error *err) ATTR_MUSTCHECK;

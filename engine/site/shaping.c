@@ -18,7 +18,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "engine/site/rules.h"
 
 #define SAVE_AGAIN_US ((int64_t)10000) /* while a slice is being written down */
 #define CONNECT_AGAIN_US ((int64_t)50000)
@@ -29,12 +28,12 @@ struct state {
     char key[];
 };
 
-static void lock(struct shaping *shaping)
+void shaping_lock(struct shaping *shaping)
 {
     (void)pthread_mutex_lock(&shaping->lock);
 }
 
-static void unlock(struct shaping *shaping)
+void shaping_unlock(struct shaping *shaping)
 {
     (void)pthread_mutex_unlock(&shaping->lock);
 }
@@ -110,9 +109,9 @@ void shaping_save(struct shaping *shaping, const char *key, const char *value)
     plain->value = text;
     plain->record = (struct engine_record){.key = plain->key, .value = text};
     list_init(&plain->record.node);
-    lock(shaping);
+    shaping_lock(shaping);
     keep_state(shaping, key, text);
-    unlock(shaping);
+    shaping_unlock(shaping);
     if (shaping->callbacks->save == NULL)
         shaping_saved(shaping, &plain->record);
     else
@@ -123,13 +122,13 @@ char *shaping_restored(struct shaping *shaping, const char *key, int64_t *elapse
 {
     const char *rest;
     char *copy = NULL;
-    lock(shaping);
+    shaping_lock(shaping);
     const struct state *state = hashmap_get(&shaping->states, key, strlen(key));
     if (state != NULL && state->value[0] != '\0') {
         *elapsed = elapsed_us(shaping, state->value, &rest);
         copy = str_dup(rest);
     }
-    unlock(shaping);
+    shaping_unlock(shaping);
     return copy;
 }
 
@@ -142,12 +141,12 @@ void shaping_saved(struct shaping *shaping, struct engine_record *record)
         return;
     }
     struct quota_entry *entry = record->owner;
-    lock(shaping);
+    shaping_lock(shaping);
     keep_state(shaping, entry->key, entry->text);
     quota_saved(&entry->quota);
     free(entry->text);
     entry->text = NULL;
-    unlock(shaping);
+    shaping_unlock(shaping);
 }
 
 /* Quotas. */
@@ -189,7 +188,7 @@ struct quota_entry *shaping_quota(struct shaping *shaping, const char *key, uint
     (void)snprintf(name, sizeof name, "quota %.400s %" PRId64, key, period_us / 1000000);
     size_t len = strlen(name);
     int64_t now_us = clock_monotonic_us();
-    lock(shaping);
+    shaping_lock(shaping);
     struct quota_entry *entry = hashmap_get(&shaping->quotas, name, len);
     if (entry == NULL) {
         entry = calloc(1, sizeof *entry + len + 1);
@@ -204,14 +203,16 @@ struct quota_entry *shaping_quota(struct shaping *shaping, const char *key, uint
                 entry = NULL;
             }
         }
+    } else if (entry->quota.count != count) {
+        quota_change(&entry->quota, count);
     }
-    unlock(shaping);
+    shaping_unlock(shaping);
     return entry;
 }
 
 int64_t shaping_quota_next_us(struct shaping *shaping, struct quota_entry *entry, int64_t interval_us)
 {
-    lock(shaping);
+    shaping_lock(shaping);
     struct quota *quota = &entry->quota;
     int64_t next_us = 0, now_us = clock_monotonic_us();
     for (int64_t back = QUOTA_STEPS; back >= 0 && quota->period_us > 0; back--) {
@@ -220,7 +221,7 @@ int64_t shaping_quota_next_us(struct shaping *shaping, struct quota_entry *entry
         if (used > 0)
             next_us = MAX_OF(next_us, end_us) + (int64_t)used * interval_us;
     }
-    unlock(shaping);
+    shaping_unlock(shaping);
     return MAX_OF(next_us, 0);
 }
 
@@ -238,24 +239,24 @@ static int64_t quota_wait_us(struct quota_entry *entry, int64_t now_us)
 
 int64_t shaping_quota_wait_us(struct quota_entry *entry, int64_t now_us)
 {
-    lock(entry->shaping);
+    shaping_lock(entry->shaping);
     int64_t until_us = quota_wait_us(entry, now_us);
-    unlock(entry->shaping);
+    shaping_unlock(entry->shaping);
     return until_us;
 }
 
 void shaping_quota_take(struct quota_entry *entry, int64_t now_us)
 {
-    lock(entry->shaping);
+    shaping_lock(entry->shaping);
     quota_take(&entry->quota, now_us);
-    unlock(entry->shaping);
+    shaping_unlock(entry->shaping);
 }
 
 uint32_t shaping_quota_used(struct quota_entry *entry, int64_t now_us)
 {
-    lock(entry->shaping);
+    shaping_lock(entry->shaping);
     uint32_t used = entry->quota.count - quota_left(&entry->quota, now_us);
-    unlock(entry->shaping);
+    shaping_unlock(entry->shaping);
     return used;
 }
 
@@ -264,48 +265,69 @@ void shaping_quotas(struct shaping *shaping, void (*each)(void *context, const c
     size_t cursor = 0;
     struct quota_entry *entry;
     int64_t now_us = clock_monotonic_us();
-    lock(shaping);
+    shaping_lock(shaping);
     while ((entry = hashmap_next(&shaping->quotas, &cursor)) != NULL)
         each(context, entry->key, entry->quota.count - quota_left(&entry->quota, now_us));
-    unlock(shaping);
+    shaping_unlock(shaping);
 }
 
 uint32_t shaping_connections(struct shaping *shaping, const struct shared *shared)
 {
     if (shared == NULL)
         return 0;
-    lock(shaping);
+    shaping_lock(shaping);
     uint32_t count = shared->bounds.conn_count;
-    unlock(shaping);
+    shaping_unlock(shaping);
     return count;
 }
 
 /* Shared bounds. */
 
-struct shared *shaping_shared(struct shaping *shaping, enum limit_scope scope, const char *name,
-                              const struct bounds_spec *spec)
+static struct shared *make_shared(struct shaping *shaping, enum limit_scope scope, const char *key, size_t len,
+                                  const struct bounds_spec *spec)
+{
+    struct shared *shared = calloc(1, sizeof *shared + len + 1);
+    if (shared == NULL)
+        return NULL;
+    memcpy(shared->key, key, len);
+    shared->scope = scope;
+    if (bounds_init(&shared->bounds, spec, shaping, key, shaping->begun_us) < 0) {
+        free(shared);
+        return NULL;
+    }
+    if (!put(&shaping->shareds, shared->key, shared)) {
+        bounds_finish(&shared->bounds);
+        free(shared);
+        return NULL;
+    }
+    return shared;
+}
+
+struct shared *shaping_shared(struct shaping *shaping, uint64_t version, enum limit_scope scope, const char *name,
+                              const struct bounds_spec *spec, bool *lacked)
 {
     char key[400];
-    if (bounds_spec_is_empty(spec))
-        return NULL;
+    bool unlimited = bounds_spec_is_empty(spec), failed = false;
     (void)snprintf(key, sizeof key, "%s %.350s", limit_scope_name(scope), name);
     size_t len = strlen(key);
-    lock(shaping);
+    shaping_lock(shaping);
     struct shared *shared = hashmap_get(&shaping->shareds, key, len);
-    if (shared == NULL) {
-        shared = calloc(1, sizeof *shared + len + 1);
-        if (shared != NULL) {
-            memcpy(shared->key, key, len);
-            shared->scope = scope;
-            if (bounds_init(&shared->bounds, spec, shaping, key, shaping->begun_us) < 0 ||
-                !put(&shaping->shareds, shared->key, shared)) {
-                free(shared);
-                shared = NULL;
-            }
+    if (shared == NULL && !unlimited) {
+        shared = make_shared(shaping, scope, key, len, spec);
+        failed = shared == NULL;
+        if (shared != NULL)
+            shared->version = version;
+    } else if (shared != NULL && version > shared->version) {
+        failed = bounds_change(&shared->bounds, spec, shaping, key, clock_monotonic_us()) < 0;
+        if (!failed) {
+            shared->version = version;
+            shared->next_slot_us = 0; /* those who wait ask anew */
         }
     }
-    unlock(shaping);
-    return shared;
+    shaping_unlock(shaping);
+    if (failed && lacked != NULL)
+        *lacked = true;
+    return unlimited ? NULL : shared;
 }
 
 /* A place of its own in the queue for a closed limit. */
@@ -327,7 +349,7 @@ int64_t shaping_take(struct shaping *shaping, const struct shared_set *set, int6
 {
     int64_t latest = 0;
     *by = NULL;
-    lock(shaping);
+    shaping_lock(shaping);
     for (size_t i = 0; i < SHARED_MAX; i++) {
         enum limit_what why = WHAT_NONE;
         int64_t until = set->each[i] != NULL ? bounds_wait_until_us(&set->each[i]->bounds, now_us, &why) : 0;
@@ -345,19 +367,19 @@ int64_t shaping_take(struct shaping *shaping, const struct shared_set *set, int6
                 latest = -ENOMEM;
         }
     }
-    unlock(shaping);
+    shaping_unlock(shaping);
     return latest;
 }
 
 void shaping_done(struct shaping *shaping, const struct shared_set *set, const uint64_t tickets[SHARED_MAX],
                   int64_t now_us)
 {
-    lock(shaping);
+    shaping_lock(shaping);
     for (size_t i = 0; i < SHARED_MAX; i++) {
         if (set->each[i] != NULL)
             bounds_done(&set->each[i]->bounds, tickets[i], now_us);
     }
-    unlock(shaping);
+    shaping_unlock(shaping);
 }
 
 int64_t shaping_connect(struct shaping *shaping, const struct shared_set *set, int64_t now_us, struct shared **by,
@@ -365,7 +387,7 @@ int64_t shaping_connect(struct shaping *shaping, const struct shared_set *set, i
 {
     int64_t latest = 0;
     *by = NULL;
-    lock(shaping);
+    shaping_lock(shaping);
     for (size_t i = 0; i < SHARED_MAX; i++) {
         enum limit_what why = WHAT_NONE;
         int64_t until = set->each[i] != NULL ? bounds_connect_wait_us(&set->each[i]->bounds, now_us, &why) : 0;
@@ -379,18 +401,33 @@ int64_t shaping_connect(struct shaping *shaping, const struct shared_set *set, i
         if (set->each[i] != NULL)
             bounds_connected(&set->each[i]->bounds, now_us);
     }
-    unlock(shaping);
+    shaping_unlock(shaping);
     return latest;
 }
 
 void shaping_disconnect(struct shaping *shaping, const struct shared_set *set)
 {
-    lock(shaping);
+    shaping_lock(shaping);
     for (size_t i = 0; i < SHARED_MAX; i++) {
         if (set->each[i] != NULL)
             bounds_disconnected(&set->each[i]->bounds);
     }
-    unlock(shaping);
+    shaping_unlock(shaping);
+}
+
+void shaping_recount(struct shaping *shaping, struct shared_set *counted, const struct shared_set *now)
+{
+    shaping_lock(shaping);
+    for (size_t i = 0; i < SHARED_MAX; i++) {
+        if (counted->each[i] == now->each[i])
+            continue;
+        if (counted->each[i] != NULL)
+            bounds_disconnected(&counted->each[i]->bounds);
+        if (now->each[i] != NULL)
+            now->each[i]->bounds.conn_count++;
+    }
+    shaping_unlock(shaping);
+    *counted = *now;
 }
 
 /* Birth and end. */
@@ -410,11 +447,10 @@ static void read_boot_id(struct shaping *shaping)
         (void)str_copy(shaping->boot, sizeof shaping->boot, text);
 }
 
-int shaping_init(struct shaping *shaping, const struct config *config, const struct engine_callbacks *callbacks,
-                 struct error *err)
+int shaping_init(struct shaping *shaping, const struct engine_callbacks *callbacks, struct error *err)
 {
     pthread_mutexattr_t recursive; /* shared bounds make their quota while they are made themselves */
-    *shaping = (struct shaping){.config = config, .callbacks = callbacks, .next_measure_id = 1};
+    *shaping = (struct shaping){.callbacks = callbacks, .next_measure_id = 1};
     list_init(&shaping->measures);
     atomic_init(&shaping->generation, 1);
     if (pthread_mutexattr_init(&recursive) != 0)
@@ -430,16 +466,7 @@ int shaping_init(struct shaping *shaping, const struct config *config, const str
     for (size_t i = 0; i < callbacks->restored_count; i++)
         keep_state(shaping, callbacks->restored[i].key, callbacks->restored[i].value);
     measures_restore(shaping);
-    struct bounds_spec spec = {.rate = config->limits.rate,
-                               .byte_rate = config->limits.byte_rate,
-                               .connection_rate = config->limits.connection_rate,
-                               .connections = config->limits.connections,
-                               .burst = config->limits.burst};
-    shaping->machine = shaping_shared(shaping, SCOPE_MACHINE, "this server", &spec);
-    r = rules_load(NULL, &shaping->rules, err);
-    if (r < 0)
-        shaping_finish(shaping);
-    return r;
+    return 0;
 }
 
 void shaping_close(struct shaping *shaping)
@@ -447,14 +474,14 @@ void shaping_close(struct shaping *shaping)
     size_t cursor = 0;
     struct quota_entry *entry;
     int64_t now_us = clock_monotonic_us();
-    lock(shaping);
+    shaping_lock(shaping);
     while ((entry = hashmap_next(&shaping->quotas, &cursor)) != NULL) {
         char text[QUOTA_TEXT_BYTES];
         entry->quota.asked = 0; /* an answer that is still under way adds nothing */
         quota_write(&entry->quota, now_us, true, text);
         shaping_save(shaping, entry->key, text);
     }
-    unlock(shaping);
+    shaping_unlock(shaping);
 }
 
 void shaping_finish(struct shaping *shaping)
@@ -481,6 +508,5 @@ void shaping_finish(struct shaping *shaping)
     hashmap_finish(&shaping->states);
     hashmap_finish(&shaping->quotas);
     hashmap_finish(&shaping->shareds);
-    rules_free(shaping->rules);
     (void)pthread_mutex_destroy(&shaping->lock);
 }

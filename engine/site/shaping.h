@@ -32,6 +32,7 @@ struct quota_entry {
  * the one before, so that ten thousand sites that wait for one limit do not all wake for each message. */
 struct shared {
     struct bounds bounds;
+    uint64_t version; /* of the configuration that its limits are from */
     enum limit_scope scope;
     int64_t next_slot_us;
     char key[];
@@ -39,7 +40,6 @@ struct shared {
 
 struct shaping {
     pthread_mutex_t lock;
-    const struct config *config;
     const struct engine_callbacks *callbacks;
     struct hashmap states;  /* struct state, by key: what was restored, and what was saved since */
     struct hashmap quotas;  /* struct quota_entry */
@@ -48,14 +48,14 @@ struct shaping {
     size_t measure_count;
     uint64_t next_measure_id;
     _Atomic uint64_t generation; /* of the measures; raised by each change */
-    struct rules *rules;
     int64_t begun_us, begun_wall_ms;
     char boot[40];          /* identifies the run of the machine, so that its monotonic clock can be compared */
-    struct shared *machine; /* NULL = no limits */
 };
 
-int shaping_init(struct shaping *shaping, const struct config *config, const struct engine_callbacks *callbacks,
-                 struct error *err) ATTR_MUSTCHECK;
+int shaping_init(struct shaping *shaping, const struct engine_callbacks *callbacks, struct error *err) ATTR_MUSTCHECK;
+/* For what other threads look at, too; recursive. */
+void shaping_lock(struct shaping *shaping);
+void shaping_unlock(struct shaping *shaping);
 /* The loops have ended: what quotas hold reserved is given back, durably. */
 void shaping_close(struct shaping *shaping);
 void shaping_finish(struct shaping *shaping);
@@ -79,9 +79,13 @@ uint32_t shaping_connections(struct shaping *shaping, const struct shared *share
 /* Where the spacing of starts stands after what the quota knows of (GCRA's theoretical arrival time). */
 int64_t shaping_quota_next_us(struct shaping *shaping, struct quota_entry *entry, int64_t interval_us);
 
-/* Shared bounds; NULL = nothing of this scope is limited, or no memory. The key is made of scope and name. */
-struct shared *shaping_shared(struct shaping *shaping, enum limit_scope scope, const char *name,
-                              const struct bounds_spec *spec);
+/*
+ * Shared bounds; NULL = nothing of this scope is limited, or no memory (*lacked says that, unless it is NULL). The key
+ * is made of scope and name. `version` is the configuration's that the spec is from (dispatch.h): a newer one changes
+ * the limits of those that are there, an older one, of a loop that a reload has not reached yet, does not.
+ */
+struct shared *shaping_shared(struct shaping *shaping, uint64_t version, enum limit_scope scope, const char *name,
+                              const struct bounds_spec *spec, bool *lacked);
 
 /* The shared bounds that one message has to pass; NULLs are allowed. */
 #define SHARED_MAX 5
@@ -96,6 +100,8 @@ void shaping_done(struct shaping *shaping, const struct shared_set *set, const u
 int64_t shaping_connect(struct shaping *shaping, const struct shared_set *set, int64_t now_us, struct shared **by,
                         enum limit_what *what); /* 0 = counted */
 void shaping_disconnect(struct shaping *shaping, const struct shared_set *set);
+/* A connection that is open counts against others from now on. */
+void shaping_recount(struct shaping *shaping, struct shared_set *counted, const struct shared_set *now);
 
 /* What the measures in force say about one thing. Fields 0 = nothing. */
 struct ruling {

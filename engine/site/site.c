@@ -57,16 +57,69 @@ static void on_timer(struct loop_timer *timer)
     site_mark_dirty(container_of(timer, struct site, timer));
 }
 
+static struct bounds_spec spec_of(const struct config_profile *profile)
+{
+    return (struct bounds_spec){.rate = profile->rate,
+                                .byte_rate = profile->byte_rate,
+                                .connection_rate = profile->connection_rate,
+                                .burst = profile->burst};
+}
+
+#define BOUNDS_KEY_BYTES 512
+static const char *bounds_key(const char *name, char out[BOUNDS_KEY_BYTES])
+{
+    (void)snprintf(out, BOUNDS_KEY_BYTES, "site %.480s", name);
+    return out;
+}
+
 static bool init_bounds(struct site *site, struct dispatch *dispatch, const struct site_origin *origin)
 {
-    const struct config_profile *profile = origin->profile;
-    const struct bounds_spec spec = {.rate = profile->rate,
-                                     .byte_rate = profile->byte_rate,
-                                     .connection_rate = profile->connection_rate,
-                                     .burst = profile->burst};
-    char key[512];
-    (void)snprintf(key, sizeof key, "site %.480s", origin->name);
-    return bounds_init(&site->bounds, &spec, dispatch->shaping, key, dispatch->begun_us) == 0;
+    char key[BOUNDS_KEY_BYTES];
+    const struct bounds_spec spec = spec_of(origin->profile);
+    return bounds_init(&site->bounds, &spec, dispatch->shaping, bounds_key(origin->name, key), dispatch->begun_us) == 0;
+}
+
+/* A routed domain's own limit of connections is its site's. */
+static void set_conn_max(struct site *site)
+{
+    site->conn_max = MAX_OF(site->profile->connections, 1u);
+    const struct config_domain *own =
+        site->route != NULL ? config_domain_for(site->dispatch->config, site->name) : NULL;
+    if (own != NULL && own->connections > 0)
+        site->conn_max = MIN_OF(site->conn_max, own->connections);
+}
+
+int site_reshape(struct site *site)
+{
+    struct dispatch *dispatch = site->dispatch;
+    char key[BOUNDS_KEY_BYTES];
+    const struct bounds_spec spec = spec_of(site->profile);
+    set_conn_max(site);
+    int r = bounds_change(&site->bounds, &spec, dispatch->shaping, bounds_key(site->name, key), dispatch->now_us);
+    for (size_t i = 0; i < site->via_count && r == 0; i++) {
+        if (site->vias[i] != NULL)
+            r = via_reshape(site, dispatch->sources.sources[i], site->vias[i]);
+    }
+    list_for_each(node, &site->flows)
+    {
+        if (r == 0)
+            r = flow_reshape(list_entry(node, struct flow, node));
+    }
+    list_for_each(node, &site->lanes_all)
+    {
+        if (r == 0)
+            r = lane_reshape(lane_at(node));
+    }
+    return r;
+}
+
+void site_return(struct site *site, const struct site_origin *origin)
+{
+    site->left = false;
+    site->route = origin->route;
+    site->profile = origin->profile;
+    if (site_reshape(site) < 0)
+        dispatch_reshape_later(site->dispatch);
 }
 
 struct site *site_create(struct dispatch *dispatch, const struct site_origin *origin)
@@ -92,10 +145,7 @@ struct site *site_create(struct dispatch *dispatch, const struct site_origin *or
     site->dispatch = dispatch;
     site->route = origin->route;
     site->profile = origin->profile;
-    site->conn_max = MAX_OF(site->profile->connections, 1u);
-    const struct config_domain *own = origin->route != NULL ? config_domain_for(dispatch->config, origin->name) : NULL;
-    if (own != NULL && own->connections > 0)
-        site->conn_max = MIN_OF(site->conn_max, own->connections);
+    set_conn_max(site);
     list_init(&site->dirty);
     list_init(&site->starved);
     list_init(&site->flows);
@@ -268,7 +318,7 @@ struct shared_set site_shared(const struct site *site, const struct source *sour
 {
     return (struct shared_set){.each = {flow != NULL ? flow->campaign_limits : NULL,
                                         flow != NULL ? flow->sender_limits : NULL, source->limits,
-                                        via != NULL ? via->provider : NULL, site->dispatch->shaping->machine}};
+                                        via != NULL ? via->provider : NULL, site->dispatch->machine}};
 }
 
 static bool set_has_any(const struct shared_set *set)
@@ -293,7 +343,7 @@ static void leave_connection(struct site *site, const struct conn *conn, struct 
     bounds_done(&site->bounds, job->tickets[0], now_us);
     if (lane->zone != NULL)
         bounds_done(&lane->zone->bounds, job->tickets[1], now_us);
-    struct via *via = site->vias != NULL ? site->vias[conn->source - site->dispatch->sources.sources] : NULL;
+    struct via *via = via_known(site, conn->source);
     if (via != NULL)
         via_done(via, job->tickets[2], now_us);
     struct shared_set set = site_shared(site, conn->source, via, lane->flow);
@@ -555,6 +605,8 @@ static enum taken take_limits(struct site *site, const struct conn *conn, struct
     struct flow *flow = lane->flow;
     int64_t now_us = dispatch->now_us;
     size_t bytes = job->message->size_bytes;
+    memset(job->tickets, 0,
+           sizeof job->tickets); /* of limits that are not there now, should they come before it ends */
     if (flow_wait_until_us(flow) != 0) {
         gate_note(&site->gate, flow->held.scope, flow->held.what, flow->held_until_us);
         return FLOW_HELD;
@@ -609,6 +661,7 @@ struct engine_job *site_next_job(struct site *site, const struct conn *conn)
     site->sending_count++;
     lane->sending_count++;
     lane_use(lane, conn);
+    job->carrier = conn;
     list_append(&site->sending, &job->node);
     job->state = JOB_SENDING;
     lane_settle(lane);

@@ -48,7 +48,8 @@ struct site {
     uint32_t conn_count, conn_starting, conn_ready, conn_max;
     struct bounds bounds;
     struct ruled ruled; /* measures on the site */
-    struct via **vias;  /* by source; NULL until the first is needed */
+    struct via **vias;  /* by source; NULL until one is needed */
+    size_t via_count;
     struct gate gate;   /* what the last pump was held up by first */
     /* next hop */
     struct nexthop_query *query; /* asked, not answered */
@@ -63,6 +64,7 @@ struct site {
     uint32_t content_losses;              /* connections lost in their first content, in a row */
     uint32_t stream_losses;               /* connections lost with several messages on them, in a row */
     int64_t loss_ms;                      /* the last of them */
+    bool left;                            /* by a reload: what waits here goes home, what is under way ends */
     bool wants_source;                    /* the back-off is for want of a source */
     uint32_t depth;                       /* messages one connection can have outstanding; 0 = not known yet */
     struct loop_timer timer;
@@ -89,6 +91,10 @@ struct site_origin { /* what makes a site; strings are copied */
 struct site *site_create(struct dispatch *dispatch,
                          const struct site_origin *origin) ATTR_MUSTCHECK; /* NULL = no memory */
 void site_free(struct site *site);                                         /* no jobs, no connections */
+/* Limits by what the dispatch's configuration says now. -ENOMEM: not all of them; again later. */
+int site_reshape(struct site *site) ATTR_MUSTCHECK;
+/* One that was left is wanted again. */
+void site_return(struct site *site, const struct site_origin *origin);
 
 bool site_release_means(const struct site_release *release, const struct engine_job *job);
 

@@ -137,46 +137,87 @@ static void restore_adapt(struct site *site, struct source *source, struct via *
     free(text);
 }
 
-static int make_limits(struct site *site, struct source *source, struct via *via)
+/* Limits of the profile's for one source; what is open already counts. */
+static int reshape_limits(struct site *site, struct source *source, struct via *via, int64_t since_us)
 {
     const struct config_profile *profile = site->profile;
-    struct shaping *shaping = site->dispatch->shaping;
+    struct dispatch *dispatch = site->dispatch;
     char key[512];
+    bool lacked = false;
     const struct bounds_spec own = {
         .rate = profile->source_rate, .connections = profile->source_connections, .burst = profile->burst};
     const struct bounds_spec provider = {
         .rate = profile->provider_rate, .connections = profile->provider_connections, .burst = profile->burst};
     (void)snprintf(key, sizeof key, "%s via %s", profile->name, source->name[0] != '\0' ? source->name : "any address");
-    via->provider = shaping_shared(shaping, SCOPE_PROVIDER, key, &provider);
+    struct shared *shared =
+        shaping_shared(dispatch->shaping, dispatch->version, SCOPE_PROVIDER, key, &provider, &lacked);
+    if (lacked)
+        return -ENOMEM;
+    via->provider = shared;
+    (void)snprintf(key, sizeof key, "via %.47s %.400s", source->name, site->name);
+    if (via->bounds != NULL)
+        return bounds_change(via->bounds, &own, dispatch->shaping, key, since_us);
     if (bounds_spec_is_empty(&own))
         return 0;
-    via->bounds = calloc(1, sizeof *via->bounds);
-    (void)snprintf(key, sizeof key, "via %.47s %.400s", source->name, site->name);
-    return via->bounds != NULL ? bounds_init(via->bounds, &own, shaping, key, site->dispatch->begun_us) : -1;
+    struct bounds *bounds = calloc(1, sizeof *bounds);
+    if (bounds == NULL || bounds_init(bounds, &own, dispatch->shaping, key, since_us) < 0) {
+        free(bounds);
+        return -ENOMEM;
+    }
+    bounds->conn_count = via->conn_count;
+    via->bounds = bounds;
+    return 0;
+}
+
+int via_reshape(struct site *site, struct source *source, struct via *via)
+{
+    via->held_until_us = 0;
+    via->warm = NULL;
+    via->warm_day = UINT32_MAX; /* unknown: looked up before the next message */
+    if (!site->profile->adaptive) {
+        free(via->adapt);
+        via->adapt = NULL;
+    } else if (via->adapt != NULL) {
+        via->adapt->ceiling = ceiling_of(site->profile);
+    }
+    return reshape_limits(site, source, via, site->dispatch->now_us);
+}
+
+struct via *via_known(const struct site *site, const struct source *source)
+{
+    return source->index < site->via_count ? site->vias[source->index] : NULL;
+}
+
+/* A place for each source that there is; more may have come since the last one was asked for. */
+static bool make_room(struct site *site)
+{
+    size_t count = site->dispatch->sources.count;
+    if (count <= site->via_count)
+        return true;
+    struct via **vias = reallocarray(site->vias, count, sizeof *vias);
+    if (vias == NULL)
+        return false;
+    memset(vias + site->via_count, 0, (count - site->via_count) * sizeof *vias);
+    site->vias = vias;
+    site->via_count = count;
+    return true;
 }
 
 struct via *via_get(struct site *site, struct source *source)
 {
-    struct source_pool *pool = &site->dispatch->sources;
-    size_t index = (size_t)(source - pool->sources);
-    if (site->vias == NULL)
-        site->vias = calloc(pool->count, sizeof *site->vias);
-    if (site->vias == NULL)
+    struct via *via = via_known(site, source);
+    if (via != NULL || !make_room(site))
+        return via;
+    via = calloc(1, sizeof *via);
+    if (via == NULL)
         return NULL;
-    struct via **via = &site->vias[index];
-    if (*via != NULL)
-        return *via;
-    *via = calloc(1, sizeof **via);
-    if (*via == NULL)
-        return NULL;
-    if (make_limits(site, source, *via) < 0) {
-        free((*via)->bounds);
-        free(*via);
-        *via = NULL;
+    if (reshape_limits(site, source, via, site->dispatch->begun_us) < 0) {
+        free(via);
         return NULL;
     }
-    restore_adapt(site, source, *via);
-    return *via;
+    restore_adapt(site, source, via);
+    site->vias[source->index] = via;
+    return via;
 }
 
 static void save(struct site *site, struct source *source, struct via *via)
@@ -190,15 +231,20 @@ static void save(struct site *site, struct source *source, struct via *via)
     via->changed = false;
 }
 
+void via_keep_learnt(struct site *site, struct source *source)
+{
+    struct via *via = via_known(site, source);
+    if (via != NULL && via->changed && via->adapt != NULL)
+        save(site, source, via);
+}
+
 void via_finish_all(struct site *site)
 {
-    struct source_pool *pool = &site->dispatch->sources;
-    for (size_t i = 0; site->vias != NULL && i < pool->count; i++) {
+    for (size_t i = 0; i < site->via_count; i++) {
         struct via *via = site->vias[i];
         if (via == NULL)
             continue;
-        if (via->changed)
-            save(site, &pool->sources[i], via);
+        via_keep_learnt(site, site->dispatch->sources.sources[i]);
         if (via->bounds != NULL)
             bounds_finish(via->bounds);
         free(via->bounds);
@@ -210,6 +256,7 @@ void via_finish_all(struct site *site)
     }
     free(site->vias);
     site->vias = NULL;
+    site->via_count = 0;
 }
 
 /* Warm-up. */
@@ -363,7 +410,7 @@ bool via_is_closed(struct site *site, struct source *source, struct via *via)
 
 void via_delivered(struct site *site, struct source *source)
 {
-    struct via *via = site->vias != NULL ? site->vias[source - site->dispatch->sources.sources] : NULL;
+    struct via *via = via_known(site, source);
     if (via == NULL || via->adapt == NULL)
         return;
     double before = via->adapt->rate;
@@ -450,7 +497,7 @@ static void take_measure(struct site *site, struct source *source, const struct 
         return;
     measure.until_wall_ms = measure.since_wall_ms + what->for_ms;
     (void)str_copy(measure.reason, sizeof measure.reason, reply);
-    (void)snprintf(measure.origin, sizeof measure.origin, "%.80s:%d %.40s", rules_file(dispatch->shaping->rules),
+    (void)snprintf(measure.origin, sizeof measure.origin, "%.80s:%d %.40s", rules_file(dispatch->rules),
                    rule_line(rule), rule_name(rule));
     if (shaping_measure_set(dispatch->shaping, &measure) == 0)
         site_mark_dirty(site);
@@ -468,7 +515,7 @@ void via_refused(struct site *site, struct source *source, const struct engine_j
         return;
     }
     const struct rule *rule =
-        rules_match(site->dispatch->shaping->rules, outcome->mx_host, outcome->code, outcome->enhanced, outcome->text);
+        rules_match(site->dispatch->rules, outcome->mx_host, outcome->code, outcome->enhanced, outcome->text);
     if (rule == NULL)
         return;
     bool whole = strncmp(outcome->text, "421 ", 4) == 0; /* of a connection that was closed: the whole reply */

@@ -56,7 +56,13 @@ struct via {
 
 /* Made when it is asked for first; NULL = no memory. */
 struct via *via_get(struct site *site, struct source *source) ATTR_MUSTCHECK;
+/* NULL = nobody has asked for it yet. */
+struct via *via_known(const struct site *site, const struct source *source);
 void via_finish_all(struct site *site); /* saves what was learnt */
+/* Writes down what was learnt, if it is new. */
+void via_keep_learnt(struct site *site, struct source *source);
+/* What the configuration says now; `source` is the via's. -ENOMEM: not all of it; again later. */
+int via_reshape(struct site *site, struct source *source, struct via *via) ATTR_MUSTCHECK;
 
 /* May a message go out this way now? 0, or when to ask again; the gate is noted. */
 int64_t via_wait_until_us(struct site *site, struct source *source, struct via *via, struct gate *gate);
