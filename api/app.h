@@ -19,7 +19,8 @@ struct hub;
 struct import_jobs;
 
 struct app {
-    const struct config *config;
+    const struct config *config; /* the start's: for keys that are fixed (base/config_live.h) */
+    struct config_live *live;    /* for all others; read with config_live_hold() */
     struct storage *storage;
     struct mailer *mailer;
     struct readers *readers;

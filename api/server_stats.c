@@ -199,8 +199,9 @@ json_t *server_stats(struct app *app, struct storage_reader *reader, struct erro
     hub_look_at(app->hub, &events);
     look_at_disk(app, &disk);
     json_t *object = json_pack(
-        "{s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "time", json_time(clock_wall_ms()),
-        "version", POSTHASTE_VERSION, "hostname", app->config->hostname, "uptime_s",
+        "{s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "time", json_time(clock_wall_ms()),
+        "version", POSTHASTE_VERSION, "hostname", app->config->hostname,
+        "config_loaded_at", json_time(atomic_load(&app->live->loaded_wall_ms)), "uptime_s",
         (json_int_t)((clock_monotonic_ms() - app->started_mono_ms) / 1000), "recipients", (json_int_t)recipients,
         "lists", (json_int_t)lists, "suppressions", (json_int_t)suppressions, "deliveries", view_states(states),
         "engine", engine_json(app, &status), "storage", disk_json(&disk), "bounces", bounces_json(app), "process",

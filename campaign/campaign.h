@@ -13,7 +13,7 @@
 #include <jansson.h>
 
 #include "base/buffer.h"
-#include "base/config.h"
+#include "base/config_live.h"
 #include "campaign/json_text.h"
 #include "engine/engine.h"
 #include "storage/storage.h"
@@ -31,7 +31,10 @@ void problem_add(struct problem *problem, const char *field, const char *format,
 enum { CAMPAIGN_NOT_READY = 100 };
 
 struct mailer;
-int mailer_start(const struct config *config, struct storage *storage, struct mailer **out, struct error *err) ATTR_MUSTCHECK;
+int mailer_start(struct config_live *live, struct storage *storage, struct mailer **out, struct error *err) ATTR_MUSTCHECK;
+/* Takes over a configuration that config_adopt() has passed, with the rules files as they are now; to be put into `live` afterwards. 0; else nothing has
+ * changed, as engine_reload(). One call at a time, before mailer_stop(). */
+int mailer_reload(struct mailer *mailer, const struct config *config, struct error *err) ATTR_MUSTCHECK;
 /* Stops feeding, the engine (up to config->shutdown_ms), the pool; everything is recorded when it returns. Frees. */
 void mailer_stop(struct mailer *mailer);
 struct engine *mailer_engine(struct mailer *mailer);

@@ -29,7 +29,9 @@ int campaign_create(struct mailer *mailer, struct storage_reader *reader, const 
                     struct problem *problem, struct error *err)
 {
     struct draft draft;
-    int result = draft_parse(spec, reader, mailer->config, &draft, problem, err);
+    const struct config *config = config_live_hold(mailer->live);
+    int result = draft_parse(spec, reader, config, &draft, problem, err);
+    config_drop(config);
     if (result == 0)
         result = draft_check_content(mailer, reader, spec, &draft, draft.launch ? SIGNATURE_REQUIRED : SIGNATURE_NONE,
                                      problem, err);

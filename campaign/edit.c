@@ -63,7 +63,9 @@ static int check_and_store(struct mailer *mailer, struct storage_reader *reader,
                            struct problem *problem, struct error *err)
 {
     struct draft draft;
-    int result = draft_parse(spec, reader, mailer->config, &draft, problem, err);
+    const struct config *config = config_live_hold(mailer->live);
+    int result = draft_parse(spec, reader, config, &draft, problem, err);
+    config_drop(config);
     if (result == 0)
         result = draft_check_content(mailer, reader, spec, &draft, SIGNATURE_NONE, problem, err);
     if (result == 0) {

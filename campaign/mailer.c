@@ -64,6 +64,13 @@ static void sink_save(void *context, struct engine_record *record)
     shaping_keeper_save(mailer->shaping, record);
 }
 
+void mailer_judge(struct mailer *mailer, struct delivery *delivery, const struct outcome *outcome, bool stopping)
+{
+    pthread_rwlock_rdlock(&mailer->judging);
+    delivery_judge(delivery, &mailer->policy, outcome, stopping);
+    pthread_rwlock_unlock(&mailer->judging);
+}
+
 static void sink_done(void *context, struct engine_job *job, const struct outcome *outcome)
 {
     struct mailer *mailer = context;
@@ -72,7 +79,7 @@ static void sink_done(void *context, struct engine_job *job, const struct outcom
         delivery->ended(delivery, outcome);
         return;
     }
-    delivery_judge(delivery, &mailer->policy, outcome, atomic_load(&mailer->stopping));
+    mailer_judge(mailer, delivery, outcome, atomic_load(&mailer->stopping));
     CRASH_POINT("reply-judged");
     journal_outcome(mailer->journal, &delivery->record);
     CRASH_POINT("reply-noted");
@@ -140,7 +147,7 @@ static int start_parts(struct mailer *mailer, struct error *err)
     if (result == 0)
         result = resolver_start(mailer->config, &mailer->resolver, err);
     if (result == 0)
-        result = preflight_start(mailer->config, mailer->storage, mailer->resolver, &mailer->preflight, err);
+        result = preflight_start(mailer->config, mailer->live, mailer->storage, mailer->resolver, &mailer->preflight, err);
     if (result == 0)
         result = contents_create(mailer, &mailer->contents, err);
     if (result == 0)
@@ -176,25 +183,50 @@ static int start_parts(struct mailer *mailer, struct error *err)
     return result;
 }
 
-int mailer_start(const struct config *config, struct storage *storage, struct mailer **out, struct error *err)
+static struct policy policy_of(const struct config *config, const struct bounce_rules *rules)
 {
-    struct mailer *mailer = calloc(1, sizeof(*mailer));
-    if (mailer == NULL)
-        return error_memory(err);
-    mailer->config = config;
-    mailer->storage = storage;
-    mailer->policy = (struct policy){
+    return (struct policy){
         .retry_first_ms = config->retry_first_ms,
         .retry_max_ms = config->retry_max_ms,
         .on_uncertain = config->on_uncertain,
+        .rules = rules,
         .suppress_hard = config->bounces.suppress_hard,
         .soft_limit = (int)config->bounces.soft_bounces,
         .soft_window_ms = config->bounces.soft_window_ms,
     };
+}
+
+int mailer_reload(struct mailer *mailer, const struct config *config, struct error *err)
+{
+    struct bounce_rules *rules = NULL;
+    int result = bounce_rules_load(NULL, &rules, err);
+    if (result == 0)
+        result = engine_reload(mailer->engine, config, err);
+    if (result == 0) {
+        pthread_rwlock_wrlock(&mailer->judging);
+        struct bounce_rules *before = mailer->rules;
+        mailer->rules = rules;
+        mailer->policy = policy_of(config, rules);
+        pthread_rwlock_unlock(&mailer->judging);
+        rules = before;
+    }
+    bounce_rules_free(rules);
+    return result;
+}
+
+int mailer_start(struct config_live *live, struct storage *storage, struct mailer **out, struct error *err)
+{
+    struct mailer *mailer = calloc(1, sizeof(*mailer));
+    if (mailer == NULL)
+        return error_memory(err);
+    mailer->live = live;
+    mailer->config = config_live_hold(live);
+    mailer->storage = storage;
+    pthread_rwlock_init(&mailer->judging, NULL);
     list_init(&mailer->pending);
     pthread_mutex_init(&mailer->lock, NULL);
     int result = bounce_rules_load(NULL, &mailer->rules, err);
-    mailer->policy.rules = mailer->rules;
+    mailer->policy = policy_of(mailer->config, mailer->rules);
     if (result == 0)
         result = start_parts(mailer, err);
     if (result != 0) {
@@ -212,9 +244,12 @@ void mailer_stop(struct mailer *mailer)
     atomic_store(&mailer->stopping, true);
     if (mailer->feeder != NULL)
         feeder_halt(mailer->feeder);
+    const struct config *config = config_live_hold(mailer->live);
+    int64_t shutdown_ms = config->shutdown_ms;
+    config_drop(config);
     if (mailer->engine != NULL)
-        engine_stop(mailer->engine, mailer->config->shutdown_ms);
-    feeder_finish(mailer->feeder, mailer->config->shutdown_ms);
+        engine_stop(mailer->engine, shutdown_ms);
+    feeder_finish(mailer->feeder, shutdown_ms);
     storage_on_health(mailer->storage, NULL, NULL);
     pool_stop(mailer->pool);
     contents_free(mailer->contents);
@@ -227,6 +262,8 @@ void mailer_stop(struct mailer *mailer)
     resolver_stop(mailer->resolver);
     mac_key_free(mailer->mac);
     bounce_rules_free(mailer->rules);
+    config_drop(mailer->config);
+    pthread_rwlock_destroy(&mailer->judging);
     pthread_mutex_destroy(&mailer->lock);
     free(mailer);
 }

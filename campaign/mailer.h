@@ -1,7 +1,7 @@
 /*
  * mailer.h - the parts of a running server that the campaign room wires together; private to the room.
  *
- * Everything here is set before the threads start and constant afterwards, but for `pending`, which has its lock.
+ * Everything here is set before the threads start and constant afterwards, but for `pending`, which has its lock, and the policy, which has its own.
  */
 #ifndef POSTHASTE_CAMPAIGN_MAILER_H
 #define POSTHASTE_CAMPAIGN_MAILER_H
@@ -24,7 +24,8 @@ struct tracker;
 struct trials;
 
 struct mailer {
-    const struct config *config;
+    const struct config *config; /* the start's, held: for keys that are fixed (base/config_live.h) */
+    struct config_live *live;    /* for all others; read with config_live_hold() */
     struct storage *storage;
     struct journal *journal;  /* storage's */
     struct engine *engine;
@@ -34,10 +35,11 @@ struct mailer {
     struct shaping_keeper *shaping; /* state of the limits, to the database and back */
     struct tracker *tracker;
     struct trials *trials;    /* tests under way */
+    pthread_rwlock_t judging; /* a reload writes the two that follow */
     struct bounce_rules *rules;
+    struct policy policy;     /* borrows the rules */
     struct resolver *resolver;
     struct preflight *preflight;
-    struct policy policy;     /* borrows the rules */
     struct mac_key *mac;      /* Message-IDs, return paths, unsubscribe tokens */
     atomic_bool stopping;
     pthread_mutex_t lock;
@@ -46,6 +48,9 @@ struct mailer {
 
 /* A draft may be looked at before its key is made; nothing is ever sent so. */
 enum signature { SIGNATURE_REQUIRED, SIGNATURE_NONE };
+
+/* What follows from the outcome of a delivery's attempt, by the policy and the rules in force. Any thread. */
+void mailer_judge(struct mailer *mailer, struct delivery *delivery, const struct outcome *outcome, bool stopping);
 
 /* The texts of all snippets by name; to be released. */
 int snippets_load(struct storage_reader *reader, json_t **out, struct error *err) ATTR_MUSTCHECK;

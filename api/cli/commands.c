@@ -109,7 +109,9 @@ static const struct cli_option HELP_OPTIONS[] = {{"mdoc", 0, NULL, false, "print
 static const struct cli_command COMMANDS[] = {
     {"serve", "", 0, 0, "run the server: sending, HTTP API and dashboard",
      "Runs in the foreground until SIGTERM or Ctrl-C, finishes what is in the air, records it and ends; a second "
-     "signal ends it at once.",
+     "signal ends it at once. SIGHUP reads the configuration and the rules files again, without closing a connection; "
+     "the log says what changed, and what takes effect at the next start only. With an error in any of them all stays as "
+     "it was.",
      NULL, cli_serve},
     {"import", "FILE.csv|FILE.jsonl|-", 1, 1, "put recipients from a file on a list",
      "CSV needs a header row with a column `email`; every other column becomes an attribute. JSONL has one object a "

@@ -5,8 +5,9 @@
  * mailer recovers what a crash left and begins to send, then requests are taken. At the end requests stop first, so
  * that no handler can meet a mailer that is gone.
  *
- * Signals: SIGTERM and SIGINT are blocked in every thread and waited for here; the first ends the server in order (exit
- * 0), a second one at once: the database and the flight journal are made for that.
+ * Signals: SIGTERM, SIGINT and SIGHUP are blocked in every thread and waited for here. The first SIGTERM or SIGINT ends the
+ * server in order (exit 0), a second one at once: the database and the flight journal are made for that. SIGHUP reads the
+ * configuration again (reload.c); once the server ends it does nothing any more.
  */
 #include <errno.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 
 #include "api/app.h"
 #include "api/cli/output.h"
+#include "api/cli/reload.h"
 #include "api/events/hub.h"
 #include "api/http/server.h"
 #include "api/imports.h"
@@ -25,7 +27,6 @@
 #include "api/routes/routes.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/str.h"
 
 struct server {
     struct app app;
@@ -49,19 +50,26 @@ static void block_signals(sigset_t *signals)
     (void)sigemptyset(signals);
     (void)sigaddset(signals, SIGTERM);
     (void)sigaddset(signals, SIGINT);
+    (void)sigaddset(signals, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
-static void wait_for_signal(const sigset_t *signals)
+static void wait_for_end(struct server *server, const sigset_t *signals, const char *file)
 {
     int number = 0;
-    while (sigwait(signals, &number) != 0) {
+    while (sigwait(signals, &number) != 0 || number == SIGHUP) {
+        if (number == SIGHUP)
+            reload(&server->app, server->http, file, server->url);
     }
     log_info("serve", "stopping signal=%s", number == SIGINT ? "INT" : "TERM");
     struct sigaction action = {.sa_handler = end_at_once};
     (void)sigaction(SIGTERM, &action, NULL);
     (void)sigaction(SIGINT, &action, NULL);
-    (void)pthread_sigmask(SIG_UNBLOCK, signals, NULL);
+    sigset_t ends;
+    (void)sigemptyset(&ends);
+    (void)sigaddset(&ends, SIGTERM);
+    (void)sigaddset(&ends, SIGINT);
+    (void)pthread_sigmask(SIG_UNBLOCK, &ends, NULL);
 }
 
 static int open_database(struct server *server, const struct config *config, struct error *err)
@@ -73,26 +81,12 @@ static int open_database(struct server *server, const struct config *config, str
     return rc;
 }
 
-/* With `listen` on port 0 the default of public_url could not know the port. */
-static int complete_public_url(struct server *server, struct config *config, struct error *err)
-{
-    size_t len = strlen(config->public_url);
-    if (config->listen_port != 0 || len < 2 || strcmp(config->public_url + len - 2, ":0") != 0)
-        return 0;
-    char *url = str_dup(server->url);
-    if (url == NULL)
-        return error_memory(err);
-    free(config->public_url);
-    config->public_url = url;
-    return 0;
-}
-
 static int start(struct server *server, struct config *config, struct error *err)
 {
     struct app *app = &server->app;
     int rc = http_listen(config, &server->listen_fd, server->url, err);
     if (rc == 0)
-        rc = complete_public_url(server, config, err);
+        rc = reload_complete(config, server->url, err);
     if (rc == 0)
         rc = open_database(server, config, err);
     if (rc == 0)
@@ -102,9 +96,9 @@ static int start(struct server *server, struct config *config, struct error *err
     if (rc == 0)
         rc = import_jobs_start(app->storage, config->data_dir, &app->imports, err);
     if (rc == 0)
-        rc = mailer_start(config, app->storage, &app->mailer, err);
+        rc = mailer_start(app->live, app->storage, &app->mailer, err);
     if (rc == 0 && config->bounces.listen_host[0] != '\0')
-        rc = intake_start(config, app->storage, &app->intake, err);
+        rc = intake_start(app->live, app->storage, &app->intake, err);
     if (rc == 0)
         rc = hub_start(app, &app->hub, err);
     if (rc == 0)
@@ -148,7 +142,10 @@ int cli_serve(struct cli *cli)
     log_set_level(config->log_level);
     block_signals(&signals);
     struct server server = {.listen_fd = -1};
+    struct config_live live;
+    config_live_init(&live, config_hold(config));
     server.app.config = config;
+    server.app.live = &live;
     assure(pthread_mutex_init(&server.app.edits, NULL) == 0);
     server.app.started_mono_ms = clock_monotonic_ms();
     server.app.started_wall_ms = clock_wall_ms();
@@ -158,10 +155,11 @@ int cli_serve(struct cli *cli)
         if (server.app.intake != NULL)
             log_info("serve", "reports are taken at %s port %u", config->bounces.listen_host,
                      (unsigned)intake_port(server.app.intake));
-        wait_for_signal(&signals);
+        wait_for_end(&server, &signals, cli->config_file);
     }
     stop(&server, config);
     (void)pthread_mutex_destroy(&server.app.edits);
+    config_live_finish(&live);
     if (rc != 0)
         return out_fail("%s", err.text[0] != '\0' ? err.text : strerror(rc < 0 ? -rc : EIO));
     log_info("serve", "stopped");

@@ -89,13 +89,14 @@ static void reap(struct hub *hub)
 /* What nobody needs any more; the next slice follows at once while there is much of it. */
 static void trim(struct hub *hub, int64_t now_ms)
 {
-    const struct config_events *config = &hub->app->config->events;
     struct error err = {""};
     int64_t removed = 0;
     if (now_ms < hub->trim_ms)
         return;
-    int rc = storage_event_trim(hub->app->storage, clock_wall_ms() - config->keep_ms, config->log[0] != '\0',
-                                TRIM_EVENTS, &removed, &err);
+    const struct config *config = config_live_hold(hub->app->live);
+    int rc = storage_event_trim(hub->app->storage, clock_wall_ms() - config->events.keep_ms,
+                                config->events.log[0] != '\0', TRIM_EVENTS, &removed, &err);
+    config_drop(config);
     if (rc < 0)
         log_error("events", "not_trimmed error=%s", LOG_QUOTE(err.text));
     hub->trim_ms = now_ms + (removed == TRIM_EVENTS ? LOOK_MS / 10 : TRIM_MS);

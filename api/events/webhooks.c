@@ -178,7 +178,7 @@ static size_t count_answer(char *bytes, size_t size, size_t count, void *context
 
 static int set_up(struct webhooks *webhooks, struct hook *hook)
 {
-    const struct config *config = webhooks->app->config;
+    const struct config *config = config_live_hold(webhooks->app->live);
     CURL *easy = hook->easy;
     hook->target.allow_private = config->webhooks.allow_private;
     hook->answer_bytes = 0;
@@ -202,6 +202,7 @@ static int set_up(struct webhooks *webhooks, struct hook *hook)
     if (config->tls_ca_file[0] != '\0')
         SET(CURLOPT_CAINFO, config->tls_ca_file);
 #undef SET
+    config_drop(config);
     return code == CURLE_OK ? 0 : -ENOMEM;
 }
 
@@ -255,8 +256,10 @@ static void note_skipped(struct webhooks *webhooks, struct hook *hook, int64_t n
 /* The wall clock may jump: nobody waits longer than the longest pause. */
 static int64_t pause_left_ms(const struct webhooks *webhooks, const struct hook *hook)
 {
-    int64_t left_ms = hook->next_attempt_ms - clock_wall_ms();
-    return left_ms > webhooks->app->config->webhooks.retry_max_ms ? 0 : MAX_OF(left_ms, 0);
+    const struct config *config = config_live_hold(webhooks->app->live);
+    int64_t left_ms = hook->next_attempt_ms - clock_wall_ms(), most_ms = config->webhooks.retry_max_ms;
+    config_drop(config);
+    return left_ms > most_ms ? 0 : MAX_OF(left_ms, 0);
 }
 
 int64_t webhooks_run(struct webhooks *webhooks, int64_t most_ms)
@@ -325,19 +328,21 @@ static int64_t pause_ms(const struct config_webhooks *config, const struct hook 
 
 static void failed(struct webhooks *webhooks, struct hook *hook, int code, const char *why, int64_t asked_ms)
 {
-    const struct config_webhooks *config = &webhooks->app->config->webhooks;
+    const struct config *held = config_live_hold(webhooks->app->live);
+    const struct config_webhooks config = held->webhooks;
+    config_drop(held);
     int64_t now_ms = clock_wall_ms();
     struct error err = {""};
     char text[320];
     bool gone = code == 410;
-    bool give_up = hook->failing_since_ms > 0 && now_ms - hook->failing_since_ms >= config->give_up_ms;
+    bool give_up = hook->failing_since_ms > 0 && now_ms - hook->failing_since_ms >= config.give_up_ms;
     (void)snprintf(text, sizeof(text), "%s%s", give_up ? "nothing was taken for too long: " : "", why);
     str_make_line(text);
     const struct storage_webhook_failure failure = {
         .id = hook->id,
         .from = hook->position,
         .batch_end = hook->out.to,
-        .next_attempt_ms = now_ms + pause_ms(config, hook, asked_ms),
+        .next_attempt_ms = now_ms + pause_ms(&config, hook, asked_ms),
         .code = code,
         .error = text,
         .disable = gone || give_up,

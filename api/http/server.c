@@ -208,6 +208,11 @@ int http_server_start(struct app *app, int listen_fd, const struct route *routes
     return 0;
 }
 
+void http_server_reload(struct http_server *server, const struct config *config)
+{
+    throttle_set(server->throttle, config->api_rate);
+}
+
 void http_server_stop(struct http_server *server)
 {
     if (server == NULL)

@@ -32,11 +32,16 @@ struct throttle *throttle_create(struct rate rate)
     if (throttle == NULL)
         return NULL;
     assure(pthread_mutex_init(&throttle->lock, NULL) == 0);
-    if (!rate_is_unlimited(rate)) {
-        throttle->period_ns = rate.period_us * 1000;
-        throttle->interval_ns = MAX_OF(throttle->period_ns / rate.count, 1);
-    }
+    throttle_set(throttle, rate);
     return throttle;
+}
+
+void throttle_set(struct throttle *throttle, struct rate rate)
+{
+    (void)pthread_mutex_lock(&throttle->lock);
+    throttle->period_ns = rate.period_us * 1000;
+    throttle->interval_ns = !rate_is_unlimited(rate) ? MAX_OF(throttle->period_ns / rate.count, 1) : 0;
+    (void)pthread_mutex_unlock(&throttle->lock);
 }
 
 void throttle_free(struct throttle *throttle)
@@ -64,11 +69,13 @@ static struct place *find_place(struct throttle *throttle, uint64_t hash)
 bool throttle_take(struct throttle *throttle, const void *key, size_t key_bytes, int64_t now_us, int64_t *wait_ms)
 {
     *wait_ms = 0;
-    if (throttle->interval_ns == 0)
-        return true;
     uint64_t hash = hash_bytes(key, key_bytes);
     int64_t now_ns = now_us * 1000;
     (void)pthread_mutex_lock(&throttle->lock);
+    if (throttle->interval_ns == 0) {
+        (void)pthread_mutex_unlock(&throttle->lock);
+        return true;
+    }
     struct place *place = find_place(throttle, hash);
     int64_t full_ns = MAX_OF(place->full_ns, now_ns) + throttle->interval_ns;
     int64_t over_ns = full_ns - now_ns - throttle->period_ns;

@@ -12,6 +12,7 @@
 
 struct throttle;
 struct throttle *throttle_create(struct rate rate); /* NULL when no memory */
+void throttle_set(struct throttle *throttle, struct rate rate); /* from now on; any thread */
 void throttle_free(struct throttle *throttle);      /* NULL is allowed */
 /* True: go on. False: not now, and *wait_ms tells how long. Any thread; `now_us` is monotonic. */
 bool throttle_take(struct throttle *throttle, const void *key, size_t key_bytes, int64_t now_us, int64_t *wait_ms);

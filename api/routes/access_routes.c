@@ -69,7 +69,9 @@ void domains_add(struct request *request, struct response *response)
         response_invalid(response, &problem);
         return;
     }
-    int rc = access_domain_add(request->app->storage, request->app->config, domain, selector, &added, &problem, &err);
+    const struct config *config = config_live_hold(request->app->live);
+    int rc = access_domain_add(request->app->storage, config, domain, selector, &added, &problem, &err);
+    config_drop(config);
     if (rc == -EINVAL && problem.count > 0)
         response_invalid(response, &problem);
     else if (rc != 0)
@@ -82,7 +84,9 @@ void domains_get(struct request *request, struct response *response)
 {
     struct error err = {""};
     json_t *domain = NULL;
-    int rc = access_domain_get(request->reader, request->app->config, request->text[0], &domain, &err);
+    const struct config *config = config_live_hold(request->app->live);
+    int rc = access_domain_get(request->reader, config, request->text[0], &domain, &err);
+    config_drop(config);
     if (rc != 0)
         response_condition(response, rc, "domain", &err);
     else
@@ -104,8 +108,9 @@ void domains_check(struct request *request, struct response *response)
         response_header(response, "Retry-After", "5");
         return;
     }
-    int rc = sending_domain_check(app->config, request->reader, mailer_resolver(app->mailer), request->text[0], &report,
-                                  &err);
+    const struct config *config = config_live_hold(app->live);
+    int rc = sending_domain_check(config, request->reader, mailer_resolver(app->mailer), request->text[0], &report, &err);
+    config_drop(config);
     atomic_fetch_sub(&running, 1);
     if (rc != 0)
         response_condition(response, rc, "domain", &err);

@@ -62,7 +62,9 @@ void webhooks_create_one(struct request *request, struct response *response)
     struct problem problem = {.count = 0};
     struct error err = {""};
     json_t *object = NULL;
-    int rc = webhook_create(app->storage, app->config, request->json, &object, &problem, &err);
+    const struct config *config = config_live_hold(app->live);
+    int rc = webhook_create(app->storage, config, request->json, &object, &problem, &err);
+    config_drop(config);
     int64_t id = json_integer_value(json_object_get(object, "id"));
     answer(response, 201, rc, object, &problem, &err);
     if (rc == 0)
@@ -85,9 +87,11 @@ void webhooks_update(struct request *request, struct response *response)
     struct problem problem = {.count = 0};
     struct error err = {""};
     json_t *object = NULL;
+    const struct config *config = config_live_hold(app->live);
     (void)pthread_mutex_lock(&app->edits);
-    int rc = webhook_change(app->storage, request->reader, app->config, request->id[0], request->json, &problem, &err);
+    int rc = webhook_change(app->storage, request->reader, config, request->id[0], request->json, &problem, &err);
     (void)pthread_mutex_unlock(&app->edits);
+    config_drop(config);
     if (rc == 0)
         rc = webhook_get(request->reader, request->id[0], &object, &err);
     answer(response, 200, rc, object, &problem, &err);

@@ -31,10 +31,14 @@ struct worker {
     bool started;
     struct storage_reader *reader;
     struct bounce_ingest *ingest;
+    const struct config *config; /* the ingest's, held */
+    uint64_t generation;         /* of it */
 };
 
 struct intake {
-    const struct config *config;
+    const struct config *config; /* the start's, held: for keys that are fixed */
+    struct config_live *live;
+    struct storage *storage;
     struct listener *listener;
     struct resolver *resolver;
     char *postbox;
@@ -139,6 +143,31 @@ static size_t take_batch(struct intake *intake, struct receive_mail *batch[BATCH
     return count;
 }
 
+/* With the configuration and the bounce rules of now; without memory for that, with those of before. True: it is another
+ * ingest, which has counted nothing yet. */
+static bool refresh(struct worker *worker)
+{
+    struct intake *intake = worker->intake;
+    struct bounce_ingest *ingest;
+    struct error err = {""};
+    uint64_t generation = atomic_load(&intake->live->generation);
+    if (generation == worker->generation)
+        return false;
+    const struct config *config = config_live_hold(intake->live);
+    const struct bounce_options options = {.config = config, .resolver = intake->resolver};
+    if (bounce_ingest_open(intake->storage, worker->reader, &options, &ingest, &err) != 0) {
+        log_error("bounce", "reports go by the configuration of before reason=%s", LOG_QUOTE(err.text));
+        config_drop(config);
+        return false;
+    }
+    bounce_ingest_close(worker->ingest);
+    config_drop(worker->config);
+    worker->ingest = ingest;
+    worker->config = config;
+    worker->generation = generation;
+    return true;
+}
+
 static void *work(void *context)
 {
     struct worker *worker = context;
@@ -150,6 +179,8 @@ static void *work(void *context)
     (void)pthread_setname_np(pthread_self(), "intake");
     while ((count = take_batch(intake, batch)) > 0) {
         struct error err = {""};
+        if (refresh(worker))
+            before = (struct bounce_summary){0};
         for (size_t i = 0; i < count; i++)
             answers[i] = work_on(worker, batch[i]);
         bool durable = bounce_ingest_flush(worker->ingest, &err) == 0;
@@ -168,8 +199,10 @@ static void *work(void *context)
 
 static int start_worker(struct intake *intake, struct worker *worker, struct storage *storage, struct error *err)
 {
-    const struct bounce_options options = {.config = intake->config, .resolver = intake->resolver};
     worker->intake = intake;
+    worker->generation = atomic_load(&intake->live->generation);
+    worker->config = config_live_hold(intake->live);
+    const struct bounce_options options = {.config = worker->config, .resolver = intake->resolver};
     int rc = storage_reader_open(storage, &worker->reader, err);
     if (rc == 0)
         rc = bounce_ingest_open(storage, worker->reader, &options, &worker->ingest, err);
@@ -187,13 +220,16 @@ static int start_threads(struct intake *intake, struct error *err)
     return 0;
 }
 
-int intake_start(const struct config *config, struct storage *storage, struct intake **out, struct error *err)
+int intake_start(struct config_live *live, struct storage *storage, struct intake **out, struct error *err)
 {
     *out = NULL;
     struct intake *intake = calloc(1, sizeof(*intake));
     if (intake == NULL)
         return error_memory(err);
+    const struct config *config = config_live_hold(live);
     intake->config = config;
+    intake->live = live;
+    intake->storage = storage;
     list_init(&intake->mails);
     (void)pthread_mutex_init(&intake->lock, NULL);
     (void)pthread_cond_init(&intake->filled, NULL);
@@ -234,9 +270,11 @@ void intake_stop(struct intake *intake)
     for (size_t i = 0; i < WORKERS; i++) {
         bounce_ingest_close(intake->workers[i].ingest);
         storage_reader_close(intake->workers[i].reader);
+        config_drop(intake->workers[i].config);
     }
     resolver_stop(intake->resolver);
     free(intake->postbox);
+    config_drop(intake->config);
     (void)pthread_cond_destroy(&intake->filled);
     (void)pthread_mutex_destroy(&intake->lock);
     free(intake);

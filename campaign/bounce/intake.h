@@ -11,14 +11,14 @@
 #ifndef POSTHASTE_CAMPAIGN_BOUNCE_INTAKE_H
 #define POSTHASTE_CAMPAIGN_BOUNCE_INTAKE_H
 
-#include "base/config.h"
+#include "base/config_live.h"
 #include "campaign/bounce/ingest.h"
 #include "storage/storage.h"
 
 struct intake;
 
 /* Starts listening; `config` outlives it. As listener_start(), and failures of the database. */
-int intake_start(const struct config *config, struct storage *storage, struct intake **out,
+int intake_start(struct config_live *live, struct storage *storage, struct intake **out,
                  struct error *err) ATTR_MUSTCHECK;
 void intake_stop(struct intake *intake); /* NULL is harmless; what was accepted is answered */
 uint16_t intake_port(const struct intake *intake);

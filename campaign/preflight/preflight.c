@@ -42,7 +42,8 @@ struct kept {
 };
 
 struct preflight {
-    const struct config *config;
+    const struct config *config; /* the start's, which outlives it: the preflight keys are fixed */
+    struct config_live *live;    /* for what is checked: sources come and go */
     struct storage *storage;
     struct resolver *resolver;
     pthread_mutex_t lock;
@@ -111,7 +112,9 @@ static void keep(struct preflight *preflight, const char *domain, const json_t *
 static int check(struct preflight *preflight, struct storage_reader *reader, const char *domain, json_t **out,
                  struct error *err)
 {
-    int result = sending_domain_check(preflight->config, reader, preflight->resolver, domain, out, err);
+    const struct config *config = config_live_hold(preflight->live);
+    int result = sending_domain_check(config, reader, preflight->resolver, domain, out, err);
+    config_drop(config);
     if (result == 0)
         keep(preflight, domain, *out);
     return result;
@@ -286,7 +289,7 @@ static int start_warden(struct preflight *preflight, struct error *err)
     return r != 0 ? error_errno(err, -r, "cannot start a thread") : 0;
 }
 
-int preflight_start(const struct config *config, struct storage *storage, struct resolver *resolver,
+int preflight_start(const struct config *config, struct config_live *live, struct storage *storage, struct resolver *resolver,
                     struct preflight **out, struct error *err)
 {
     pthread_condattr_t monotonic;
@@ -295,6 +298,7 @@ int preflight_start(const struct config *config, struct storage *storage, struct
     if (preflight == NULL)
         return error_memory(err);
     preflight->config = config;
+    preflight->live = live;
     preflight->storage = storage;
     preflight->resolver = resolver;
     preflight->map = HASHMAP_INIT;

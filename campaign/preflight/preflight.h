@@ -9,7 +9,7 @@
 
 struct preflight;
 
-int preflight_start(const struct config *config, struct storage *storage, struct resolver *resolver,
+int preflight_start(const struct config *config, struct config_live *live, struct storage *storage, struct resolver *resolver,
                     struct preflight **out, struct error *err) ATTR_MUSTCHECK;
 void preflight_stop(struct preflight *preflight); /* NULL is harmless */
 

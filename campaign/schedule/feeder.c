@@ -156,7 +156,7 @@ static void end_untried(struct feeder *feeder, struct delivery *delivery, struct
     struct outcome outcome;
     outcome_set(&outcome, expired ? OUTCOME_EXPIRED : OUTCOME_RELEASED, STAGE_NONE,
                 expired ? "expired before it could be sent" : "held back");
-    delivery_judge(delivery, &feeder->mailer->policy, &outcome, atomic_load(&feeder->halted));
+    mailer_judge(feeder->mailer, delivery, &outcome, atomic_load(&feeder->halted));
     list_append(records, &delivery->record.node);
 }
 
@@ -438,20 +438,24 @@ static void second_tick(struct feeder *feeder, int64_t now_ms)
 static void judge_runs(struct feeder *feeder, bool due)
 {
     const struct mailer *mailer = feeder->mailer;
+    const struct config *config = config_live_hold(mailer->live);
     list_for_each(node, &feeder->runs) {
         struct run *run = list_entry(node, struct run, node);
         if (run->stream || atomic_load(&run->status) != CAMPAIGN_RUNNING || (!due && run->unjudged < GUARD_EVERY))
             continue;
         run->unjudged = 0;
-        if (guard_look(&mailer->config->guard, mailer->storage, feeder->reader, run->id))
+        if (guard_look(&config->guard, mailer->storage, feeder->reader, run->id))
             atomic_store(&feeder->look, true);
     }
+    config_drop(config);
 }
 
 /* Old deliveries become totals, a slice a second so that no commit waits for them. */
 static void retain(struct feeder *feeder, int64_t now_ms)
 {
-    int64_t keep_ms = feeder->mailer->config->keep_deliveries_ms, removed = 0;
+    const struct config *config = config_live_hold(feeder->mailer->live);
+    int64_t keep_ms = config->keep_deliveries_ms, removed = 0;
+    config_drop(config);
     struct error err = {""};
     if (keep_ms == 0 || now_ms < feeder->retain_ms)
         return;

@@ -130,6 +130,7 @@ class Posthaste:
         self.write_config(config)
 
     def write_config(self, config):
+        self.config_text = config
         head = 'hostname = "mta1.test"\ndata_dir = "%s"\nlisten = "127.0.0.1:0"\n' % self.data_dir
         if "preflight" not in config:
             head += 'preflight = "off"\n'  # nobody publishes DNS records for these domains; what is checked is checked by tests/e2e/test_preflight.py
@@ -197,6 +198,19 @@ class Posthaste:
             if self.api is not None:
                 self.api.close()
         return status
+
+    def reload(self, config=None, timeout_s=30):
+        """Lets the running server read its configuration again, after it was replaced; returns what its log says of that."""
+        if config is not None:
+            self.write_config(config)
+        offset = self.log.stat().st_size
+        self.process.send_signal(signal.SIGHUP)
+
+        def said():
+            text = self.log.read_bytes()[offset:].decode(errors="replace")
+            return text if " reloaded config=" in text or " was not reloaded" in text else None
+
+        return wait_until(said, timeout_s, "the server to reload", 0.005)
 
     def stop(self):
         return self.signal(signal.SIGTERM) if self.process is not None else 0

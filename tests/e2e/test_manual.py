@@ -113,3 +113,15 @@ def test_every_key_with_its_default_and_nothing_else(tmp_path):
             default = re.sub(r"\.?0+%$", "%", default)
             same = {"1min": "60s"}.get(default, default)
             assert re.search(r"(?<![\w.])(%s|%s)(?![\w])" % (re.escape(default), same), page[section][key]), "%s { %s }: the page does not say %s" % (section, key, default)
+
+
+def test_the_keys_that_a_reload_leaves_alone():
+    text = (ROOT / "base" / "config_keys.c").read_text()
+    fixed = {}
+    for section, variable in re.findall(r"^ {4}\{(NULL|\"\w+\"), (\w+_keys), countof", text, re.M):
+        body = re.search(r"config_key %s\[\] = \{\n(.*?)^\};" % variable, text, re.M | re.S)[1]
+        keys = [row[1] for row in re.finditer(r"\{\"(\w+)\",[^{}]*\}", body) if ".fixed = true" in row[0]]
+        if keys:
+            fixed["at the top" if section == "NULL" else section.strip('"')] = sorted(keys)
+    page = re.search(r"^\.Sh RELOADING\n(.*?)^\.Sh", CONFIG_PAGE.read_text(), re.M | re.S)[1]
+    assert {head: sorted(re.findall(r"\w+", keys)) for head, keys in re.findall(r"^\.It (.*)\n\.Cm (.*)\n", page, re.M)} == fixed
