@@ -42,9 +42,9 @@ def test_a_new_rate_holds_at_once_on_the_same_connections(place):
     at = times(ledger)
     assert most_before(slow, 0) <= 40
     assert most_before([t for t in at if t <= lowered_us], 0) <= 160
-    assert 10 <= most_before([t for t in at if t <= unlimited_us], lowered_us) <= 20
+    assert 5 <= most_before([t for t in at if t <= unlimited_us], lowered_us) <= 20
     quick = [t for t in at if slow[-1] < t <= lowered_us]
-    assert (quick[-1] - quick[0]) / 1e6 < len(quick) / 60, "the higher rate was not used"
+    assert (quick[-1] - quick[0]) / 1e6 < len(quick) / 50, "the higher rate was not used"
     assert len([line for line in ledger if line["event"] == "connect"]) == 2, "a connection was lost"
     assert not differences(server.deliveries(campaign), ledger, audience)
 
