@@ -78,7 +78,7 @@ class Scene:
         (place.folder / "bin").mkdir()
         os.symlink(PROGRAM, place.folder / "bin" / "posthaste")
         self.certificate = sinklib.certificate("t.example.com", "DNS:localhost")
-        self.sink, self.web = place.sink(), Web(self.certificate, lambda path: UNSUBSCRIBE)
+        self.sink, self.web = place.sink(), Web(self.certificate, lambda path, _: UNSUBSCRIBE)
         self.dns, self.knot, self.server = dnslib.Fake().start(), None, None
         self.env = {**os.environ, "PATH": "%s:%s" % (place.folder / "bin", os.environ["PATH"])}
         (self.folder / "posthaste.conf").write_text("""hostname = "mta1.example.com"
