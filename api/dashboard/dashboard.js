@@ -313,6 +313,7 @@ function drawSite(site) {
 function drawSites(page) {
   redraw($("site-rows"), page.data, () => page.data.map(drawSite));
   $("sites-empty").hidden = page.data.length > 0;
+  $("sites-table").hidden = page.data.length === 0;
   $("sites-note").textContent = page.total > page.data.length ? "the busiest " + page.data.length + " of " + count(page.total) : "";
 }
 

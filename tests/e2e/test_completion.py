@@ -29,6 +29,7 @@ def bash(folder, typed):
     return [line for line in done.stdout.splitlines() if line]
 
 
+@pytest.mark.sanitize
 def test_words(folder):
     for typed, holds, lacks in (
             (["cam"], ["campaign"], ["config"]), (["campaign", "la"], ["launch"], ["list"]), (["campaign", "create", "--sch"], ["--schedule-at"], ["--list"]),

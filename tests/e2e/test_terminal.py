@@ -43,6 +43,7 @@ def test_colours_only_where_they_are_wanted(scene):
     assert scene.cli_json("campaign", "list")
 
 
+@pytest.mark.sanitize
 def test_wide_names_keep_the_columns(place):
     server = place.server(start=False, domain=None)
     names = ["plain", "東京のお客様", "cafe\u0301 cre\u0301me", "Zoë", "👍 yes"]

@@ -45,6 +45,34 @@ static void test_csv_cells(void **state)
     }
 }
 
+static void test_widths(void **state)
+{
+    (void)state;
+    /* `fitting`: bytes of the text that fit into three cells. */
+    static const struct {
+        const char *text;
+        size_t width, fitting;
+    } cases[] = {
+        {"", 0, 0},
+        {"ab", 2, 2},
+        {"abcd", 4, 3},
+        {"Zo\xc3\xab!", 4, 4},                          /* one cell, two bytes */
+        {"e\xcc\x81xyz", 4, 5},                         /* a combining accent takes none, and stays with its letter */
+        {"abe\xcc\x81", 3, 5},                          /* also at the very end */
+        {"\xe6\x9d\xb1\xe4\xba\xac", 4, 3},            /* two cells each: only the first fits */
+        {"\033[31mred\033[0m", 10, 12},                /* a sequence takes no cell where it is cut */
+        {"a\xff\xfe", 3, 3},                            /* no UTF-8: a cell each, as the terminal's replacement */
+        {"\xe6\x9d", 2, 2},                             /* cut off */
+        {"\033", 1, 1},
+        {"\033[", 2, 2},
+    };
+    for (size_t i = 0; i < countof(cases); i++) {
+        assert_int_equal(text_fitting(cases[i].text, 3), cases[i].fitting);
+        if (cases[i].text[0] != '\033')
+            assert_int_equal(text_width(cases[i].text), cases[i].width);
+    }
+}
+
 static void test_numbers(void **state)
 {
     (void)state;
@@ -110,6 +138,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_csv_cells),
+        cmocka_unit_test(test_widths),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_tables),
     };
