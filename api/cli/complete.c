@@ -236,8 +236,9 @@ static void take_word(struct line *line, const char *word)
 {
     char both[640];
     if (line->waits != NULL) {
-        if (strcmp(line->waits->name, "config") == 0)
-            line->cli->config_file = str_dup(word); /* the process ends soon */
+        static char config[512]; /* as long as the command itself */
+        if (strcmp(line->waits->name, "config") == 0 && str_copy(config, sizeof(config), word))
+            line->cli->config_file = config;
         line->waits = NULL;
     } else if (!line->options_over && strcmp(word, "--") == 0) {
         line->options_over = true;

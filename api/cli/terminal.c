@@ -101,7 +101,7 @@ static size_t escape_length(const char *text)
 static size_t step(const char *at, size_t *cells)
 {
     uint32_t code_point;
-    size_t bytes = utf8_decode(at, strlen(at) < 4 ? strlen(at) : 4, &code_point);
+    size_t bytes = utf8_decode(at, strnlen(at, 4), &code_point);
     *cells = bytes > 0 ? cells_of(code_point) : 1;
     return bytes > 0 ? bytes : 1;
 }
