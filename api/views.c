@@ -98,6 +98,15 @@ json_t *view_token(const struct storage_token *token)
                      "last_used_at", json_time(token->last_used_ms), "revoked_at", json_time(token->revoked_ms));
 }
 
+json_t *view_link_key(const struct storage_link_key *key)
+{
+    const char *state = key->retired_ms != 0 ? "retired" : key->replaced_ms != 0 ? "old" : "newest";
+    return json_pack("{s:I, s:s, s:o, s:o, s:o, s:o, s:I}", "id", (json_int_t)key->id, "state", state, "created_at",
+                     json_time(key->created_ms), "replaced_at", json_time(key->replaced_ms), "retired_at",
+                     json_time(key->retired_ms), "last_used_at", json_time(key->last_used_ms), "campaigns",
+                     (json_int_t)key->campaigns);
+}
+
 struct domain_keys {
     json_t *dns, *keys;
 };

@@ -21,6 +21,7 @@ json_t *view_suppression(const struct storage_suppression *suppression);
 /* What an intake of reports did, by what they were and what came of them. */
 json_t *view_bounce_summary(const struct bounce_summary *summary);
 json_t *view_token(const struct storage_token *token);
+json_t *view_link_key(const struct storage_link_key *key);
 /* With "dns":[{name,type,value}], what to publish, and the lives of its keys. */
 json_t *view_domain(const struct storage_domain *domain, struct storage_reader *reader);
 json_t *view_delivery(const struct storage_delivery *delivery);

@@ -42,6 +42,8 @@ static const struct config_key top_keys[] = {
     {"preflight", KIND_PREFLIGHT, FIELD(config, preflight), .fixed = true},
     {"preflight_every", KIND_DURATION, FIELD(config, preflight_every_ms), .min = 100, .max = LONGEST_MS, .fixed = true},
     {"expires_after", KIND_DURATION, FIELD(config, expires_after_ms), .min = 1, .max = LONGEST_MS},
+    {"signature_expires", KIND_DURATION, FIELD(config, signature_expires_ms), .min = 0, .max = LONGEST_MS, .fixed = true},
+    {"keep_links", KIND_DURATION, FIELD(config, keep_links_ms), .min = 0, .max = 10 * LONGEST_MS},
     {"keep_deliveries", KIND_DURATION, FIELD(config, keep_deliveries_ms), .min = 0, .max = 10 * LONGEST_MS},
     {"profiles", KIND_PATH, FIELD(config, profiles_file)},
     {"shutdown", KIND_DURATION, FIELD(config, shutdown_ms), .min = 0, .max = DAY_MS},
@@ -331,6 +333,7 @@ struct config *config_defaults(void)
     config->retry_first_ms = 5 * MINUTE_MS;
     config->retry_max_ms = 4 * HOUR_MS;
     config->expires_after_ms = 3 * DAY_MS;
+    config->keep_links_ms = 400 * DAY_MS;
     config->shutdown_ms = 30 * SECOND_MS;
     config->timeouts = (struct config_timeouts){.connect_ms = MINUTE_MS,
                                                 .tls_ms = MINUTE_MS,

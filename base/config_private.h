@@ -61,7 +61,7 @@ struct config_section {
 };
 
 #define CONFIG_SECTIONS 16
-#define CONFIG_KEYS_MAX 24                                           /* in one section */
+#define CONFIG_KEYS_MAX 48                                           /* in one section */
 extern const struct config_section config_sections[CONFIG_SECTIONS]; /* [0] is the top */
 extern const struct config_section *const config_profile_section;
 

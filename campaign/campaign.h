@@ -122,6 +122,13 @@ struct domain_rotation {
 };
 int sending_domain_rotate(struct storage *storage, struct storage_reader *reader, const struct config *config, const char *domain, struct domain_rotation *out, struct error *err);
 
+/* Keys of tokens (storage/link_keys.h). How long after its end a campaign's links must work; INT64_MAX = for ever. */
+int64_t links_keep_ms(const struct config *config);
+/* As storage_link_key_retire(), with that time; `force`: at once. */
+int link_key_retire(struct storage *storage, const struct config *config, int64_t id, bool force, struct error *err) ATTR_MUSTCHECK;
+/* Takes notice of a change at once; without it a running mailer does within two seconds. */
+int mailer_refresh_keys(struct mailer *mailer, struct storage_reader *reader, struct error *err) ATTR_MUSTCHECK;
+
 /* Unsubscribe token from a URL or return path: 0 and the pair, or STORAGE_NOT_FOUND for anything not made by us. Constant time. */
 int unsubscribe_token_parse(struct mailer *mailer, const char *token, int64_t *campaign_id, int64_t *recipient_id);
 

@@ -278,12 +278,12 @@ int campaign_winner(struct mailer *mailer, struct storage_reader *reader, int64_
 
 int unsubscribe_token_parse(struct mailer *mailer, const char *token, int64_t *campaign_id, int64_t *recipient_id)
 {
-    int result = token_parse(mailer->mac, TOKEN_UNSUBSCRIBE, token, strlen(token), campaign_id, recipient_id);
+    int result = token_ring_parse(mailer->ring, TOKEN_UNSUBSCRIBE, token, strlen(token), campaign_id, recipient_id);
     return result == 1 ? STORAGE_NOT_FOUND : result;
 }
 
 int preferences_token_parse(struct mailer *mailer, const char *token, int64_t *campaign_id, int64_t *recipient_id)
 {
-    int result = token_parse(mailer->mac, TOKEN_PREFERENCES, token, strlen(token), campaign_id, recipient_id);
+    int result = token_ring_parse(mailer->ring, TOKEN_PREFERENCES, token, strlen(token), campaign_id, recipient_id);
     return result == 1 ? STORAGE_NOT_FOUND : result;
 }

@@ -133,16 +133,15 @@ static int recover(struct mailer *mailer, struct error *err)
 
 static int start_parts(struct mailer *mailer, struct error *err)
 {
-    uint8_t secret[32];
-    int result = storage_secret(mailer->storage, "message", secret, err);
+    struct storage_reader *reader = NULL;
+    int result = storage_reader_open(mailer->storage, &reader, err);
+    if (result == 0)
+        result = token_ring_create(mailer->storage, reader, &mailer->ring, err);
+    storage_reader_close(reader);
     if (result != 0)
         return result;
     storage_set_digest(mailer->storage, digest_sha256);
     (void)storage_suppression_expire(mailer->storage, clock_wall_ms(), NULL, err); /* a failure will come again */
-    mailer->mac = mac_key_create(secret, sizeof(secret));
-    explicit_bzero(secret, sizeof(secret));
-    if (mailer->mac == NULL)
-        return error_memory(err);
     result = recover(mailer, err);
     if (result == 0)
         result = resolver_start(mailer->config, &mailer->resolver, err);
@@ -260,7 +259,7 @@ void mailer_stop(struct mailer *mailer)
     trials_free(mailer->trials); /* every job is back */
     preflight_stop(mailer->preflight);
     resolver_stop(mailer->resolver);
-    mac_key_free(mailer->mac);
+    token_ring_free(mailer->ring);
     bounce_rules_free(mailer->rules);
     config_drop(mailer->config);
     pthread_rwlock_destroy(&mailer->judging);

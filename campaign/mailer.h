@@ -13,6 +13,7 @@
 
 #include "campaign/campaign.h"
 #include "campaign/message/message.h"
+#include "campaign/message/token_ring.h"
 #include "campaign/outcome/policy.h"
 #include "campaign/schedule/feeder.h"
 
@@ -40,7 +41,7 @@ struct mailer {
     struct policy policy;     /* borrows the rules */
     struct resolver *resolver;
     struct preflight *preflight;
-    struct mac_key *mac;      /* Message-IDs, return paths, unsubscribe tokens */
+    struct token_ring *ring;  /* Message-IDs, return paths, unsubscribe tokens */
     atomic_bool stopping;
     pthread_mutex_t lock;
     struct list pending;      /* storage_outcome.node: judged in this loop turn, not yet posted */

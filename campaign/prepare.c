@@ -58,6 +58,7 @@ static void list_names_finish(struct list_names *names)
 /* The partials and the tracked links: of a draft as they are now, of what was launched as they were then. */
 struct frozen {
     json_t *partials, *links; /* links NULL: the content makes them */
+    int64_t token_key;        /* -1 = the newest */
     bool failed;
 };
 
@@ -66,6 +67,7 @@ static int take_frozen(void *context, const struct storage_frozen *row)
     struct frozen *frozen = context;
     frozen->partials = json_text_reads(row->partials, 0, NULL);
     frozen->failed |= !json_is_object(frozen->partials);
+    frozen->token_key = row->token_key;
     return 0;
 }
 
@@ -79,8 +81,10 @@ static int take_link(void *context, const struct storage_link *link)
 static int load_frozen(struct storage_reader *reader, const struct storage_campaign *campaign, struct frozen *frozen,
                        struct error *err)
 {
+    frozen->token_key = -1;
     if (campaign == NULL || campaign->status == CAMPAIGN_DRAFT)
         return snippets_load(reader, &frozen->partials, err);
+    frozen->token_key = 0; /* of what was launched by a program that knew only one */
     frozen->links = json_array();
     if (frozen->links == NULL)
         return error_memory(err);
@@ -102,7 +106,7 @@ static void frozen_finish(struct frozen *frozen)
 
 int mailer_freeze(struct mailer *mailer, int64_t id, const struct content *content, struct error *err)
 {
-    struct storage_frozen frozen = {.token_key = 0};
+    struct storage_frozen frozen = {0};
     frozen.url_count = content_links(content, &frozen.urls);
     char *partials = json_dumps(content_partials(content), JSON_COMPACT);
     if (partials == NULL)
@@ -127,7 +131,8 @@ static int compile(struct mailer *mailer, const json_t *spec, int64_t id, const 
         .list_count = lists->count,
         .public_url = mailer->config->public_url,
         .bounce_domain = mailer->config->bounce_domain,
-        .mac = mailer->mac,
+        .mac = frozen->token_key < 0 ? token_ring_newest(mailer->ring) : token_ring_key(mailer->ring, frozen->token_key),
+        .signature_life_s = mailer->config->signature_expires_ms / 1000,
         .signers = {{.key = signing->keys[0], .selector = signing->selectors[0]},
                     {.key = signing->keys[1], .selector = signing->selectors[1]}},
     };
@@ -182,6 +187,8 @@ int mailer_compile(struct mailer *mailer, struct storage_reader *reader, const s
         result = signing_find(mailer, reader, spec, &signing, problem, err);
     if (result == 0)
         result = load_frozen(reader, campaign, &frozen, err);
+    if (result == 0 && frozen.token_key >= 0 && !token_ring_knows(mailer->ring, frozen.token_key))
+        result = token_ring_refresh(mailer->ring, reader, err);
     if (result == 0)
         result = compile(mailer, spec, campaign->id, campaign->name, &lists, &frozen, &signing, &content, problem, err);
     if (result == 0 && signature == SIGNATURE_REQUIRED)

@@ -192,7 +192,7 @@ int campaign_view(struct mailer *mailer, struct storage_reader *reader, const ch
     struct content *content = NULL;
     struct problem problem = {.count = 0};
     int64_t campaign_id, recipient_id;
-    int result = token_parse(mailer->mac, TOKEN_VIEW, token, strlen(token), &campaign_id, &recipient_id);
+    int result = token_ring_parse(mailer->ring, TOKEN_VIEW, token, strlen(token), &campaign_id, &recipient_id);
     if (result != 0)
         return result > 0 ? STORAGE_NOT_FOUND : result;
     if (storage_is_message(recipient_id))

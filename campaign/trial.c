@@ -176,7 +176,7 @@ static struct delivery *make_delivery(struct trial *trial, size_t i)
     delivery->job.campaign = &trial->shape;
     for (const char *at = letter->to; *at != '\0'; at++)
         delivery->job.smtputf8 |= (unsigned char)*at > 127;
-    delivery->content = trial->content;
+    delivery->content = trial->content; /* which the trial holds on to */
     delivery->recipient_id = trial->shown.id;
     delivery->claim_id = (int64_t)i; /* its place in `letters` */
     delivery->attributes = trial->shown.attributes_json;

@@ -36,7 +36,7 @@ int storage_domain_add(struct storage *storage, const struct storage_domain *dom
 int storage_domain_get(struct storage_reader *reader, const char *name, storage_domain_cb *each, void *context, struct error *err);
 int storage_domain_list(struct storage_reader *reader, storage_domain_cb *each, void *context, struct error *err);
 
-/* 32 random bytes kept under `name`, made on first use: the key of Message-IDs, return paths and unsubscribe tokens. */
+/* 32 random bytes kept under `name`, made on first use. */
 int storage_secret(struct storage *storage, const char *name, uint8_t out[32], struct error *err);
 
 #endif

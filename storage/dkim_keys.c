@@ -141,3 +141,9 @@ int storage_dkim_keys_list(struct storage_reader *reader, const char *domain, st
     }
     return more;
 }
+
+int storage_dkim_keys_stamp(struct storage_reader *reader, int64_t *stamp, struct error *err)
+{
+    return db_get(&reader->db, err, stamp, "SELECT ifnull(max(changed), 0) + count(*) FROM dkim_key WHERE state = ?",
+                  DB_I(DKIM_KEY_USED));
+}

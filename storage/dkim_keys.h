@@ -34,6 +34,8 @@ int storage_domain_register(struct storage *storage, const struct storage_domain
 /* Retired ones last, else USED, NEXT, OLD; RSA before Ed25519. */
 int storage_dkim_keys_list(struct storage_reader *reader, const char *domain, storage_dkim_key_cb *each, void *context,
                            struct error *err) ATTR_MUSTCHECK;
+/* Another number whenever other keys sign than before, of whatever domain. */
+int storage_dkim_keys_stamp(struct storage_reader *reader, int64_t *stamp, struct error *err) ATTR_MUSTCHECK;
 /* NEXT -> USED and USED -> OLD, at once. WRONG_STATE: there are no NEXT ones. */
 int storage_dkim_keys_switch(struct storage *storage, const char *domain, int64_t now_ms,
                              struct error *err) ATTR_MUSTCHECK;

@@ -22,8 +22,8 @@ static int freeze_run(struct storage *storage, void *arg, struct error *err)
         return failed;
     if (status != CAMPAIGN_DRAFT)
         return STORAGE_WRONG_STATE;
-    failed = db_run(db, err, "INSERT OR REPLACE INTO campaign_frozen VALUES (?, ?, ?)", DB_I(freeze->campaign_id),
-                    DB_T(frozen->partials), DB_I(frozen->token_key));
+    failed = db_run(db, err, "INSERT OR REPLACE INTO campaign_frozen SELECT ?, ?, ifnull(max(id), 0) FROM link_key",
+                    DB_I(freeze->campaign_id), DB_T(frozen->partials));
     if (!failed)
         failed = db_run(db, err, "DELETE FROM campaign_link WHERE campaign_id = ?", DB_I(freeze->campaign_id));
     for (size_t i = 0; i < frozen->url_count && !failed; i++)

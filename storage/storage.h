@@ -84,6 +84,7 @@ void storage_commits(struct storage *storage, struct storage_commits *out); /* a
 #include "storage/idempotency.h"
 #include "storage/insight.h"
 #include "storage/journal.h"
+#include "storage/link_keys.h"
 #include "storage/messages.h"
 #include "storage/outcomes.h"
 #include "storage/segment.h"

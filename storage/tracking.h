@@ -29,7 +29,7 @@ int storage_hits_record(struct storage *storage, const struct storage_hit *hits,
  * a JSON object. NOT_FOUND; WRONG_STATE when it is not a draft any more. */
 struct storage_frozen {
     const char *partials;
-    int64_t token_key;
+    int64_t token_key; /* number of its link key; storage_campaign_freeze() takes the newest */
     const char *const *urls; /* of the links, numbers from 1; storage_frozen_get() does not give them */
     size_t url_count;
 };

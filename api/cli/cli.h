@@ -100,6 +100,7 @@ int cli_campaign_resume(struct cli *cli), cli_campaign_cancel(struct cli *cli), 
 int cli_campaign_stats(struct cli *cli), cli_campaign_watch(struct cli *cli), cli_campaign_preview(struct cli *cli);
 int cli_campaign_list(struct cli *cli), cli_campaign_links(struct cli *cli), cli_campaign_winner(struct cli *cli);
 int cli_campaign_test(struct cli *cli);
+int cli_link_key_list(struct cli *cli), cli_link_key_rotate(struct cli *cli), cli_link_key_retire(struct cli *cli);
 int cli_snippet_set(struct cli *cli), cli_snippet_show(struct cli *cli), cli_snippet_list(struct cli *cli),
     cli_snippet_delete(struct cli *cli);
 int cli_domain_rotate(struct cli *cli);

@@ -62,6 +62,8 @@ static const struct cli_option CAMPAIGN_TEST_OPTIONS[] = {
     {"variant", 0, "N", false, "this variant of an A/B test, from 0"},
     END,
 };
+static const struct cli_option LINK_KEY_RETIRE_OPTIONS[] = {
+    {"force", 0, NULL, false, "at once, although links that it made may still be followed: when it may be known to others"}, END};
 static const struct cli_option DOMAIN_OPTIONS[] = {{"selector", 0, "NAME", false, "DKIM selector (default ph1)"}, END};
 #define SUPPRESS_SCOPE_OPTIONS                                                                                         \
     {"list", 0, "NAME", false, "only for campaigns to this list (name or number); default: for all"}
@@ -194,6 +196,11 @@ static const struct cli_command COMMANDS[] = {
      "/etc/posthaste/bounce-rules.conf,\n"
      "else the installed ones.",
      BOUNCE_CLASSIFY_OPTIONS, cli_bounce_classify},
+    {"link-key list", "", 0, 0, "show the keys that make and prove links, return paths and Message-IDs", NULL, NULL, cli_link_key_list},
+    {"link-key rotate", "", 0, 0, "make a new key for what is launched from now on",
+     "A campaign keeps the key that it was launched with; the links of the keys before go on working.", NULL, cli_link_key_rotate},
+    {"link-key retire", "ID", 1, 1, "make an old key, and every link that it made, worthless",
+     "Refused while a campaign with it is not over, and for the time of keep_links behind that.", LINK_KEY_RETIRE_OPTIONS, cli_link_key_retire},
     {"token create", "", 0, 0, "make an API token; it is shown this once", NULL, TOKEN_OPTIONS, cli_token_create},
     {"token list", "", 0, 0, "show all tokens (never their text)", NULL, NULL, cli_token_list},
     {"token revoke", "ID", 1, 1, "make a token worthless", NULL, NULL, cli_token_revoke},

@@ -118,6 +118,31 @@ void domains_check(struct request *request, struct response *response)
         response_json(response, 200, report);
 }
 
+/* The next step: the same as posthaste domain rotate. One may wait for the DNS. */
+void domains_rotate(struct request *request, struct response *response)
+{
+    static atomic_bool running;
+    struct app *app = request->app;
+    struct problem problem = {.count = 0};
+    struct error err = {""};
+    json_t *domain = NULL;
+    if (request->json != NULL && !fields_read(request->json, "", NULL, 0, &problem)) {
+        response_invalid(response, &problem);
+        return;
+    }
+    if (atomic_exchange(&running, true)) {
+        response_problem(response, 503, "another domain's keys are being looked up; ask again when that has ended");
+        response_header(response, "Retry-After", "5");
+        return;
+    }
+    int rc = access_domain_rotate(app->storage, request->reader, app->config, request->text[0], &domain, &err);
+    atomic_store(&running, false);
+    if (rc != 0)
+        response_condition(response, rc, "domain", &err);
+    else
+        response_json(response, 200, domain);
+}
+
 static int take_token(void *context, const struct storage_token *token)
 {
     struct cut *cut = context;

@@ -22,7 +22,8 @@ route_handler messages_create, messages_page, messages_stats, messages_get;
 route_handler stats_get, stats_sites, stats_site, stats_timeseries;
 route_handler suspensions_page, suspensions_add, suspensions_cancel, sources_page;
 route_handler suppressions_page, suppressions_add, suppressions_get, suppressions_remove;
-route_handler domains_page, domains_add, domains_get, domains_check;
+route_handler domains_page, domains_add, domains_get, domains_check, domains_rotate;
+route_handler link_keys_page, link_keys_rotate, link_keys_retire;
 route_handler tokens_page, tokens_create, tokens_revoke;
 route_handler events_stream, campaigns_replies, stats_queue, dashboard_views, dashboard_operations;
 route_handler webhooks_page, webhooks_create_one, webhooks_get, webhooks_update, webhooks_delete, webhooks_rotate,

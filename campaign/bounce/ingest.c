@@ -19,7 +19,7 @@
 #include "dkim/dkim.h"
 
 #include "campaign/bounce/ingest_private.h"
-#include "campaign/message/token.h"
+#include "campaign/message/token_ring.h"
 
 #define TOKEN_MIN_BYTES 30 /* one byte, two ids of one, sixteen of MAC */
 #define TOKEN_TRIES 64     /* candidates in one mail */
@@ -27,7 +27,6 @@
 int bounce_ingest_open(struct storage *storage, struct storage_reader *reader, const struct bounce_options *options,
                        struct bounce_ingest **out, struct error *err)
 {
-    uint8_t secret[32];
     struct bounce_ingest *ingest = calloc(1, sizeof(*ingest));
     *out = NULL;
     if (ingest == NULL)
@@ -39,10 +38,7 @@ int bounce_ingest_open(struct storage *storage, struct storage_reader *reader, c
     ingest->resolver = options->resolver;
     int failed = bounce_rules_load(options->rules, &ingest->rules, err);
     if (!failed)
-        failed = storage_secret(storage, "message", secret, err);
-    if (!failed && (ingest->mac = mac_key_create(secret, sizeof(secret))) == NULL)
-        failed = error_memory(err);
-    explicit_bzero(secret, sizeof(secret));
+        failed = token_ring_create(storage, reader, &ingest->ring, err);
     if (failed) {
         bounce_ingest_close(ingest);
         return failed;
@@ -57,7 +53,7 @@ void bounce_ingest_close(struct bounce_ingest *ingest)
         return;
     resolver_stop(ingest->own_resolver);
     bounce_rules_free(ingest->rules);
-    mac_key_free(ingest->mac);
+    token_ring_free(ingest->ring);
     free(ingest);
 }
 
@@ -81,7 +77,7 @@ static int try_token(const struct bounce_ingest *ingest, const char *text, size_
     lower[len] = '\0';
     str_lower(lower);
     for (size_t i = 0; i < countof(purposes); i++) {
-        int rc = token_parse(ingest->mac, purposes[i], lower, len, &pair->campaign_id, &pair->recipient_id);
+        int rc = token_ring_parse(ingest->ring, purposes[i], lower, len, &pair->campaign_id, &pair->recipient_id);
         if (rc <= 0)
             return rc;
     }
@@ -220,7 +216,7 @@ static int take_unsubscribe(struct bounce_ingest *ingest, const char *token, str
 {
     struct pair pair;
     ingest->summary.unsubscribes++;
-    int rc = token_parse(ingest->mac, TOKEN_UNSUBSCRIBE, token, strlen(token), &pair.campaign_id, &pair.recipient_id);
+    int rc = token_ring_parse(ingest->ring, TOKEN_UNSUBSCRIBE, token, strlen(token), &pair.campaign_id, &pair.recipient_id);
     if (rc < 0)
         return error_set(err, rc, "a token could not be checked");
     if (rc > 0) {
@@ -259,7 +255,7 @@ bool bounce_ingest_knows(const struct bounce_ingest *ingest, const char *local, 
     char token[TOKEN_MAX_BYTES + 1];
     for (size_t i = 0; i < countof(kinds); i++) {
         if (plus_token(local, len, kinds[i].prefix, token))
-            return token_parse(ingest->mac, kinds[i].purpose, token, strlen(token), &pair.campaign_id,
+            return token_ring_parse(ingest->ring, kinds[i].purpose, token, strlen(token), &pair.campaign_id,
                                &pair.recipient_id) == 0;
     }
     return false;
@@ -353,7 +349,10 @@ int bounce_ingest_mail(struct bounce_ingest *ingest, const void *mail, size_t le
         mail = (const char *)mail + skip;
         len -= skip;
     }
-    int rc = report_read(mail, len, &ingest->report, err);
+    int rc = token_ring_refresh(ingest->ring, ingest->reader, err);
+    if (rc < 0)
+        return rc;
+    rc = report_read(mail, len, &ingest->report, err);
     for (size_t i = 0; rc == 0 && i < MAX_OF(to_count, (size_t)1); i++) {
         if (ingest->pending_count == INGEST_BATCH)
             rc = bounce_ingest_flush(ingest, err);

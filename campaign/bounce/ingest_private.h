@@ -17,7 +17,7 @@ struct bounce_ingest {
     struct storage *storage;
     struct storage_reader *reader;
     struct bounce_rules *rules;
-    struct mac_key *mac;
+    struct token_ring *ring; /* brought up to date with each mail */
     const struct config *whole;
     const struct config_bounces *config;
     struct resolver *resolver, *own_resolver;

@@ -487,6 +487,7 @@ static int copy_options(struct compile *compile)
                    (long long)options->campaign_id);
     content->transactional = options->transactional;
     content->mac = options->mac;
+    content->signature_life_s = options->signature_life_s;
     content->campaign_name = str_dup(options->campaign_name != NULL ? options->campaign_name : "");
     content->return_domain = str_dup(own_domain ? domain : from_domain);
     content->url_prefix = str_printf("%.*s/", (int)url_len, options->public_url);
@@ -541,6 +542,22 @@ int content_compile(const struct content_options *options, struct content **out,
     return rc;
 }
 
+void content_supersede(struct content *content, struct content *newer)
+{
+    struct content *none = NULL;
+    struct content *reference = content_ref(newer);
+    if (content == newer || !atomic_compare_exchange_strong(&content->newer, &none, reference))
+        content_unref(reference);
+}
+
+const struct content *content_newest(const struct content *content)
+{
+    const struct content *newer;
+    while ((newer = atomic_load_explicit(&content->newer, memory_order_acquire)) != NULL)
+        content = newer;
+    return content;
+}
+
 struct content *content_ref(struct content *content)
 {
     atomic_fetch_add_explicit(&content->references, 1, memory_order_relaxed);
@@ -551,6 +568,7 @@ void content_unref(struct content *content)
 {
     if (content == NULL || atomic_fetch_sub_explicit(&content->references, 1, memory_order_acq_rel) != 1)
         return;
+    content_unref(content->newer);
     for (size_t i = 0; i < content->field_count; i++) {
         free(content->fields[i].name);
         template_free(content->fields[i].template);

@@ -49,6 +49,8 @@ struct content {
     bool transactional; /* no list fields */
     bool utf8;     /* an address of the head has UTF-8 */
     const struct mac_key *mac;
+    struct content *_Atomic newer; /* the same with other keys; a reference, set once */
+    int64_t signature_life_s; /* 0 = no x= */
     struct content_key signers[CONTENT_SIGNERS_MAX];
     size_t signer_count; /* 0 = unsigned */
 };

@@ -23,8 +23,6 @@
 #include "campaign/message/token.h"
 
 #define SIGNERS_MAX 16 /* prepared keys a composer keeps; the least recently used one gives way */
-#define SIGNATURE_LIFE_S                                                                                               \
-    (14 * 86400)      /* x=: a signature is made anew for each attempt, so this is queueing time at receivers */
 #define DATE_BYTES 11 /* "2026-11-23" */
 #define URL_MAX_BYTES 640
 #define VALUE_MAX_BYTES ((size_t)64 << 10) /* of a rendered header template before header.c cuts it */
@@ -396,7 +394,8 @@ static int sign(struct composer *composer, const struct content *content, int64_
     uint8_t body_sha256[32];
     buffer_clear(&composer->signature);
     composer->clock++;
-    int64_t now_s = now_ms / 1000;
+    int64_t now_s = now_ms / 1000; /* made anew for each attempt, so x= is for the time in the receivers' queues */
+    int64_t expires_s = content->signature_life_s > 0 ? now_s + content->signature_life_s : 0;
     int rc = 0;
     for (size_t i = 0; i < content->signer_count && rc == 0; i++) {
         struct dkim_signer *signer = NULL;
@@ -406,7 +405,7 @@ static int sign(struct composer *composer, const struct content *content, int64_
             rc = error_set(err, -EIO, "cannot hash the body");
         if (rc == 0)
             rc = dkim_signer_sign_hashed(signer, composer->head.data, composer->head.len, body_sha256, now_s,
-                                         now_s + SIGNATURE_LIFE_S, &composer->signature, err);
+                                         expires_s, &composer->signature, err);
     }
     return rc;
 }

@@ -47,6 +47,7 @@ struct content_options {
     const struct mac_key *mac;
     struct content_signer signers[CONTENT_SIGNERS_MAX];
     bool transactional; /* one that was asked for: without the header fields of a list */
+    int64_t signature_life_s; /* x= so long after t=; 0 = none */
 };
 
 /* 0; -EINVAL with every fault of the spec in `problem` (fields "from.email", "subject", "html", "headers.X-Name", …;
@@ -55,6 +56,11 @@ int content_compile(const struct content_options *options, struct content **out,
                     struct error *err) ATTR_MUSTCHECK;
 struct content *content_ref(struct content *content);
 void content_unref(struct content *content);
+/* From now on `newer` (the same campaign's, with other keys) takes the place of `content` wherever content_newest() is
+ * asked for it. Once. */
+void content_supersede(struct content *content, struct content *newer);
+/* Lives at least as long as the reference to `content`. Any thread. */
+const struct content *content_newest(const struct content *content);
 const char *content_from_domain(const struct content *content); /* normal form; the domain that needs a DKIM key */
 /* The table of tracked links: URLs with plain tags, in the order of their numbers from 1. */
 /* The partials that the content shows, as they were. */

@@ -66,7 +66,7 @@ static void compose(struct composer *composer, struct pool *pool, struct engine 
     /* What is wrong with the content is so the second time, too. Want of memory passes, and is not always known for what
      * it is: a parser of ours or of a library may take it for bad input. */
     for (int tries = 0; content != NULL && (tries == 0 || (result != 0 && result != -ENOMEM && tries < 2)); tries++)
-        result = message_compose(composer, content, &recipient, clock_wall_ms(), &letter->composed, &err);
+        result = message_compose(composer, content_newest(content), &recipient, clock_wall_ms(), &letter->composed, &err);
     content_unref(content);
     if (result != 0) {
         free(letter);

@@ -43,7 +43,7 @@ struct delivery *delivery_create(const struct storage_job *job, struct run *run,
     delivery->job.shared = lane->shared;
     delivery->job.smtputf8 = has_utf8(delivery->job.rcpt_to);
     delivery->run = run;
-    delivery->content = run->stream ? NULL : run_content(run, job->recipient_id);
+    delivery->content = run->stream ? NULL : content_ref(run_content(run, job->recipient_id));
     delivery->content_id = job->content_id;
     delivery->deadline_ms = run->stream ? job->expires_ms : run->deadline_ms;
     delivery->lane = lane;
@@ -52,6 +52,12 @@ struct delivery *delivery_create(const struct storage_job *job, struct run *run,
     delivery->attempts = job->attempts;
     delivery->uncertain = job->uncertain;
     return delivery;
+}
+
+void delivery_free(struct delivery *delivery)
+{
+    content_unref(delivery->content);
+    free(delivery);
 }
 
 void delivery_judge(struct delivery *delivery, const struct policy *policy, const struct outcome *outcome, bool stopping)

@@ -21,7 +21,7 @@ struct delivery {
     struct list node;      /* the composers' queue */
     struct run *run;       /* the running campaign; outlives its deliveries */
     struct lane *lane;     /* where it was claimed from */
-    struct content *content; /* of the run; NULL: a message's own, of this id */
+    struct content *content; /* of the run when it was claimed, a reference; what is composed is the newest of it. NULL: a message's own, of this id */
     int64_t content_id;
     int64_t deadline_ms;     /* wall clock: no attempt is made from then on */
     int64_t recipient_id, claim_id;
@@ -43,6 +43,8 @@ struct delivery {
 
 /* A copy of a claimed job; NULL without memory. */
 struct delivery *delivery_create(const struct storage_job *job, struct run *run, struct lane *lane);
+
+void delivery_free(struct delivery *delivery);
 
 /* Fills `record` with what the policy makes of `outcome`. Any thread; the delivery is not out any more. */
 void delivery_judge(struct delivery *delivery, const struct policy *policy, const struct outcome *outcome, bool stopping);

@@ -306,7 +306,7 @@ static void on_recorded(struct feeder *feeder, struct delivery *delivery, int64_
     run->unjudged++;
     feeder->recorded++;
     atomic_fetch_sub(&feeder->jobs, 1);
-    free(delivery);
+    delivery_free(delivery);
 }
 
 /* ---- the life of a run ---- */
@@ -450,6 +450,14 @@ static void judge_runs(struct feeder *feeder, bool due)
     config_drop(config);
 }
 
+/* Another process may have made or retired keys. */
+static void refresh_keys(struct feeder *feeder)
+{
+    struct error err = {""};
+    if (token_ring_refresh(feeder->mailer->ring, feeder->reader, &err) != 0)
+        log_error("campaign", "link keys cannot be read reason=%s", LOG_QUOTE(err.text));
+}
+
 /* Old deliveries become totals, a slice a second so that no commit waits for them. */
 static void retain(struct feeder *feeder, int64_t now_ms)
 {
@@ -529,6 +537,8 @@ static void *feeder_main(void *context)
             feeder->tick_ms = now_ms + 1000;
             second_tick(feeder, now_ms);
             trials_tick(feeder->mailer->trials, feeder->mailer->engine);
+            refresh_keys(feeder);
+            roster_renew_keys(feeder);
             retain(feeder, now_ms);
         }
         feed(feeder, now_ms);
@@ -552,6 +562,8 @@ int feeder_start(struct mailer *mailer, struct feeder **out, struct error *err)
     }
     pthread_mutex_init(&feeder->lock, NULL);
     result = storage_reader_open(mailer->storage, &feeder->reader, err);
+    if (result == 0)
+        result = storage_dkim_keys_stamp(feeder->reader, &feeder->keys_stamp, err);
     if (result == 0)
         result = roster_resume_cancels(feeder, err);
     if (result == 0) {

@@ -35,25 +35,33 @@ void roster_drop(struct feeder *feeder, struct run *run)
     pthread_mutex_unlock(&feeder->lock);
 }
 
-/* The variants of an A/B test and how far it is: 0, or negative with `err`. */
-static int load_split(struct feeder *feeder, struct run *run, const struct storage_campaign *campaign, struct error *err)
+/* The contents of an A/B test's variants: 0, or negative with `err`. */
+static int compile_variants(struct feeder *feeder, const struct storage_campaign *campaign, int variants,
+                            struct content *contents[SPLIT_VARIANTS_MAX], struct error *err)
 {
     json_t *spec = json_text_reads(campaign->spec, 0, NULL);
-    int result = storage_split_get(feeder->reader, run->id, &run->split_state, err);
-    if (result > 0)
-        result = error_set(err, -EIO, "the A/B test of campaign %lld is gone", (long long)run->id);
-    for (int i = 0; result == 0 && i < run->split.variants; i++) {
+    int result = 0;
+    for (int i = 0; result == 0 && i < variants; i++) {
         struct storage_campaign variant = *campaign;
         json_t *own = split_variant(spec, i);
         char *text = own != NULL ? json_dumps(own, JSON_COMPACT) : NULL;
         json_decref(own);
         variant.spec = text;
         result = text == NULL ? error_memory(err)
-                              : mailer_compile(feeder->mailer, feeder->reader, &variant, SIGNATURE_REQUIRED, &run->contents[i], NULL, err);
+                              : mailer_compile(feeder->mailer, feeder->reader, &variant, SIGNATURE_REQUIRED, &contents[i], NULL, err);
         free(text);
     }
     json_decref(spec);
     return result;
+}
+
+/* The variants of an A/B test and how far it is: 0, or negative with `err`. */
+static int load_split(struct feeder *feeder, struct run *run, const struct storage_campaign *campaign, struct error *err)
+{
+    int result = storage_split_get(feeder->reader, run->id, &run->split_state, err);
+    if (result > 0)
+        result = error_set(err, -EIO, "the A/B test of campaign %lld is gone", (long long)run->id);
+    return result == 0 ? compile_variants(feeder, campaign, run->split.variants, run->contents, err) : result;
 }
 
 static void roster_add(struct feeder *feeder, const struct storage_campaign *campaign)
@@ -147,6 +155,56 @@ static void look_free(struct look *look)
     }
     free(look->found);
     *look = (struct look){.feeder = look->feeder};
+}
+
+static void swap(struct content **one, struct content **other)
+{
+    struct content *kept = *one;
+    *one = *other;
+    *other = kept;
+}
+
+/* The run's contents anew, with the keys that sign now: for what is claimed from now on, and for what is not composed yet. */
+static void renew(struct feeder *feeder, struct run *run)
+{
+    struct content *contents[SPLIT_VARIANTS_MAX] = {NULL}, *content = NULL;
+    struct look one = {.feeder = feeder};
+    struct error err = {""};
+    int result = storage_campaign_get(feeder->reader, run->id, look_at, &one, &err);
+    if (result == 0)
+        result = one.count == 1 ? mailer_compile(feeder->mailer, feeder->reader, &one.found[0], SIGNATURE_REQUIRED, &content, NULL, &err)
+                                : error_memory(&err);
+    if (result == 0)
+        result = compile_variants(feeder, &one.found[0], run->split.variants, contents, &err);
+    if (result == 0) {
+        content_supersede(run->content, content);
+        swap(&run->content, &content);
+        for (int i = 0; i < run->split.variants; i++) {
+            content_supersede(run->contents[i], contents[i]);
+            swap(&run->contents[i], &contents[i]);
+        }
+        log_info("campaign", "campaign=%lld signs with other keys from now on", (long long)run->id);
+    } else {
+        log_error("campaign", "campaign=%lld goes on with the keys that it has reason=%s", (long long)run->id, LOG_QUOTE(err.text));
+    }
+    content_unref(content);
+    for (int i = 0; i < SPLIT_VARIANTS_MAX; i++)
+        content_unref(contents[i]);
+    look_free(&one);
+}
+
+void roster_renew_keys(struct feeder *feeder)
+{
+    int64_t stamp;
+    struct error err = {""};
+    if (storage_dkim_keys_stamp(feeder->reader, &stamp, &err) != 0 || stamp == feeder->keys_stamp)
+        return;
+    feeder->keys_stamp = stamp;
+    list_for_each(node, &feeder->runs) {
+        struct run *run = list_entry(node, struct run, node);
+        if (run->content != NULL && !run->stream) /* a stream's messages find theirs */
+            renew(feeder, run);
+    }
 }
 
 /* Everything that is scheduled or running, page by page: newest first, as storage gives it. */

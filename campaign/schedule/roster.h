@@ -27,6 +27,7 @@ struct feeder {
     int recorded;         /* outcomes since the last second */
     int64_t retain_ms;    /* monotonic: when old deliveries are looked for again */
     int64_t blocked_until_ms;
+    int64_t keys_stamp;   /* of the DKIM keys that the runs sign with */
     char held_by[256];
     _Atomic int64_t give_up_ms; /* monotonic: when an ending feeder waits no longer for a database that takes nothing */
     atomic_int jobs, claims;
@@ -36,6 +37,8 @@ struct feeder {
 struct run *roster_find(struct feeder *feeder, int64_t id); /* NULL = none; also under feeder->lock from any thread */
 /* Reads what is scheduled or running, adds and updates the runs, sees what was paused, cancelled or deleted. */
 void roster_refresh(struct feeder *feeder);
+/* Once a second: when other DKIM keys sign than before, the running campaigns take them. */
+void roster_renew_keys(struct feeder *feeder);
 void roster_drop(struct feeder *feeder, struct run *run); /* nothing of it is out */
 /* Finishes the campaign if it is over (the run is freed then), or notes when to look again. */
 void roster_try_finish(struct feeder *feeder, struct run *run, int64_t now_ms);

@@ -202,9 +202,10 @@ static int compile(const struct contents *contents, int64_t campaign_id, const j
         .campaign_name = "",
         .public_url = mailer->config->public_url,
         .bounce_domain = mailer->config->bounce_domain,
-        .mac = mailer->mac,
+        .mac = token_ring_key(mailer->ring, 0), /* a stream has no end, so its tokens stay with the first key */
         .signers = {{.key = signing->keys[0], .selector = signing->selectors[0]},
                     {.key = signing->keys[1], .selector = signing->selectors[1]}},
+        .signature_life_s = mailer->config->signature_expires_ms / 1000,
         .transactional = json_is_true(json_object_get(stored, "transactional")),
     };
     int result = content_compile(&options, out, &problem, err);

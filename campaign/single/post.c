@@ -166,13 +166,14 @@ static int check_content(struct posting *posting, const json_t *spec)
     struct signing signing = {0};
     int result = snippets_load(posting->reader, &partials, posting->err);
     if (result == 0) {
-        const struct content_options options = {.spec = spec,
-                                                .partials = partials,
-                                                .campaign_name = "",
-                                                .public_url = mailer->config->public_url,
-                                                .bounce_domain = mailer->config->bounce_domain,
-                                                .mac = mailer->mac,
-                                                .transactional = posting->transactional};
+        const struct content_options options = {
+            .spec = spec,
+            .partials = partials,
+            .campaign_name = "",
+            .public_url = mailer->config->public_url,
+            .bounce_domain = mailer->config->bounce_domain,
+            .mac = token_ring_key(mailer->ring, 0), /* a stream has no end, so its tokens stay with the first key */
+            .transactional = posting->transactional};
         result = content_compile(&options, &content, posting->problem, posting->err);
     }
     if (result == 0 && content_shows_view(content))

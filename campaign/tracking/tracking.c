@@ -81,7 +81,7 @@ int tracking_click(struct mailer *mailer, struct storage_reader *reader, const c
 {
     struct storage_hit hit = {.machine = machine};
     uint16_t number = 0;
-    int rc = token_parse_link(mailer->mac, token, strlen(token), &hit.campaign_id, &hit.recipient_id, &number);
+    int rc = token_ring_parse_link(mailer->ring, token, strlen(token), &hit.campaign_id, &hit.recipient_id, &number);
     if (rc != 0)
         return rc > 0 ? STORAGE_NOT_FOUND : error_set(err, rc, "the token cannot be checked");
     struct buffer url = BUFFER_INIT(0);
@@ -101,7 +101,7 @@ int tracking_click(struct mailer *mailer, struct storage_reader *reader, const c
 int tracking_open(struct mailer *mailer, const char *token, bool machine)
 {
     struct storage_hit hit = {.machine = machine, .at_ms = clock_wall_ms()};
-    int rc = token_parse(mailer->mac, TOKEN_OPEN, token, strlen(token), &hit.campaign_id, &hit.recipient_id);
+    int rc = token_ring_parse(mailer->ring, TOKEN_OPEN, token, strlen(token), &hit.campaign_id, &hit.recipient_id);
     if (rc != 0)
         return rc > 0 ? STORAGE_NOT_FOUND : rc;
     if (hit.recipient_id > 0)

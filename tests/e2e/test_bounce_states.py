@@ -30,3 +30,21 @@ def test_unknown_campaigns_and_other_keys(place):
     assert not suppressions(server)
     assert ingest(server, report(people[0], HARD, to=paths[0]))["bounced"] == 1
     assert add_up(server.stats(campaign))["bounced"] == 1
+
+
+def test_a_retired_key_proves_nothing(place):
+    sink = place.sink(store=True)
+    server = place.server(sink, config="bounces { complaint_dkim = false }\n")
+    people = emails(2, ["one.test"])
+    place.people(server, people)
+    campaign = server.create_campaign()
+    run_to_end(server, campaign)
+    (message, path), other_path = sent(sink, people[0]), sent(sink, people[1])[1]
+    server.cli("link-key", "rotate")
+    assert ingest(server, report(people[1], HARD, to=other_path))["bounced"] == 1  # an old key goes on proving
+    server.cli("link-key", "retire", 0, "--force")
+    for mail in (report(people[0], HARD, to=path), report(people[0], HARD, message_id=message["Message-ID"]), complaint(mail_from=path)):
+        summary = ingest(server, mail)
+        assert summary["no_token"] == 1 and summary["bounced"] == summary["complained"] == summary["suppressed"] == 0, summary
+    assert add_up(server.stats(campaign))["bounced"] == 1
+    assert set(suppressions(server)) == {people[1]}

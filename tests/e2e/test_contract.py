@@ -24,7 +24,7 @@ METHODS = ("get", "post", "patch", "delete")
 NOT_PROVOKED = {"503", "429", "507"}
 # These have no 409 but that of a second request under an Idempotency-Key whose first one still runs: test_idempotency.py.
 ONLY_RUNNING_409 = {"/v1/campaigns", "/v1/messages", "/v1/lists/{id}/recipients", "/v1/lists/{id}/imports", "/v1/campaigns/{id}/clone", "/v1/campaigns/{id}/test", "/v1/suppressions",
-                    "/v1/webhooks/{id}/replay", "/v1/suspensions"}  # the last: or of the 10,001st suspension
+                    "/v1/domains/{domain}/rotate", "/v1/link-keys", "/v1/webhooks/{id}/replay", "/v1/suspensions"}  # the last: or of the 10,001st suspension; link-keys: or of the 33rd
 
 
 def flat(schema, known):
@@ -265,6 +265,14 @@ def others(contract):
     call(200, "get", "/v1/domains/{domain}", "third.test")
     call(200, "get", "/v1/domains/{domain}/check", "third.test")
     call(404, "get", "/v1/domains/{domain}/check", "nobody.test")
+    call(200, "post", "/v1/domains/{domain}/rotate", "third.test")
+    call(404, "post", "/v1/domains/{domain}/rotate", "nobody.test")
+    call(201, "post", "/v1/link-keys")
+    call(200, "get", "/v1/link-keys")
+    call(409, "delete", "/v1/link-keys/{id}", 0)
+    call(422, "delete", "/v1/link-keys/{id}", 0, query="?force=no")
+    call(404, "delete", "/v1/link-keys/{id}", 9)
+    call(204, "delete", "/v1/link-keys/{id}", 0, query="?force=true")
     key = {"Idempotency-Key": "token"}
     number = call(201, "post", "/v1/tokens", data={"name": "t", "scope": "read"}, headers=key).json["id"]
     call(409, "post", "/v1/tokens", data={"name": "t", "scope": "read"}, headers=key)

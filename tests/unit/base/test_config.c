@@ -112,7 +112,7 @@ static const char whole[] =
     "mta_sts = false  https_port = 8443\n"
     "preflight = \"warn\"  preflight_every = 12h\n"
     "expires_after = 2d\n"
-    "keep_deliveries = \"180d\"\n"
+    "keep_deliveries = \"180d\"  keep_links = 500d  signature_expires = 14d\n"
     "profiles = none\n"
     "shutdown = \"500ms\"\n"
     "tls_cert = \"/etc/cert.pem\" tls_key = \"/etc/key.pem\" api_rate = \"600/min\"\n"
@@ -189,6 +189,8 @@ static void check_whole(const struct config *config)
     assert_int_equal(config->preflight_every_ms, 43200000);
     assert_int_equal(config->expires_after_ms, 172800000);
     assert_int_equal(config->keep_deliveries_ms, 15552000000);
+    assert_int_equal(config->keep_links_ms, 43200000000);
+    assert_int_equal(config->signature_expires_ms, 1209600000);
     assert_int_equal(config->shutdown_ms, 500);
     assert_string_equal(config->tls_cert, "/etc/cert.pem");
     assert_string_equal(config->tls_key, "/etc/key.pem");
@@ -501,6 +503,8 @@ static void mistakes_name_file_line_and_key(void **state)
          "test.conf:1: log_level: \"loud\" is not one of \"error\", \"warn\", \"info\", \"debug\""},
         {"on_uncertain = \"maybe\"", "test.conf:1: on_uncertain: \"maybe\" is not one of \"resend\", \"hold\""},
         {"keep_deliveries = \"6 months\"", "test.conf:1: keep_deliveries: \"6 months\" is not a duration"},
+        {"keep_links = \"for ever\"", "test.conf:1: keep_links: \"for ever\" is not a duration"},
+        {"signature_expires = \"400d\"", "test.conf:1: signature_expires: \"400d\" is too long"},
         {"expires_after = \"3\"", "test.conf:1: expires_after: \"3\" is not a duration"},
         {"expires_after = \"0\"", "test.conf:1: expires_after: \"0\" is too short"},
         {"expires_after = \"400d\"", "test.conf:1: expires_after: \"400d\" is too long"},

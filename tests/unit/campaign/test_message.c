@@ -512,10 +512,39 @@ static void threads_share_a_content(void **state)
     composer_free(composer);
 }
 
+/* What holds on to an old content, and outlives everybody's reference to the new one, composes the new one. */
+static void the_newest_content_is_composed(void **state)
+{
+    (void)state;
+    struct content *contents[3];
+    struct composer *composer = new_composer();
+    struct composed m;
+    for (int i = 0; i < 3; i++)
+        contents[i] = compiled(i == 0   ? "{\"from\":{\"email\":\"n@example.com\"},\"subject\":\"0\",\"text\":\"x\"}"
+                               : i == 1 ? "{\"from\":{\"email\":\"n@example.com\"},\"subject\":\"1\",\"text\":\"x\"}"
+                                        : "{\"from\":{\"email\":\"n@example.com\"},\"subject\":\"2\",\"text\":\"x\"}",
+                               NULL);
+    assert_ptr_equal(content_newest(contents[0]), contents[0]);
+    content_supersede(contents[0], contents[0]); /* itself: nothing */
+    assert_ptr_equal(content_newest(contents[0]), contents[0]);
+    content_supersede(contents[0], contents[1]);
+    content_supersede(contents[0], contents[2]); /* once only */
+    assert_ptr_equal(content_newest(contents[0]), contents[1]);
+    content_supersede(contents[1], contents[2]);
+    content_unref(contents[1]);
+    content_unref(contents[2]);
+    composed_for(composer, content_newest(contents[0]), "a@example.net", NULL, &m);
+    assert_field(&m, "Subject", "2");
+    free(m.block);
+    content_unref(contents[0]);
+    composer_free(composer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_parts),
+        cmocka_unit_test(the_newest_content_is_composed),
         cmocka_unit_test(text_only_and_html_only),
         cmocka_unit_test(missing_attributes_are_told),
         cmocka_unit_test(attempts_keep_their_names),
