@@ -69,3 +69,37 @@ def bench_crash(say, folder, runs, count):
     say("  with hold     %s" % totals[True].words())
     say("RESULT %s bound=%d hold_doubled=%d hold_lost=%d" % (totals[False].words(), BOUND, totals[True].doubled, totals[True].lost))
     return not (totals[False].problems or totals[True].problems)
+
+
+CUTS = 6  # power cuts a campaign
+
+
+def bench_power(say, folder, runs, count):
+    """The long form of test_power_cuts. Each campaign in a database of its own, whose image the shim keeps in memory."""
+    seed = int(time.time())
+    say("crash --power: %d campaigns of %d recipients over %d domains, each through %d power cuts at random operations of the disk; seed %d"
+        % (runs, count, DOMAINS, CUTS, seed))
+    draw = random.Random(seed)
+    totals = crashing.Totals()
+    for n in range(runs):
+        place = folder / ("run%d" % n)
+        place.mkdir()
+        server, config, audience = prepare(place, count, False)
+        with Sink(folder=place / "sink") as sink:
+            try:
+                server.write_config(config % sink.port)
+                server.start()
+                server.login()
+                cuts = [(draw.randint(1, 60) if draw.random() < 0.3 else draw.randint(60, 600), draw.randrange(1 << 31)) for _ in range(CUTS)]
+                crashing.run_power(server, sink, audience, cuts, totals, finish_s=600)
+                server.stop()
+            finally:
+                if server.process is not None:
+                    server.kill()
+        shutil.rmtree(place, ignore_errors=True)
+        if n % 10 == 9 or n + 1 == runs:
+            say("  %4d campaigns: %s" % (n + 1, totals.words()))
+    for problem in totals.problems:
+        say("  PROBLEM %s" % problem)
+    say("RESULT %s shown_durable=%d" % (totals.words().replace("crash_runs", "power_cuts"), totals.shown))
+    return not totals.problems

@@ -7,6 +7,8 @@ place, ("at", name, N): see tests/crash/README.md. What must hold after each cam
     who has more than one is flagged uncertain, and has no more of them than crashes left in doubt (with "hold": nobody has two)
     one crash leaves in doubt at most sites x connections x depth
 """
+import http.client
+import json
 import os
 import pathlib
 import re
@@ -15,7 +17,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
-from harness import BUILD, wait_until  # noqa: E402
+from harness import BUILD, Api, wait_until  # noqa: E402
 from reconcile import books, differences  # noqa: E402
 
 PROGRAM = BUILD / "tests" / "crash" / "posthaste-crash"
@@ -33,6 +35,7 @@ class Totals:
     def __init__(self):
         self.campaigns = self.crashes = self.recipients = 0
         self.lost = self.doubled = self.doubled_unlisted = 0
+        self.shown = 0  # who was seen delivered before a power cut
         self.uncertain = self.uncertain_most = self.unsent = self.recorded = 0
         self.problems = []
 
@@ -64,6 +67,63 @@ def die(server, death, wait_s=60):
     if status != KILLED:
         raise RuntimeError("serve ended with %d at %s:%d" % ((status,) + death[1:]))
     return True
+
+
+def power_cut(server, campaign, operations, seed):
+    """Starts the server on a machine whose power goes at that operation of the disk. Returns who was shown as delivered until then, which a reader of
+    the database only sees once it is durable; None: the campaign was over before."""
+    shown = set()
+    server.spawn(env={"POSTHASTE_POWER": "%d:%d:%s" % (operations, seed, server.data_dir)})
+    place = server.data_dir / "serve.json"
+    while ended(server) is None:
+        try:
+            if server.api is None or server.api.address is None or not place.exists():
+                time.sleep(0.005)
+                continue
+            server.api = Api(json.loads(place.read_text())["url"], server.api.token)
+            shown.update(row["email"] for row in server.deliveries(campaign, "?state=delivered"))
+            finished = server.stats(campaign)["status"] == "finished"
+        except (OSError, ValueError, KeyError, RuntimeError, http.client.HTTPException):
+            continue  # it is starting, or gone
+        if finished:
+            server.kill()
+            return None
+    status, server.process = server.process.wait(), None
+    if status != KILLED:
+        raise RuntimeError("serve ended with %d at the power cut %d:%d" % (status, operations, seed))
+    return shown
+
+
+def run_power(server, sink, audience, cuts, totals, finish_s=120):
+    """One campaign over the list "news" through that many power cuts, at random moments. `cuts`: (operations, seed)."""
+    offset = len(server.log.read_text(errors="replace"))
+    campaign = server.create_campaign()
+    server.kill()
+    shown = set()
+    for operations, seed in cuts:
+        seen = power_cut(server, campaign, operations, seed)
+        if seen is None:
+            break
+        shown |= seen
+        totals.crashes += 1
+        checked = server.cli("db", "check", check=False)
+        if checked.returncode != 0:
+            totals.problems.append("after the cut %d:%d: %s%s" % (operations, seed, checked.stdout, checked.stderr))
+            return campaign
+    server.start()
+    wait_until(lambda: server.stats(campaign)["status"] == "finished", finish_s, "the campaign to finish after %d power cuts" % len(cuts), 0.1)
+    stats = server.stats(campaign)
+    if stats["delivered"] != len(audience):
+        totals.problems.append("the statistics are %r" % stats)
+    note_recoveries(server, offset, totals, 1 << 30)
+    deliveries = server.deliveries(campaign)
+    compare(deliveries, sink.ledger(), audience, totals, False)
+    accepted = {email: len(book.told) + len(book.untold) for email, book in books(sink.ledger()).items()}
+    flagged = {row["email"] for row in deliveries if row["uncertain"]}
+    totals.problems += ["%s was shown as delivered, and has %d messages" % (email, accepted.get(email, 0)) for email in sorted(shown)
+                        if accepted.get(email, 0) != 1 and email not in flagged][:10]
+    totals.shown += len(shown)
+    return campaign
 
 
 def note_recoveries(server, offset, totals, bound):

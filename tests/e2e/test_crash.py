@@ -62,3 +62,16 @@ def test_killed_with_hold_sends_nothing_twice(place):
     crashing.run(server, sink, audience, deaths, totals, BOUND, hold=True)
     settle(totals)
     assert totals.doubled == 0
+
+
+def test_power_cuts(place):
+    sink, server, audience = scene(place, 1500)
+    draw = random.Random()
+    totals = crashing.Totals()
+    cuts = [(draw.randint(*span), draw.randrange(1 << 31)) for span in ((5, 40), (60, 400), (60, 400), (1, 60), (100, 500), (100, 500))]
+    print(cuts)
+    crashing.run_power(server, sink, audience, cuts, totals)
+    print(totals.words(), totals.shown)
+    assert not totals.problems, totals.problems[:20]
+    assert totals.lost == 0 and totals.doubled_unlisted == 0
+    assert totals.crashes >= 3, "the campaign was over too early"

@@ -77,6 +77,8 @@ static int on_close(sqlite3_file *file)
 }
 static int on_read(sqlite3_file *file, void *out, int amount, sqlite3_int64 at)
 {
+    if (hooked_path(file) != NULL && hooks->reading != NULL)
+        hooks->reading();
     return real_of(file)->pMethods->xRead(real_of(file), out, amount, at);
 }
 static int on_write(sqlite3_file *file, const void *bytes, int amount, sqlite3_int64 at)

@@ -24,6 +24,7 @@ struct faulty_hooks {
     int (*truncate)(const char *path, sqlite3_int64 size);
     int (*sync)(const char *path, sqlite3_file *real);
     int (*remove)(const char *path);
+    void (*reading)(void); /* before each read; may be NULL */
 };
 void faulty_vfs_hooks(const struct faulty_hooks *hooks); /* NULL = none; while no file is open */
 

@@ -29,6 +29,7 @@ static struct {
     struct disk_file files[FILES];
     int left; /* operations until the cut, 0 = none is set */
     bool off;
+    void (*gone)(void); /* NULL = what follows the cut fails */
 } disk = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static struct disk_file *find(const char *path)
@@ -87,6 +88,17 @@ static void mark(struct disk_file *file, size_t from, size_t to)
 
 /* The write that the cut interrupts may be on its way: it reaches the program's file, and chance decides the rest. All
  * under the lock, or another thread's sync would take the sector for written before it is. */
+static void settle_all(void);
+
+/* Under the lock, behind the operation that the cut fell into. */
+static void end_if_off(void)
+{
+    if (!disk.off || disk.gone == NULL)
+        return;
+    settle_all();
+    disk.gone();
+}
+
 static int on_write(const char *path, sqlite3_file *real, const void *bytes, int amount, sqlite3_int64 at)
 {
     pthread_mutex_lock(&disk.lock);
@@ -97,6 +109,7 @@ static int on_write(const char *path, sqlite3_file *real, const void *bytes, int
         if (file != NULL)
             mark(file, (size_t)at, (size_t)at + (size_t)amount);
         code = real->pMethods->xWrite(real, bytes, amount, at);
+        end_if_off();
     }
     pthread_mutex_unlock(&disk.lock);
     return code;
@@ -109,6 +122,7 @@ static int on_truncate(const char *path, sqlite3_int64 size)
     struct disk_file *file = find(path);
     if (!cut && file != NULL && size_of(path) > (size_t)size)
         mark(file, (size_t)size, size_of(path));
+    end_if_off();
     pthread_mutex_unlock(&disk.lock);
     return cut ? SQLITE_IOERR_TRUNCATE : SQLITE_OK;
 }
@@ -132,6 +146,7 @@ static int on_sync(const char *path, sqlite3_file *real)
         }
         file->dirty_end = 0;
     }
+    end_if_off();
     pthread_mutex_unlock(&disk.lock);
     return cut ? SQLITE_IOERR_FSYNC : SQLITE_OK;
 }
@@ -155,10 +170,22 @@ static int on_remove(const char *path)
     return off ? SQLITE_IOERR_DELETE : SQLITE_OK;
 }
 
+static void wait_for_the_end(void)
+{
+    pthread_mutex_lock(&disk.lock);
+    pthread_mutex_unlock(&disk.lock);
+}
+
+void powercut_then(void (*gone)(void))
+{
+    disk.gone = gone;
+}
+
 void powercut_watch(int n)
 {
-    static const struct faulty_hooks hooks = {
+    static struct faulty_hooks hooks = {
         .opened = on_opened, .write = on_write, .truncate = on_truncate, .sync = on_sync, .remove = on_remove};
+    hooks.reading = disk.gone != NULL ? wait_for_the_end : NULL;
     pthread_mutex_lock(&disk.lock);
     disk.left = n;
     disk.off = false;
@@ -209,14 +236,19 @@ static void settle_file(struct disk_file *file)
     close(fd);
 }
 
-void powercut_settle(void)
+static void settle_all(void)
 {
-    powercut_off();
-    faulty_vfs_hooks(NULL);
     for (int i = 0; i < FILES; i++) {
         if (disk.files[i].path[0] == '\0')
             continue;
         settle_file(&disk.files[i]);
         forget(&disk.files[i]);
     }
+}
+
+void powercut_settle(void)
+{
+    powercut_off();
+    faulty_vfs_hooks(NULL);
+    settle_all();
 }

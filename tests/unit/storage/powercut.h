@@ -12,6 +12,9 @@
 /* From here on the disk is watched, and the power goes off at the n-th write, truncation or sync (0 = not by itself).
  * What is in the files now counts as synced. While no file is open. */
 void powercut_watch(int n);
+/* Instead of letting everything fail from the cut on: `gone` is called with the files as the cut leaves them, while no
+ * other thread can read or write one. It ends the process. Before powercut_watch(). */
+void powercut_then(void (*gone)(void));
 /* Now, at the latest. Everything that changes a file fails from here on. */
 void powercut_off(void);
 bool powercut_is_off(void);
