@@ -61,10 +61,20 @@ static void claim_done(struct storage_claim *claim) /* writer thread */
     feeder_send(order->feeder, &order->mail);
 }
 
-/* Puts one claim on its way; false when there is no room or no memory for it now. */
+/* Deliveries that are in memory, or will be when their claim is back. */
+static void count_jobs(struct feeder *feeder, const struct lane *lane, int by)
+{
+    atomic_fetch_add(&feeder->jobs, by);
+    if (lane->shared)
+        feeder->tail_jobs += by;
+}
+
+/* Puts one claim on its way; false when there is no room for it, or no memory now. */
 static bool claim_start(struct feeder *feeder, struct run *run, struct lane *lane)
 {
     int room = FEEDER_JOBS_MAX - (run->stream ? 0 : FEEDER_MESSAGES_MIN) - atomic_load(&feeder->jobs);
+    if (lane->shared && !run->stream)
+        room = MIN_OF(room, FEEDER_TAIL_MAX - feeder->tail_jobs);
     int want = MIN_OF(MIN_OF(lane->window - lane->out, room), CLAIM_MAX);
     if (want <= 0)
         return false;
@@ -85,30 +95,26 @@ static bool claim_start(struct feeder *feeder, struct run *run, struct lane *lan
     lane->claiming = true;
     run->claims++;
     atomic_fetch_add(&feeder->claims, 1);
-    atomic_fetch_add(&feeder->jobs, want); /* reserved; corrected when the claim is back */
+    count_jobs(feeder, lane, want); /* reserved; corrected when the claim is back */
     lane_check(run, lane);
     storage_claim_post(feeder->mailer->storage, &order->claim);
     return true;
 }
 
-/* False: there is no more room for such runs now. */
-static bool feed_runs(struct feeder *feeder, bool streams)
+static void feed_runs(struct feeder *feeder, bool streams)
 {
     list_for_each(node, &feeder->runs) {
         struct run *run = list_entry(node, struct run, node);
         if (run->stream != streams || atomic_load(&run->status) != CAMPAIGN_RUNNING || run->content == NULL ||
             atomic_load(&run->closed))
             continue;
-        struct list *first;
+        struct list waiting = LIST_INIT(waiting), *first;
         while ((first = list_take_first(&run->hungry)) != NULL) { /* claiming takes a lane off the hungry */
-            struct lane *lane = list_entry(first, struct lane, hungry);
-            if (!claim_start(feeder, run, lane)) {
-                list_prepend(&run->hungry, &lane->hungry);
-                return false;
-            }
+            if (!claim_start(feeder, run, list_entry(first, struct lane, hungry)))
+                list_append(&waiting, first);
         }
+        list_splice(&run->hungry, &waiting);
     }
-    return true;
 }
 
 /* One claim for every hungry lane of every run in turn, so that no campaign starves another; single messages first. */
@@ -116,8 +122,8 @@ static void feed(struct feeder *feeder, int64_t now_ms)
 {
     if (atomic_load(&feeder->halted) || now_ms < feeder->blocked_until_ms)
         return;
-    if (!feed_runs(feeder, true) || !feed_runs(feeder, false))
-        return;
+    feed_runs(feeder, true);
+    feed_runs(feeder, false);
     /* The first in the list had the first choice; next time it is another's turn. */
     pthread_mutex_lock(&feeder->lock);
     struct list *front = list_take_first(&feeder->runs);
@@ -267,7 +273,7 @@ static void on_claimed(struct feeder *feeder, struct order *order, int64_t now_m
 
     run->claims--;
     atomic_fetch_sub(&feeder->claims, 1);
-    atomic_fetch_add(&feeder->jobs, claim->job_count - claim->max);
+    count_jobs(feeder, lane, claim->job_count - claim->max);
     if (claim->status < 0) {
         claim_failed(feeder, claim, now_ms);
     } else if (claim->status == STORAGE_WRONG_STATE) {
@@ -305,7 +311,7 @@ static void on_recorded(struct feeder *feeder, struct delivery *delivery, int64_
         lane_shrink(run, delivery->lane);
     run->unjudged++;
     feeder->recorded++;
-    atomic_fetch_sub(&feeder->jobs, 1);
+    count_jobs(feeder, delivery->lane, -1);
     delivery_free(delivery);
 }
 
@@ -416,9 +422,10 @@ static void make_room(struct feeder *feeder)
 static void second_tick(struct feeder *feeder, int64_t now_ms)
 {
     make_room(feeder);
+    bool full = feeder->tail_jobs >= FEEDER_TAIL_MAX;
     list_for_each(node, &feeder->runs) {
         struct run *run = list_entry(node, struct run, node);
-        bool stuck = false;
+        bool stuck = full;
         if (atomic_load(&run->status) != CAMPAIGN_RUNNING)
             continue;
         for (size_t i = 0; i < run->lane_count; i++)

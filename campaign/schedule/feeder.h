@@ -12,6 +12,7 @@ struct feeder;
 
 #define FEEDER_JOBS_MAX 20000 /* deliveries in memory, all campaigns together */
 #define FEEDER_MESSAGES_MIN 1000 /* of these, kept free by campaigns for single messages */
+#define FEEDER_TAIL_MAX 8000  /* of them from lanes that many domains share: slow sites must not take the place of the quick */
 
 /* What lies in the feeder's inbox. */
 struct feeder_mail {

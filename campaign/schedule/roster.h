@@ -30,6 +30,7 @@ struct feeder {
     int64_t keys_stamp;   /* of the DKIM keys that the runs sign with */
     char held_by[256];
     _Atomic int64_t give_up_ms; /* monotonic: when an ending feeder waits no longer for a database that takes nothing */
+    int tail_jobs; /* of `jobs`, from shared lanes */
     atomic_int jobs, claims;
     atomic_bool look, halted, finish;
 };
