@@ -1,5 +1,5 @@
 /*
- * campaigns.c - the life of a campaign: made, launched, paused, cancelled, finished.
+ * campaigns.c - the life of a campaign: launched, paused, cancelled, finished. Before that it is a draft (drafts.c).
  *
  * The launch freezes the audience by taking the current epoch and raising it; nobody is copied. One row per lane is
  * made (a few hundred at the most), which also fixes the set of lanes that must be worked off before the campaign is
@@ -12,77 +12,7 @@
 #include "storage/guard.h"
 #include "storage/writer.h"
 
-#define NAME_MAX_BYTES 1000
 #define LAUNCH_COUNT_MAX 2000 /* members that a launch looks at to count them at once: a few milliseconds */
-#define SPEC_MAX_BYTES ((size_t)16 << 20)
-
-struct create {
-    const struct storage_campaign *campaign;
-    int64_t now_ms, *id;
-};
-
-static int add_list(struct db *db, int64_t campaign_id, int64_t list_id, bool excluded, struct error *err)
-{
-    int64_t found;
-    int missing = db_get(db, err, &found, "SELECT id FROM list WHERE id = ?", DB_I(list_id));
-    if (missing) {
-        if (missing > 0)
-            (void)error_set(err, -ENOENT, "there is no list %lld", (long long)list_id);
-        return missing;
-    }
-    return db_run(db, err, "INSERT INTO campaign_list VALUES (?, ?, ?) ON CONFLICT DO NOTHING", DB_I(campaign_id),
-                  DB_I(excluded), DB_I(list_id));
-}
-
-int split_store(struct db *db, int64_t id, const struct storage_campaign *campaign, struct error *err)
-{
-    if (campaign->split_variants == 0)
-        return 0;
-    return db_run(db, err, "INSERT INTO campaign_split (campaign_id, share, variants) VALUES (?, ?, ?)", DB_I(id),
-                  DB_I(campaign->split_share), DB_I(campaign->split_variants));
-}
-
-static int create_run(struct storage *storage, void *arg, struct error *err)
-{
-    const struct create *create = arg;
-    const struct storage_campaign *campaign = create->campaign;
-    struct db *db = &storage->db;
-    int failed = db_run(db, err,
-                        "INSERT INTO campaign (name, status, created, scheduled, expires_after)"
-                        " VALUES (?, ?, ?, ?, ?)",
-                        DB_T(campaign->name), DB_I(CAMPAIGN_DRAFT), DB_I(create->now_ms), DB_I(campaign->scheduled_ms),
-                        DB_I(campaign->expires_after_ms));
-    if (failed)
-        return failed;
-    int64_t id = db_last_id(db);
-    failed = db_run(db, err, "INSERT INTO campaign_spec VALUES (?, ?)", DB_I(id), DB_T(campaign->spec));
-    if (!failed)
-        failed = split_store(db, id, campaign, err);
-    if (!failed && campaign->segment != NULL)
-        failed = db_run(db, err, "INSERT INTO campaign_segment VALUES (?, ?)", DB_I(id),
-                        DB_B(campaign->segment, campaign->segment_bytes));
-    for (int i = 0; !failed && i < campaign->list_count; i++)
-        failed = add_list(db, id, campaign->lists[i], false, err);
-    for (int i = 0; !failed && i < campaign->excluded_count; i++)
-        failed = add_list(db, id, campaign->excluded[i], true, err);
-    *create->id = failed ? 0 : id;
-    return failed;
-}
-
-int storage_campaign_create(struct storage *storage, const struct storage_campaign *campaign, int64_t now_ms,
-                            int64_t *id, struct error *err)
-{
-    *id = 0;
-    if (campaign->name == NULL || strnlen(campaign->name, NAME_MAX_BYTES + 1) > NAME_MAX_BYTES)
-        return error_set(err, -EINVAL, "a campaign's name has at most %d bytes", NAME_MAX_BYTES);
-    if (campaign->spec == NULL || strnlen(campaign->spec, SPEC_MAX_BYTES + 1) > SPEC_MAX_BYTES)
-        return error_set(err, -EINVAL, "a campaign has at most %zu bytes", SPEC_MAX_BYTES);
-    if (campaign->list_count < 0 || campaign->list_count > CAMPAIGN_LISTS_MAX || campaign->excluded_count < 0 ||
-        campaign->excluded_count > CAMPAIGN_LISTS_MAX)
-        return error_set(err, -EINVAL, "a campaign has at most %d lists", CAMPAIGN_LISTS_MAX);
-    struct create create = {.campaign = campaign, .now_ms = now_ms, .id = id};
-    return storage_call(storage, create_run, &create, err);
-}
 
 /* The lanes with somebody in them, each from its beginning. */
 static int make_lanes(struct db *db, int64_t id, struct error *err)

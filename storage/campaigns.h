@@ -42,8 +42,6 @@ struct storage_campaign {
 };
 typedef int storage_campaign_cb(void *context, const struct storage_campaign *campaign);
 
-/* Takes name, spec, lists, excluded, scheduled_ms, expires_after_ms; status becomes DRAFT. NOT_FOUND when a list id is unknown. */
-int storage_campaign_create(struct storage *storage, const struct storage_campaign *campaign, int64_t now_ms, int64_t *id, struct error *err);
 int storage_campaign_get(struct storage_reader *reader, int64_t id, storage_campaign_cb *each, void *context, struct error *err);
 /* Newest first: ids < before (0 = from the newest); `statuses` is a bit set of 1 << status (0 = all). */
 int storage_campaign_page(struct storage_reader *reader, int64_t before, int limit, unsigned statuses, storage_campaign_cb *each, void *context, int64_t *total, struct error *err);

@@ -85,8 +85,6 @@ int outcome_recover(struct storage *storage, const struct storage_outcome *recor
 int claim_make(struct storage *storage, struct storage_claim *claim, struct error *err) ATTR_MUSTCHECK;
 /* The answer as it is before anything was looked for; takes what is there for uninitialised. */
 void claim_init(struct storage_claim *claim);
-/* The row of a campaign's A/B split, if it has one (campaigns.c). */
-int split_store(struct db *db, int64_t id, const struct storage_campaign *campaign, struct error *err) ATTR_MUSTCHECK;
 /* Takes an answer back, after a rollback. */
 void claim_clear(struct storage_claim *claim, int status);
 
