@@ -49,6 +49,7 @@ struct engine_job {
     bool shared;           /* it came from a queue of many domains, whom it must not hold up: engine_release() may ask for such alone */
     const struct engine_campaign *campaign; /* NULL = nothing is known of it */
     bool smtputf8;         /* the local part of rcpt_to has UTF-8 */
+    bool any_tls;          /* it goes whatever policies of others say about TLS, and is not told of to tls_session: a TLS report (RFC 8460 section 3) */
     /* the engine's own, zeroed by the caller */
     struct list answer;    /* the way of the compose answer */
     struct engine_message *message;
@@ -58,6 +59,15 @@ struct engine_job {
     uint64_t tickets[8];
     int64_t taken_ms;
     uint32_t state, drops;
+};
+
+/* A session as TLS reports count it: the first time that a connection is of use, or of none, to mail of a domain. Strings live during the call. */
+struct engine_tls_session {
+    const char *domain;
+    enum tls_rule rule;     /* NONE: no policy was found, or (result is one of MTA-STS's) none could be had */
+    enum tls_result result; /* OK, or what failed */
+    const char *mx_host, *address, *source; /* the server's name and address, our address; "" when not known */
+    const char *policy;     /* as it is published, one line a string of RFC 8460 section 4.4; "" = none */
 };
 
 struct engine_callbacks {
@@ -76,6 +86,8 @@ struct engine_callbacks {
     void (*done)(void *context, struct engine_job *job, const struct outcome *outcome);
     /* End of a batch of `done` calls of this loop turn (may be NULL): the place to post what was gathered. `loop` is 0..loops-1. */
     void (*flush)(void *context, unsigned loop);
+    /* NULL = nobody counts. Any thread of the engine's; must not block. */
+    void (*tls_session)(void *context, const struct engine_tls_session *session);
     /* State of limits that must outlive the process (limit.h): saved in the order in which it comes, and handed back with engine_saved() when it is
      * durable. Any thread of the engine's; must not block. NULL = nothing outlives the process. */
     void (*save)(void *context, struct engine_record *record);

@@ -58,13 +58,14 @@ void tls_context_free(struct tls_context *context); /* after all its connections
 /* ---- one connection ---- */
 
 #define TLS_DANE_MAX 8
-#define TLS_DANE_DATA_BYTES 64
+#define TLS_DANE_DATA_BYTES 8192 /* of one record: matching type 0 is a whole certificate or key */
 struct tls_dane_record {
     uint8_t usage, selector, matching; /* RFC 6698 section 2.1 */
     uint16_t len;
-    uint8_t data[TLS_DANE_DATA_BYTES];
+    const uint8_t *data;
 };
-struct tls_dane {
+struct tls_dane { /* one block, data and all */
+    unsigned references;
     size_t count;
     struct tls_dane_record records[TLS_DANE_MAX];
 };

@@ -22,13 +22,20 @@ struct dane_entry {
     enum dane_state state;
     struct dns_question *question; /* DANE_ASKING */
     int64_t until_ms;
-    struct tls_dane records;
+    struct tls_dane *records; /* DANE_USABLE, held */
     char why[160];
     char name[]; /* "_25._tcp.mx.example.com" */
 };
 
+void dane_release(struct tls_dane *records)
+{
+    if (records != NULL && --records->references == 0)
+        free(records);
+}
+
 static void entry_free(struct dane_entry *entry)
 {
+    dane_release(entry->records);
     dns_cancel(entry->question);
     (void)hashmap_remove(&entry->dispatch->dane, entry->name, strlen(entry->name));
     free(entry);
@@ -43,20 +50,46 @@ static void mark_all(struct dispatch *dispatch)
 }
 
 /* Certificate usages 2 (DANE-TA) and 3 (DANE-EE), selectors 0 and 1, matching 0 to 2 with a length that fits. */
-static bool take_record(struct tls_dane *out, const unsigned char *data, size_t len)
+static bool is_usable(const unsigned char *data, size_t len)
 {
     static const size_t lengths[] = {0, 32, 64};
     if (len < 4 || (data[0] != 2 && data[0] != 3) || data[1] > 1 || data[2] > 2)
         return false;
-    if (lengths[data[2]] != 0 && len - 3 != lengths[data[2]])
-        return false;
-    if (len - 3 > TLS_DANE_DATA_BYTES || out->count == TLS_DANE_MAX)
-        return false;
-    struct tls_dane_record *record = &out->records[out->count++];
-    *record = (struct tls_dane_record){
-        .usage = data[0], .selector = data[1], .matching = data[2], .len = (uint16_t)(len - 3)};
-    memcpy(record->data, data + 3, len - 3);
-    return true;
+    return lengths[data[2]] != 0 ? len - 3 == lengths[data[2]] : len - 3 <= TLS_DANE_DATA_BYTES;
+}
+
+enum dane_state dane_read(const char *const *data, const int *lens, size_t count, struct tls_dane **out)
+{
+    const unsigned char *used[TLS_DANE_MAX];
+    size_t used_lens[TLS_DANE_MAX], n = 0, bytes = 0;
+    *out = NULL;
+    for (size_t i = 0; i < count && n < TLS_DANE_MAX; i++) {
+        const unsigned char *at = (const unsigned char *)data[i];
+        if (!is_usable(at, (size_t)MAX_OF(lens[i], 0)))
+            continue;
+        used[n] = at;
+        used_lens[n] = (size_t)lens[i] - 3;
+        bytes += used_lens[n++];
+    }
+    if (n == 0)
+        return DANE_ANY;
+    struct tls_dane *records = calloc(1, sizeof *records + bytes);
+    if (records == NULL)
+        return DANE_FAILED;
+    uint8_t *to = (uint8_t *)(records + 1);
+    records->references = 1;
+    records->count = n;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(to, used[i] + 3, used_lens[i]);
+        records->records[i] = (struct tls_dane_record){.usage = used[i][0],
+                                                       .selector = used[i][1],
+                                                       .matching = used[i][2],
+                                                       .len = (uint16_t)used_lens[i],
+                                                       .data = to};
+        to += used_lens[i];
+    }
+    *out = records;
+    return DANE_USABLE;
 }
 
 static void on_answer(void *context, const struct dns_answer *answer)
@@ -71,10 +104,11 @@ static void on_answer(void *context, const struct dns_answer *answer)
         (void)str_copy(entry->why, sizeof entry->why, answer->text);
         life_ms = FAILED_MS;
     } else if (answer->status == DNS_FOUND && answer->secure) {
-        for (size_t i = 0; i < answer->count; i++)
-            (void)take_record(&entry->records, (const unsigned char *)answer->data[i],
-                              (size_t)MAX_OF(answer->lens[i], 0));
-        entry->state = entry->records.count > 0 ? DANE_USABLE : DANE_ANY;
+        entry->state = dane_read(answer->data, answer->lens, answer->count, &entry->records);
+        if (entry->state == DANE_FAILED) {
+            (void)str_copy(entry->why, sizeof entry->why, "out of memory");
+            life_ms = FAILED_MS;
+        }
     }
     entry->until_ms = dispatch->loop.now_ms + life_ms;
     mark_all(dispatch);
@@ -118,7 +152,7 @@ static struct dane_entry *ask(struct dispatch *dispatch, const char *name)
     return entry;
 }
 
-enum dane_state dane_look(struct dispatch *dispatch, const struct nexthop_host *host, const struct tls_dane **records,
+enum dane_state dane_look(struct dispatch *dispatch, const struct nexthop_host *host, struct tls_dane **records,
                           const char **why)
 {
     char name[300];
@@ -133,8 +167,10 @@ enum dane_state dane_look(struct dispatch *dispatch, const struct nexthop_host *
     if (entry == NULL)
         entry = ask(dispatch, name);
     *why = entry != NULL ? entry->why : "out of memory";
-    if (records != NULL && entry != NULL)
-        *records = &entry->records;
+    if (records != NULL && entry != NULL && entry->state == DANE_USABLE) {
+        entry->records->references++;
+        *records = entry->records;
+    }
     return entry != NULL ? entry->state : DANE_FAILED;
 }
 

@@ -20,10 +20,14 @@ enum dane_state {
     DANE_FAILED, /* not to be connected to */
 };
 
-/* `records` (may be NULL) gets those of DANE_USABLE; they live until the next call. `why`: the reason of DANE_FAILED.
+/* `records` (may be NULL) gets those of DANE_USABLE, held: dane_release() them. `why`: the reason of DANE_FAILED.
  */
-enum dane_state dane_look(struct dispatch *dispatch, const struct nexthop_host *host, const struct tls_dane **records,
+enum dane_state dane_look(struct dispatch *dispatch, const struct nexthop_host *host, struct tls_dane **records,
                           const char **why);
+/* The records that are of use among TLSA data in wire format: DANE_USABLE, DANE_ANY (none is), DANE_FAILED (no memory).
+ */
+enum dane_state dane_read(const char *const *data, const int *lens, size_t count, struct tls_dane **out);
+void dane_release(struct tls_dane *records); /* NULL is harmless */
 void dane_finish(struct dispatch *dispatch); /* forgets all, on the loop thread, before the resolver is closed */
 
 #endif

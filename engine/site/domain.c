@@ -41,13 +41,20 @@ static void end_jobs_so(struct dispatch *dispatch, struct list *jobs, enum outco
     end_jobs(dispatch, jobs, &outcome);
 }
 
+/* Mail for which policies about TLS do not hold has look-ups and sites of its own: the NUL behind the name is part of
+ * the key then. */
+static size_t key_len(const char *name, bool any_tls)
+{
+    return strlen(name) + (any_tls ? 1 : 0);
+}
+
 static void domain_free(struct domain *domain)
 {
     assure(domain->job_count == 0);
     mx_cancel(domain->query);
     mx_set_release(domain->set);
     dns_cancel(domain->sts_question);
-    (void)hashmap_remove(&domain->dispatch->domains, domain->name, strlen(domain->name));
+    (void)hashmap_remove(&domain->dispatch->domains, domain->name, key_len(domain->name, domain->any_tls));
     list_remove(&domain->node);
     loop_timer_remove(&domain->dispatch->loop, &domain->timer);
     free(domain);
@@ -134,6 +141,7 @@ struct arrival {
     struct list jobs;
     uint32_t job_count;
     char *name; /* of the site */
+    bool any_tls;
     struct nexthop_answer answer;
 };
 
@@ -143,8 +151,9 @@ static void arrive(struct dispatch *dispatch, struct arrival *arrival)
     const struct nexthop_answer *found = &arrival->answer;
     const struct config_profile *profile =
         domain_profile(dispatch->config, job_of(arrival->jobs.next)->domain, found->hosts, found->host_count);
-    char *key = str_printf("@%s\n%s", arrival->name, profile->name);
-    struct site_origin origin = {.key = key, .name = arrival->name, .profile = profile};
+    char *key = str_printf("@%s\n%s%s", arrival->name, profile->name, arrival->any_tls ? "\n" : "");
+    struct site_origin origin = {
+        .key = key, .name = arrival->name, .profile = profile, .any_tls = arrival->any_tls};
     struct site *site = key != NULL && !dispatch->stopping ? site_for(dispatch, &origin) : NULL;
     if (dispatch->stopping) {
         end_jobs_so(dispatch, &arrival->jobs, OUTCOME_RELEASED, "given back untried");
@@ -199,6 +208,7 @@ static void go_on(struct domain *domain, const struct mx_set *set, int64_t lifet
     }
     arrival->order.execute = execute_arrival;
     arrival->job_count = domain->job_count;
+    arrival->any_tls = domain->any_tls;
     fill_answer(dispatch, set, lifetime_ms, &arrival->answer);
     list_init(&arrival->jobs);
     list_splice(&arrival->jobs, &domain->jobs);
@@ -281,8 +291,9 @@ static const struct dns_events sts_events = {.answered = on_sts_record};
 static void ask_sts(struct domain *domain)
 {
     char name[300];
-    if (domain->dispatch->sts == NULL || domain->sts_known || domain->sts_question != NULL) {
-        domain->sts_known |= domain->dispatch->sts == NULL;
+    bool none = domain->dispatch->sts == NULL || domain->any_tls;
+    if (none || domain->sts_known || domain->sts_question != NULL) {
+        domain->sts_known |= none;
         return;
     }
     (void)snprintf(name, sizeof name, "_mta-sts.%.253s", domain->name);
@@ -374,9 +385,9 @@ static void on_timer(struct loop_timer *timer)
         attend(domain);
 }
 
-static struct domain *domain_for(struct dispatch *dispatch, const char *name)
+static struct domain *domain_for(struct dispatch *dispatch, const char *name, bool any_tls)
 {
-    size_t len = strlen(name);
+    size_t len = key_len(name, any_tls);
     struct domain *domain = hashmap_get(&dispatch->domains, name, len);
     if (domain != NULL)
         return domain;
@@ -385,6 +396,7 @@ static struct domain *domain_for(struct dispatch *dispatch, const char *name)
         return NULL;
     memcpy(domain->name, name, len);
     domain->dispatch = dispatch;
+    domain->any_tls = any_tls;
     list_init(&domain->jobs);
     if (loop_timer_add(&dispatch->loop, &domain->timer, on_timer) < 0) {
         free(domain);
@@ -407,7 +419,7 @@ void domain_take(struct dispatch *dispatch, struct engine_job *job)
         take_routed(dispatch, route, job);
         return;
     }
-    struct domain *domain = domain_for(dispatch, job->domain);
+    struct domain *domain = domain_for(dispatch, job->domain, job->any_tls);
     if (domain == NULL) {
         struct list jobs = LIST_INIT(jobs);
         list_append(&jobs, &job->node);

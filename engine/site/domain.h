@@ -25,6 +25,7 @@ struct domain {
     int64_t lifetime_ms;               /* of set */
     struct dns_question *sts_question; /* the TXT record of _mta-sts */
     bool sts_fetching;                 /* the policy is being fetched */
+    bool any_tls;                      /* of such jobs (engine.h) */
     bool sts_known;                    /* whatever it is */
     int64_t sts_until_ms;              /* the TXT record is not waited for longer */
     struct loop_timer timer;

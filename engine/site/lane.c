@@ -188,7 +188,7 @@ static struct lane *lane_create(struct flow *flow, const char *domain, size_t le
         free(lane);
         return NULL;
     }
-    if (site->route == NULL && site->dispatch->sts != NULL)
+    if (site->route == NULL && !site->any_tls && site->dispatch->sts != NULL)
         lane->sts = sts_find(site->dispatch->sts, domain, &lane->sts_fault);
     list_init(&lane->send);
     list_init(&lane->feed);

@@ -190,7 +190,7 @@ static void on_session_ended(struct conn *conn, enum session_end end, const stru
 static void secure(struct conn *conn)
 {
     struct error err = {""};
-    struct tls_peer peer = {.host = conn->host, .port = conn->port, .policy = conn->tls, .dane = &conn->dane};
+    struct tls_peer peer = {.host = conn->host, .port = conn->port, .policy = conn->tls, .dane = conn->dane};
     struct tls_context *context = dispatch_tls(conn->dispatch, &err);
     if (context == NULL || wire_secure(&conn->wire, context, &peer, &err) < 0)
         session_not_secured(conn->session, err.text, now_ms(conn));
@@ -384,6 +384,7 @@ static void on_closed(struct wire *wire)
     loop_timer_remove(&conn->dispatch->loop, &conn->timer);
     session_free(conn->session);
     login_leave(conn->login);
+    transport_forget(conn);
     free(conn);
 }
 
@@ -559,6 +560,7 @@ int conn_open(struct site *site, const struct nexthop_host *host)
             loop_timer_remove(&dispatch->loop, &conn->timer);
     }
     if (r < 0) {
+        transport_forget(conn);
         free(conn);
         return r;
     }

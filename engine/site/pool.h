@@ -31,8 +31,10 @@ struct conn {
     bool ready;                 /* counted in site->conn_ready */
     enum tls_policy tls;        /* what is wanted of this connection */
     bool dane_wanted;           /* the host has TLSA records: nothing goes without TLS */
-    struct tls_dane dane;       /* those that count; empty: any certificate */
+    struct tls_dane *dane;      /* those that count, held; NULL: any certificate */
     bool dane_proved, verified; /* once secured: by a TLSA record; by name and a trusted root */
+    uint64_t *told;             /* domains for which the session was reported (tls_tell.c) */
+    uint32_t told_count;
     char unverified_why[100];
     enum tls_result unverified; /* the same as RFC 8460 calls it */
     bool implicit_tls;          /* TLS from the first byte on */

@@ -181,7 +181,7 @@ static void open_connections(struct site *site)
         }
         const struct nexthop_host *host = hosts_pick(site);
         bool wait = false;
-        if (site->route == NULL && !transport_host_usable(site, host, &wait))
+        if (site->route == NULL && !site->any_tls && !transport_host_usable(site, host, &wait))
             return;
         int r = conn_open(site, host);
         if (r < 0) {

@@ -144,6 +144,7 @@ struct site *site_create(struct dispatch *dispatch, const struct site_origin *or
     }
     site->dispatch = dispatch;
     site->route = origin->route;
+    site->any_tls = origin->any_tls;
     site->profile = origin->profile;
     set_conn_max(site);
     list_init(&site->dirty);
@@ -544,7 +545,7 @@ void site_compose_starved(struct site *site, uint32_t most)
 }
 
 /* A lane of the flow whose turn it is and to which this connection is of use. */
-static struct lane *next_lane(struct flow *flow, const struct conn *conn, int *tries)
+static struct lane *next_lane(struct flow *flow, struct conn *conn, int *tries)
 {
     while ((*tries)-- > 0 && !list_empty(&flow->senders)) {
         struct lane *lane = list_entry(flow->senders.next, struct lane, send);
@@ -561,7 +562,7 @@ static struct lane *next_lane(struct flow *flow, const struct conn *conn, int *t
 }
 
 /* The flow with the first claim may have nothing for this connection: then the next one is asked. */
-static struct lane *choose_lane(struct site *site, const struct conn *conn)
+static struct lane *choose_lane(struct site *site, struct conn *conn)
 {
     struct list passed = LIST_INIT(passed);
     struct lane *lane = NULL;
@@ -639,7 +640,7 @@ static enum taken take_limits(struct site *site, const struct conn *conn, struct
     return TAKEN;
 }
 
-struct engine_job *site_next_job(struct site *site, const struct conn *conn)
+struct engine_job *site_next_job(struct site *site, struct conn *conn)
 {
     struct via *via = site->ready_count > 0 ? via_get(site, conn->source) : NULL;
     if (via == NULL || !way_is_open(site, conn, via))
@@ -656,6 +657,7 @@ struct engine_job *site_next_job(struct site *site, const struct conn *conn)
     }
     if (job == NULL)
         return NULL;
+    transport_used(lane, conn);
     flow_sent(lane->flow);
     take(job);
     site->sending_count++;

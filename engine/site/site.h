@@ -35,6 +35,7 @@ struct site {
     char *name;                 /* as people see it: the domain of the route, or the MX hosts */
     const struct config_profile *profile;
     const struct config_route *route; /* NULL = by MX */
+    bool any_tls;                     /* policies of others about TLS do not hold (engine_job.any_tls) */
     struct list flows;                /* struct flow.node: one for each campaign that has jobs here */
     struct list senders, feeders;     /* struct flow.send, .feed */
     uint64_t send_mark, feed_mark;    /* of the flow that was served last (flow.h) */
@@ -86,6 +87,7 @@ struct site_release {       /* whose jobs are wanted back */
 struct site_origin { /* what makes a site; strings are copied */
     const char *key, *name;
     const struct config_route *route; /* NULL = by MX: hosts_set() follows */
+    bool any_tls;
     const struct config_profile *profile;
 };
 struct site *site_create(struct dispatch *dispatch,
@@ -132,6 +134,6 @@ struct shared_set site_shared(const struct site *site, const struct source *sour
                               const struct flow *flow);
 
 /* The next job for this connection, limits paid; NULL = none now. */
-struct engine_job *site_next_job(struct site *site, const struct conn *conn);
+struct engine_job *site_next_job(struct site *site, struct conn *conn);
 
 #endif

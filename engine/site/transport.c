@@ -3,6 +3,8 @@
  */
 #include "engine/site/transport.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -10,6 +12,7 @@
 #include "engine/site/dane.h"
 #include "engine/site/hosts.h"
 #include "engine/site/pool.h"
+#include "engine/site/tls_tell.h"
 
 static enum tls_rule rule_of(const struct lane *lane)
 {
@@ -46,7 +49,7 @@ static enum tls_result judge(const struct lane *lane, const struct conn *conn, e
     return tried ? TLS_RESULT_VALIDATION : TLS_RESULT_NO_STARTTLS;
 }
 
-bool transport_allows(const struct lane *lane, const struct conn *conn, struct outcome *why)
+bool transport_allows(const struct lane *lane, struct conn *conn, struct outcome *why)
 {
     enum tls_rule rule;
     const char *reason;
@@ -55,6 +58,7 @@ bool transport_allows(const struct lane *lane, const struct conn *conn, struct o
     enum tls_result result = judge(lane, conn, &rule, &reason);
     if (rule != TLS_RULE_STS_ENFORCE || result == TLS_RESULT_OK)
         return true;
+    tls_tell_session(lane, conn, rule, result);
     outcome_set(why, OUTCOME_TRANSPORT, STAGE_TLS, "MTA-STS policy of %s (enforce) does not let mail go to %s: %s",
                 lane->name, conn->host, reason);
     why->tls_rule = rule;
@@ -64,6 +68,21 @@ bool transport_allows(const struct lane *lane, const struct conn *conn, struct o
     (void)str_copy(why->address, sizeof why->address, conn->where);
     (void)str_copy(why->source, sizeof why->source, conn->source->name);
     return false;
+}
+
+void transport_used(const struct lane *lane, struct conn *conn)
+{
+    enum tls_rule rule;
+    const char *reason;
+    if (conn->dispatch->callbacks.tls_session == NULL)
+        return;
+    enum tls_result result = judge(lane, conn, &rule, &reason);
+    if (rule == TLS_RULE_NONE && result == TLS_RESULT_NONE) {
+        bool tried = memory_knows(&conn->dispatch->memory, conn->where, MEMORY_NO_TLS, conn->dispatch->loop.now_ms);
+        result = conn->wire.tls != NULL ? TLS_RESULT_OK : tried ? TLS_RESULT_VALIDATION : TLS_RESULT_NO_STARTTLS;
+    }
+    if (rule != TLS_RULE_NONE || conn->tls != TLS_NONE)
+        tls_tell_session(lane, conn, rule, result);
 }
 
 void transport_stamp(const struct lane *lane, const struct conn *conn, struct outcome *outcome)
@@ -86,6 +105,7 @@ void transport_stamp_failure(const struct conn *conn, enum session_end end, stru
         why->tls_result = TLS_RESULT_NO_STARTTLS;
     else
         why->tls_result = conn->wire.tls != NULL ? tls_fault_result(conn->wire.tls) : TLS_RESULT_VALIDATION;
+    tls_tell_all(conn->site, why);
 }
 
 bool transport_host_usable(struct site *site, const struct nexthop_host *host, bool *wait)
@@ -102,25 +122,24 @@ bool transport_host_usable(struct site *site, const struct nexthop_host *host, b
     why.tls_result = TLS_RESULT_DNSSEC_INVALID;
     (void)str_copy(why.enhanced, sizeof why.enhanced, "4.7.5");
     (void)str_copy(why.mx_host, sizeof why.mx_host, host->name);
-    hosts_failed(site, stream_address_text(&host->address, where), &why);
+    (void)str_copy(why.address, sizeof why.address, stream_address_text(&host->address, where));
+    tls_tell_all(site, &why);
+    hosts_failed(site, where, &why);
     return false;
 }
 
 bool transport_prepare(struct conn *conn, const struct nexthop_host *host)
 {
-    const struct tls_dane *records = NULL;
     const char *reason = "";
-    if (conn->site->route != NULL)
+    if (conn->site->route != NULL || conn->site->any_tls)
         return true;
-    switch (dane_look(conn->dispatch, host, &records, &reason)) {
+    switch (dane_look(conn->dispatch, host, &conn->dane, &reason)) {
     case DANE_NONE:
         return true;
     case DANE_ASKING:
     case DANE_FAILED:
         return false;
     case DANE_USABLE:
-        conn->dane = *records;
-        break;
     case DANE_ANY:
         break;
     }
@@ -128,6 +147,12 @@ bool transport_prepare(struct conn *conn, const struct nexthop_host *host)
     if (conn->tls == TLS_NONE || conn->tls == TLS_OPPORTUNISTIC)
         conn->tls = TLS_REQUIRED;
     return true;
+}
+
+void transport_forget(struct conn *conn)
+{
+    dane_release(conn->dane);
+    free(conn->told);
 }
 
 void transport_secured(struct conn *conn, const struct tls_info *info)

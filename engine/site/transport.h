@@ -13,15 +13,18 @@
 #include "engine/smtp/session.h"
 
 /* False: `why` (OUTCOME_TRANSPORT, stage TLS) is what becomes of the lane's mail. */
-bool transport_allows(const struct lane *lane, const struct conn *conn, struct outcome *why);
+bool transport_allows(const struct lane *lane, struct conn *conn, struct outcome *why);
+/* A message of the lane goes over it. */
+void transport_used(const struct lane *lane, struct conn *conn);
 /* Settles how the connection is to be secured; false: the host must not be used now. *wait: ask again when the site is
  * served next. */
 bool transport_prepare(struct conn *conn, const struct nexthop_host *host);
 bool transport_host_usable(struct site *site, const struct nexthop_host *host, bool *wait);
+void transport_forget(struct conn *conn); /* its end */
 /* The handshake is done. */
 void transport_secured(struct conn *conn, const struct tls_info *info);
-/* Writes the rule that held for the lane's attempt, and how it went. `conn`: that the message was given to; NULL = none,
- * and what `outcome` says of it already stands. */
+/* Writes the rule that held for the lane's attempt, and how it went. `conn`: that the message was given to; NULL =
+ * none, and what `outcome` says of it already stands. */
 void transport_stamp(const struct lane *lane, const struct conn *conn, struct outcome *outcome);
 /* The same of a connection that ended: only DANE is a matter of the connection, whatever mail it was meant for. */
 void transport_stamp_failure(const struct conn *conn, enum session_end end, struct outcome *why);
