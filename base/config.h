@@ -140,6 +140,8 @@ struct config {
     uint32_t loops;           /* engine threads; default max(1, cores / 2) */
     uint32_t compose_threads; /* default: cores */
     enum on_uncertain on_uncertain;
+    bool tls_rpt;             /* TLS reports (RFC 8460) are sent to domains that ask for them */
+    int64_t tls_rpt_delay_ms; /* 4 h: they are spread over so long behind midnight UTC */
     enum preflight_mode preflight; /* what a launch from a domain that providers would refuse is: refused, or told */
     int64_t preflight_every_ms;    /* 1 d: domains of running campaigns are checked again */
     int64_t retry_first_ms;        /* 5 min; doubles ... */

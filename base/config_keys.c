@@ -30,6 +30,8 @@ static const struct config_key top_keys[] = {
     {"allow_private_mx", KIND_BOOL, FIELD(config, allow_private_mx), .fixed = true},
     {"mx_port", KIND_PORT, FIELD(config, mx_port), .min = 1, .max = 65535, .fixed = true},
     {"mta_sts", KIND_BOOL, FIELD(config, mta_sts), .fixed = true},
+    {"tls_rpt", KIND_BOOL, FIELD(config, tls_rpt), .fixed = true},
+    {"tls_rpt_delay", KIND_DURATION, FIELD(config, tls_rpt_delay_ms), .min = 0, .max = 12 * HOUR_MS, .fixed = true},
     {"https_port", KIND_PORT, FIELD(config, https_port), .min = 1, .max = 65535, .fixed = true},
     {"tls_cert", KIND_PATH, FIELD(config, tls_cert), .fixed = true},
     {"tls_key", KIND_PATH, FIELD(config, tls_key), .fixed = true},
@@ -330,6 +332,7 @@ struct config *config_defaults(void)
     config->loops = MAX_OF(config->compose_threads / 2, 1U);
     config->on_uncertain = UNCERTAIN_RESEND;
     config->preflight_every_ms = DAY_MS;
+    config->tls_rpt_delay_ms = 4 * HOUR_MS;
     config->retry_first_ms = 5 * MINUTE_MS;
     config->retry_max_ms = 4 * HOUR_MS;
     config->expires_after_ms = 3 * DAY_MS;

@@ -25,7 +25,7 @@ enum config_kind {
     KIND_UNCERTAIN, /* enum on_uncertain */
     KIND_PREFLIGHT, /* enum preflight_mode */
     KIND_TLS,       /* enum tls_policy */
-    KIND_BOOL,      /* bool: "true", "false" */
+    KIND_BOOL,      /* bool: "true", "false"; also "on", "off" */
     KIND_TEXT,      /* char *: anything but "" and control characters */
     KIND_U32,       /* uint32_t in min..max */
     KIND_PORT,      /* uint16_t in min..max */

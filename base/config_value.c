@@ -369,6 +369,8 @@ int config_set_value(const struct config_key *key, const char *text, void *item,
             *(enum tls_policy *)field = (enum tls_policy)choice;
         return rc;
     case KIND_BOOL:
+        if (strcmp(text, "on") == 0 || strcmp(text, "off") == 0)
+            text = text[1] == 'n' ? "true" : "false";
         rc = set_word(text, config_bool_name, &choice, err);
         if (rc == 0)
             *(bool *)field = choice != 0;

@@ -25,6 +25,7 @@
 #include "campaign/sending_domain.h"
 #include "campaign/single/contents.h"
 #include "campaign/shaping.h"
+#include "campaign/tlsrpt/tlsrpt.h"
 #include "campaign/tracking/tracker.h"
 #include "campaign/trial.h"
 
@@ -33,7 +34,11 @@
 static void source_compose(void *context, struct engine_job *job)
 {
     struct mailer *mailer = context;
-    pool_post(mailer->pool, mailer->engine, container_of(job, struct delivery, job));
+    struct delivery *delivery = container_of(job, struct delivery, job);
+    if (delivery->letter != NULL)
+        engine_composed(mailer->engine, job, delivery->letter(delivery), "out of memory");
+    else
+        pool_post(mailer->pool, mailer->engine, delivery);
 }
 
 /* The flight journal: storage/journal.c tells why these three places and no other. */
@@ -69,6 +74,12 @@ void mailer_judge(struct mailer *mailer, struct delivery *delivery, const struct
     pthread_rwlock_rdlock(&mailer->judging);
     delivery_judge(delivery, &mailer->policy, outcome, stopping);
     pthread_rwlock_unlock(&mailer->judging);
+}
+
+static void sink_tls_session(void *context, const struct engine_tls_session *session)
+{
+    struct mailer *mailer = context;
+    tlsrpt_count(mailer->tlsrpt, session);
 }
 
 static void sink_done(void *context, struct engine_job *job, const struct outcome *outcome)
@@ -153,6 +164,8 @@ static int start_parts(struct mailer *mailer, struct error *err)
         result = pool_start(mailer->config->compose_threads, mailer->contents, &mailer->pool, err);
     if (result == 0)
         result = shaping_keeper_start(mailer->storage, &mailer->shaping, err);
+    if (result == 0 && mailer->config->tls_rpt)
+        result = tlsrpt_create(mailer, &mailer->tlsrpt, err);
     if (result == 0) {
         size_t restored_count;
         const struct engine_restored *restored = shaping_keeper_restored(mailer->shaping, &restored_count);
@@ -164,6 +177,7 @@ static int start_parts(struct mailer *mailer, struct error *err)
             .done = sink_done,
             .flush = sink_flush,
             .save = sink_save,
+            .tls_session = mailer->tlsrpt != NULL ? sink_tls_session : NULL,
             .restored = restored,
             .restored_count = restored_count,
         };
@@ -177,6 +191,8 @@ static int start_parts(struct mailer *mailer, struct error *err)
         result = tracker_start(mailer->storage, &mailer->tracker, err);
     if (result == 0)
         result = trials_create(&mailer->trials, err);
+    if (result == 0)
+        result = tlsrpt_start(mailer->tlsrpt, err);
     if (result == 0)
         result = feeder_start(mailer, &mailer->feeder, err);
     return result;
@@ -243,6 +259,7 @@ void mailer_stop(struct mailer *mailer)
     atomic_store(&mailer->stopping, true);
     if (mailer->feeder != NULL)
         feeder_halt(mailer->feeder);
+    tlsrpt_halt(mailer->tlsrpt);
     const struct config *config = config_live_hold(mailer->live);
     int64_t shutdown_ms = config->shutdown_ms;
     config_drop(config);
@@ -257,6 +274,7 @@ void mailer_stop(struct mailer *mailer)
     if (mailer->engine != NULL)
         engine_free(mailer->engine);
     trials_free(mailer->trials); /* every job is back */
+    tlsrpt_free(mailer->tlsrpt);
     preflight_stop(mailer->preflight);
     resolver_stop(mailer->resolver);
     token_ring_free(mailer->ring);

@@ -22,6 +22,7 @@ struct pool;
 struct preflight;
 struct shaping_keeper;
 struct tracker;
+struct tlsrpt;
 struct trials;
 
 struct mailer {
@@ -35,6 +36,7 @@ struct mailer {
     struct feeder *feeder;
     struct shaping_keeper *shaping; /* state of the limits, to the database and back */
     struct tracker *tracker;
+    struct tlsrpt *tlsrpt;    /* NULL = off */
     struct trials *trials;    /* tests under way */
     pthread_rwlock_t judging; /* a reload writes the two that follow */
     struct bounce_rules *rules;

@@ -92,6 +92,7 @@ void storage_commits(struct storage *storage, struct storage_commits *out); /* a
 #include "storage/snippets.h"
 #include "storage/split.h"
 #include "storage/suppressions.h"
+#include "storage/tls_tally.h"
 #include "storage/tracking.h"
 #include "storage/upkeep.h"
 #include "storage/webhooks.h"

@@ -33,6 +33,8 @@ struct delivery {
     /* NULL = of a claim. Else it is of none (a test): neither the flight journal nor a row knows it, and its outcome goes here, on a loop's thread. `run`,
      * `lane` and `record` are not used then. */
     void (*ended)(struct delivery *delivery, const struct outcome *outcome);
+    /* NULL = the compose pool makes the message; else this gives it (a TLS report; NULL = no memory), on a loop's thread. */
+    struct engine_message *(*letter)(struct delivery *delivery);
     const struct message_trial *trial; /* NULL = it goes to the recipient that it shows; else it shows `shown` */
     const char *shown;
     /* Room for the outcome is part of the delivery, so that recording one can never fail for want of memory. */

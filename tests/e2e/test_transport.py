@@ -59,13 +59,13 @@ def policy(mode, *hosts, more=""):
 class Scene:
     """Mail servers of every kind on addresses of their own and one port, a policy host for all domains, and a name server with a signed zone."""
 
-    def __init__(self, place, kinds=KINDS, domains=(), zone="", signed="", zones=None, answer=None, raw=None):
+    def __init__(self, place, kinds=KINDS, domains=(), zone="", signed="", zones=None, answer=None, raw=None, store=False):
         self.place = place
         self.sinks, self.certificates, self.policies = {}, {}, {}
         port = 0
         for n, kind in enumerate(kinds):
             self.certificates[kind] = None if kind == "clear" else certificate(place.folder, kind)
-            self.sinks[kind] = place.sink(listen=["127.0.1.%d:%d" % (n + 1, port)], tls=self.certificates[kind])
+            self.sinks[kind] = place.sink(listen=["127.0.1.%d:%d" % (n + 1, port)], tls=self.certificates[kind], store=store)
             port = self.sinks[kind].port
             host = "mx-" + kind
             zone += "\n%s A 127.0.1.%d" % (host, n + 1)
@@ -154,7 +154,7 @@ def wait_for_attempts(server, campaign, domains):
 
 
 def wait_for_trouble(server, **words):
-    """Until the site of each domain (below "signed") has these words in its explanation: mail waits a minute for a host that DANE forbids."""
+    """Until the site of each domain (below "signed") has these words in its explanation: mail waits for a host that DANE forbids."""
     for name, word in words.items():
         dnslib.wait_for("%s at %s" % (word, name), lambda: word in server.cli("site", "explain", name.replace("_", "-") + ".signed", check=False).stdout)
 
