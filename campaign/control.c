@@ -108,7 +108,7 @@ static int freeze_variants(struct mailer *mailer, struct storage_reader *reader,
         return error_memory(err);
     split_parse(spec, &split, &ignored);
     json_t *merged = split.variants > 0 ? split_union(spec, split.variants) : NULL;
-    char *text = merged != NULL ? json_dumps(merged, JSON_COMPACT) : NULL;
+    char *text = merged != NULL ? json_text_write(merged, JSON_COMPACT) : NULL;
     int result = split.variants > 0 && text == NULL ? error_memory(err) : 0;
     if (text != NULL) {
         all.spec = text;
@@ -238,7 +238,7 @@ int campaign_clone(struct mailer *mailer, struct storage_reader *reader, int64_t
     split_parse(spec, &split, &ignored);
     clone.split_share = split.share;
     clone.split_variants = split.variants;
-    char *text = json_dumps(spec, JSON_COMPACT);
+    char *text = json_text_write(spec, JSON_COMPACT);
     if (text == NULL) {
         result = error_memory(err);
         goto out;

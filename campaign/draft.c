@@ -19,6 +19,7 @@
 #include "campaign/draft.h"
 #include "campaign/schedule/plan.h"
 #include "campaign/schedule/split.h"
+#include "campaign/json_text.h"
 
 #define NAME_MAX_BYTES 200
 #define SUBJECT_MAX_BYTES 2000
@@ -338,7 +339,7 @@ static int keep_spec(struct draft *draft, const json_t *spec, struct error *err)
         return error_memory(err);
     (void)json_object_del(copy, "launch");
     (void)json_object_del(copy, "force");
-    draft->campaign.spec = json_dumps(copy, JSON_COMPACT);
+    draft->campaign.spec = json_text_write(copy, JSON_COMPACT);
     json_decref(copy);
     return draft->campaign.spec != NULL ? 0 : error_memory(err);
 }

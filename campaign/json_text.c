@@ -42,3 +42,20 @@ json_t *json_text_reads(const char *text, size_t flags, json_error_t *why)
 {
     return json_text_read(text, strlen(text), flags, why);
 }
+
+char *json_text_write(const json_t *value, size_t flags)
+{
+    lacked = false;
+    char *text = json_dumps(value, flags);
+    if (!lacked)
+        return text;
+    free(text);
+    return NULL;
+}
+
+int json_text_write_to(const json_t *value, json_dump_callback_t piece, void *context, size_t flags)
+{
+    lacked = false;
+    int rc = json_dump_callback(value, piece, context, flags);
+    return lacked ? -1 : rc;
+}

@@ -108,7 +108,7 @@ int mailer_freeze(struct mailer *mailer, int64_t id, const struct content *conte
 {
     struct storage_frozen frozen = {0};
     frozen.url_count = content_links(content, &frozen.urls);
-    char *partials = json_dumps(content_partials(content), JSON_COMPACT);
+    char *partials = json_text_write(content_partials(content), JSON_COMPACT);
     if (partials == NULL)
         return error_memory(err);
     frozen.partials = partials;

@@ -292,7 +292,7 @@ static int make_spec(const struct storage_campaign *campaign, const struct campa
     bool failed =
         own == NULL || (test->subject_prefix != NULL && subject != NULL &&
                         (prefixed == NULL || json_object_set_new(own, "subject", json_string(prefixed)) != 0));
-    *out = failed ? NULL : json_dumps(own, JSON_COMPACT);
+    *out = failed ? NULL : json_text_write(own, JSON_COMPACT);
     free(prefixed);
     json_decref(own);
     json_decref(spec);

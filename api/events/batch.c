@@ -14,6 +14,7 @@
 #include "api/events/signature.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "campaign/campaign.h"
 
 #define GATHER_MAX_BYTES ((size_t)1 << 20)
 #define EVENT_MAX_BYTES 16384 /* what one can have with long metadata; only a guess at the size, not a limit */
@@ -93,7 +94,7 @@ static int write_body(struct batch *batch, const struct gather *gather, const st
 {
     char id[2 * EVENT_ID_BYTES + 32];
     json_t *body = envelope(gather, order->most);
-    char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
+    char *text = body != NULL ? json_text_write(body, JSON_COMPACT) : NULL;
     json_decref(body);
     if (text == NULL)
         return -ENOMEM;

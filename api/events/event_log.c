@@ -93,7 +93,7 @@ static int put_line(void *context, const struct storage_event *event)
 {
     struct piece *piece = context;
     json_t *value = event_view_json(piece->view, event);
-    char *text = value != NULL ? json_dumps(value, JSON_COMPACT) : NULL;
+    char *text = value != NULL ? json_text_write(value, JSON_COMPACT) : NULL;
     json_decref(value);
     if (text == NULL) {
         piece->text.failed = true;

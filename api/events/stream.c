@@ -270,7 +270,7 @@ struct fill {
 
 static void put_data(struct buffer *out, json_t *value)
 {
-    char *text = value != NULL ? json_dumps(value, JSON_COMPACT) : NULL; /* one line: JSON escapes line ends */
+    char *text = value != NULL ? json_text_write(value, JSON_COMPACT) : NULL; /* one line: JSON escapes line ends */
     json_decref(value);
     buffer_append_str(out, "data: ");
     buffer_append_str(out, text != NULL ? text : "null");

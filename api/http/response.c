@@ -103,7 +103,7 @@ static void put_json(struct response *response, int status, const char *content_
     reset_body(response);
     response->status = status;
     response->content_type = content_type;
-    if (value == NULL || json_dump_callback(value, dump_piece, &response->body, JSON_COMPACT) != 0)
+    if (value == NULL || json_text_write_to(value, dump_piece, &response->body, JSON_COMPACT) != 0)
         out_of_memory(response);
     else
         buffer_append_char(&response->body, '\n');

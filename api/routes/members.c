@@ -69,7 +69,7 @@ void members_page(struct request *request, struct response *response)
 
 struct row {
     struct address address;
-    char *attributes; /* from json_dumps() */
+    char *attributes; /* from json_text_write() */
 };
 
 static void read_row(const json_t *value, const char *prefix, struct row *row, struct problem *problem)
@@ -88,7 +88,7 @@ static void read_row(const json_t *value, const char *prefix, struct row *row, s
         (void)snprintf(name, sizeof(name), "%semail", prefix);
         problem_add(problem, name, "%s", err.text);
     }
-    row->attributes = attributes != NULL ? json_dumps(attributes, JSON_COMPACT) : strdup("{}");
+    row->attributes = attributes != NULL ? json_text_write(attributes, JSON_COMPACT) : strdup("{}");
     if (row->attributes == NULL || strlen(row->attributes) > ATTRIBUTES_MAX_BYTES) {
         (void)snprintf(name, sizeof(name), "%sattributes", prefix);
         problem_add(problem, name, "are longer than %zu bytes", ATTRIBUTES_MAX_BYTES);

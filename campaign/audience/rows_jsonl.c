@@ -123,7 +123,7 @@ static const char *read_object(struct import *import, json_t *object, struct add
     if (problem != NULL || *rc != 0)
         return problem;
     buffer_clear(&import->json);
-    if (json_dump_callback(object, append_json, &import->json, JSON_COMPACT | JSON_REAL_PRECISION(15)) != 0)
+    if (json_text_write_to(object, append_json, &import->json, JSON_COMPACT | JSON_REAL_PRECISION(15)) != 0)
         *rc = error_memory(import->err);
     return import->json.len > ATTRIBUTES_MAX_BYTES ? "its attributes are longer than 65536 bytes" : NULL;
 }

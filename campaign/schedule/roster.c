@@ -44,7 +44,7 @@ static int compile_variants(struct feeder *feeder, const struct storage_campaign
     for (int i = 0; result == 0 && i < variants; i++) {
         struct storage_campaign variant = *campaign;
         json_t *own = split_variant(spec, i);
-        char *text = own != NULL ? json_dumps(own, JSON_COMPACT) : NULL;
+        char *text = own != NULL ? json_text_write(own, JSON_COMPACT) : NULL;
         json_decref(own);
         variant.spec = text;
         result = text == NULL ? error_memory(err)

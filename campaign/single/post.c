@@ -17,6 +17,7 @@
 #include "base/str.h"
 
 #include "campaign/signing.h"
+#include "campaign/json_text.h"
 
 #define ATTRIBUTES_MAX_BYTES 65536
 #define EXPIRES_MAX_MS (INT64_C(30) * 86400000)
@@ -87,7 +88,7 @@ static int read_attributes(struct posting *posting)
         problem_add(posting->problem, "attributes", "must be an object");
         return 0;
     }
-    posting->attributes = attributes != NULL ? json_dumps(attributes, JSON_COMPACT) : str_dup("{}");
+    posting->attributes = attributes != NULL ? json_text_write(attributes, JSON_COMPACT) : str_dup("{}");
     if (posting->attributes == NULL)
         return error_memory(posting->err);
     if (strlen(posting->attributes) > ATTRIBUTES_MAX_BYTES)
@@ -207,7 +208,7 @@ static int make_labels(struct posting *posting, const json_t *spec)
         failed |= json_object_set(labels, "tags", tags);
     if (metadata != NULL)
         failed |= json_object_set(labels, "metadata", (json_t *)(uintptr_t)metadata);
-    posting->labels = failed ? NULL : json_dumps(labels, JSON_COMPACT);
+    posting->labels = failed ? NULL : json_text_write(labels, JSON_COMPACT);
     json_decref(labels);
     return posting->labels != NULL ? 0 : error_memory(posting->err);
 }
@@ -247,7 +248,7 @@ static int make_stream_spec(struct posting *posting)
 {
     json_t *spec = json_pack("{s:{s:s}, s:s, s:s}", "from", "email", posting->from.text, "subject", "single messages",
                              "text", "Each message of this stream has a content of its own.");
-    posting->stream_spec = spec != NULL ? json_dumps(spec, JSON_COMPACT) : NULL;
+    posting->stream_spec = spec != NULL ? json_text_write(spec, JSON_COMPACT) : NULL;
     json_decref(spec);
     return posting->stream_spec != NULL ? 0 : error_memory(posting->err);
 }
@@ -264,7 +265,7 @@ static int store(struct posting *posting, int64_t *id)
                                           .now_ms = now_ms,
                                           .expires_ms = now_ms + posting->expires_after_ms};
     struct storage_message_made made;
-    posting->content = json_dumps(posting->stored, JSON_COMPACT | JSON_SORT_KEYS);
+    posting->content = json_text_write(posting->stored, JSON_COMPACT | JSON_SORT_KEYS);
     if (posting->content == NULL)
         return error_memory(posting->err);
     message.content = posting->content;

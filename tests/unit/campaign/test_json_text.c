@@ -54,6 +54,39 @@ static void what_is_read_is_whole_or_nothing(void **state)
     json_decref(whole);
 }
 
+static int gather(const char *piece, size_t len, void *context)
+{
+    (void)strncat(context, piece, len);
+    return 0;
+}
+
+static void what_is_written_is_whole_or_nothing(void **state)
+{
+    (void)state;
+    json_t *value = json_text_reads(text, 0, NULL);
+    char *whole = json_text_write(value, JSON_COMPACT);
+    assert_non_null(whole);
+    int failures = 0;
+    for (bool more = true; more; failures++) {
+        before = failures;
+        char *written = json_text_write(value, JSON_COMPACT);
+        more = before < 0;
+        before = failures;
+        char pieces[sizeof text * 2] = "";
+        int rc = json_text_write_to(value, gather, pieces, JSON_COMPACT);
+        before = -1;
+        if (written != NULL)
+            assert_string_equal(written, whole);
+        if (rc == 0)
+            assert_string_equal(pieces, whole);
+        assert_true(written != NULL || more);
+        free(written);
+    }
+    assert_true(failures > 5);
+    free(whole);
+    json_decref(value);
+}
+
 static void a_fault_in_the_text_is_not_for_want_of_memory(void **state)
 {
     (void)state;
@@ -73,6 +106,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_read_is_whole_or_nothing),
+        cmocka_unit_test(what_is_written_is_whole_or_nothing),
         cmocka_unit_test(a_fault_in_the_text_is_not_for_want_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
