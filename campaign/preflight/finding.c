@@ -17,16 +17,21 @@ struct refusal {
     const char *provider, *reply;
 };
 
+/*
+ * Where it stands: Gmail, "Gmail SMTP errors and codes" (support.google.com/a/answer/3726730, of 2026-02-12); Microsoft,
+ * "Fix NDR error 550 5.7.515 in Outlook.com" (support.microsoft.com); Yahoo, "Error 554 5.7.9: Message not accepted for
+ * policy reasons" (help.yahoo.com/kb/SLN7253.html); a sender without a mail host, RFC 7505 section 4.2 and RFC 3463
+ * section 3.2.
+ */
 static const struct refusal refusals[] = {
     {"spf-", "Gmail", "550 5.7.27"},
     {"spf-", "Microsoft", "550 5.7.515"},
     {"dkim-", "Gmail", "550 5.7.30"},
     {"dkim-", "Microsoft", "550 5.7.515"},
-    {"dmarc-", "Gmail", "550 5.7.26"},
+    {"dmarc-", "Gmail", "550 5.7.40"},
     {"dmarc-", "Microsoft", "550 5.7.515"},
     {"dmarc-", "Yahoo", "554 5.7.9"},
     {"ptr-", "Gmail", "550 5.7.25"},
-    {"ptr-", "Yahoo", "553 5.7.1"},
     {"bounce-null-mx", "any that follow RFC 7505", "550 5.7.27"},
     {"bounce-no-", "any that check the sender", "550 5.1.8"},
     {"from-no-", "any that check the sender", "550 5.1.8"},
