@@ -47,6 +47,8 @@ struct mailer_status {
     char held_by[256];      /* "" or why nothing is claimed now */
 };
 void mailer_status(struct mailer *mailer, struct mailer_status *out);
+struct tally_view; /* outcome/tally.h */
+void mailer_tally(struct mailer *mailer, struct tally_view *out);
 /* What limits the campaign now: "nothing", "paused", "rate", "connections", "back-off", "retries", "storage", "finished"; and its deliveries/s. */
 const char *mailer_campaign_limit(struct mailer *mailer, int64_t campaign_id, double *rate_now);
 
@@ -136,6 +138,7 @@ int unsubscribe_token_parse(struct mailer *mailer, const char *token, int64_t *c
 #include "campaign/bounce/classify.h"
 #include "campaign/bounce/ingest.h"
 #include "campaign/bounce/intake.h"
+#include "campaign/outcome/tally.h"
 #include "campaign/tracking/tracking.h"
 
 #endif

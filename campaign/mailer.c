@@ -19,6 +19,7 @@
 
 #include "campaign/mailer.h"
 #include "campaign/message/pool.h"
+#include "campaign/outcome/tally_private.h"
 #include "campaign/preflight/preflight.h"
 #include "campaign/schedule/delivery.h"
 #include "campaign/schedule/run.h"
@@ -90,6 +91,7 @@ static void sink_done(void *context, struct engine_job *job, const struct outcom
         delivery->ended(delivery, outcome);
         return;
     }
+    tally_note(mailer->tally, outcome, clock_monotonic_ms() - delivery->claimed_ms);
     mailer_judge(mailer, delivery, outcome, atomic_load(&mailer->stopping));
     CRASH_POINT("reply-judged");
     journal_outcome(mailer->journal, &delivery->record);
@@ -158,6 +160,8 @@ static int start_parts(struct mailer *mailer, struct error *err)
         result = resolver_start(mailer->config, &mailer->resolver, err);
     if (result == 0)
         result = preflight_start(mailer->config, mailer->live, mailer->storage, mailer->resolver, &mailer->preflight, err);
+    if (result == 0)
+        result = tally_create(&mailer->tally, err);
     if (result == 0)
         result = contents_create(mailer, &mailer->contents, err);
     if (result == 0)
@@ -281,6 +285,7 @@ void mailer_stop(struct mailer *mailer)
     bounce_rules_free(mailer->rules);
     config_drop(mailer->config);
     pthread_rwlock_destroy(&mailer->judging);
+    tally_free(mailer->tally);
     pthread_mutex_destroy(&mailer->lock);
     free(mailer);
 }
@@ -298,6 +303,11 @@ int mailer_keep_limits(struct mailer *mailer)
 struct engine *mailer_engine(struct mailer *mailer)
 {
     return mailer->engine;
+}
+
+void mailer_tally(struct mailer *mailer, struct tally_view *out)
+{
+    tally_read(mailer->tally, out);
 }
 
 void mailer_status(struct mailer *mailer, struct mailer_status *out)

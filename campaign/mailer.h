@@ -20,6 +20,7 @@
 struct contents;
 struct pool;
 struct preflight;
+struct tally;
 struct shaping_keeper;
 struct tracker;
 struct tlsrpt;
@@ -44,6 +45,7 @@ struct mailer {
     struct resolver *resolver;
     struct preflight *preflight;
     struct token_ring *ring;  /* Message-IDs, return paths, unsubscribe tokens */
+    struct tally *tally;      /* attempts by provider and stage */
     atomic_bool stopping;
     pthread_mutex_t lock;
     struct list pending;      /* storage_outcome.node: judged in this loop turn, not yet posted */

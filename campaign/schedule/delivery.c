@@ -45,6 +45,7 @@ struct delivery *delivery_create(const struct storage_job *job, struct run *run,
     delivery->run = run;
     delivery->content = run->stream ? NULL : content_ref(run_content(run, job->recipient_id));
     delivery->content_id = job->content_id;
+    delivery->claimed_ms = clock_monotonic_ms();
     delivery->deadline_ms = run->stream ? job->expires_ms : run->deadline_ms;
     delivery->lane = lane;
     delivery->recipient_id = job->recipient_id;

@@ -23,6 +23,7 @@ struct delivery {
     struct lane *lane;     /* where it was claimed from */
     struct content *content; /* of the run when it was claimed, a reference; what is composed is the newest of it. NULL: a message's own, of this id */
     int64_t content_id;
+    int64_t claimed_ms;      /* monotonic */
     int64_t deadline_ms;     /* wall clock: no attempt is made from then on */
     int64_t recipient_id, claim_id;
     int attempts;          /* made before */
