@@ -174,6 +174,9 @@ static json_t *alerts_json(const struct disk *disk, const struct mailer_status *
     if (disk->wal_bytes > WAL_LARGE_BYTES)
         alert(alerts, "warn", "wal", "the write-ahead log has grown to %lld MB: something reads for very long",
               (long long)(disk->wal_bytes / 1000000));
+    if (events->hooks.given_up > 0)
+        alert(alerts, "warn", "webhooks", "%u of the webhooks gave up and are disabled; see: posthaste webhook list",
+              events->hooks.given_up);
     if (events->hooks.failing > 0)
         alert(alerts, "warn", "webhooks",
               events->hooks.failing == 1 ? "%u webhook fails; see: posthaste webhook list"
@@ -199,9 +202,9 @@ json_t *server_stats(struct app *app, struct storage_reader *reader, struct erro
     hub_look_at(app->hub, &events);
     look_at_disk(app, &disk);
     json_t *object = json_pack(
-        "{s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "time", json_time(clock_wall_ms()),
-        "version", POSTHASTE_VERSION, "hostname", app->config->hostname,
-        "config_loaded_at", json_time(atomic_load(&app->live->loaded_wall_ms)), "uptime_s",
+        "{s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "time",
+        json_time(clock_wall_ms()), "version", POSTHASTE_VERSION, "hostname", app->config->hostname, "config_loaded_at",
+        json_time(atomic_load(&app->live->loaded_wall_ms)), "uptime_s",
         (json_int_t)((clock_monotonic_ms() - app->started_mono_ms) / 1000), "recipients", (json_int_t)recipients,
         "lists", (json_int_t)lists, "suppressions", (json_int_t)suppressions, "deliveries", view_states(states),
         "engine", engine_json(app, &status), "storage", disk_json(&disk), "bounces", bounces_json(app), "process",

@@ -95,6 +95,7 @@ struct config_webhooks {    /* section `webhooks { retry_first = "5s" … }` */
     int64_t retry_first_ms; /* 5 s; doubles ... */
     int64_t retry_max_ms;   /* ... up to 1 h */
     int64_t give_up_ms;     /* 1 d: a receiver that took nothing for so long is disabled */
+    uint32_t backlog;       /* 10,000,000: one that is further behind than so many events, too */
 };
 struct config_events {  /* section `events { keep = "3d" … }` */
     int64_t keep_ms;    /* 3 d: how long taken events stay, for replays */

@@ -76,6 +76,7 @@ static const struct config_key webhook_keys[] = {
     {"retry_first", KIND_DURATION, FIELD(config, webhooks.retry_first_ms), .min = 1, .max = HOUR_MS},
     {"retry_max", KIND_DURATION, FIELD(config, webhooks.retry_max_ms), .min = 1, .max = DAY_MS},
     {"give_up", KIND_DURATION, FIELD(config, webhooks.give_up_ms), .min = 1, .max = LONGEST_MS},
+    {"backlog", KIND_U32, FIELD(config, webhooks.backlog), .min = 1000, .max = 1000000000},
 };
 static const struct config_key event_keys[] = {
     {"keep", KIND_DURATION, FIELD(config, events.keep_ms), .min = MINUTE_MS, .max = LONGEST_MS},
@@ -366,7 +367,7 @@ struct config *config_defaults(void)
     config->guard = (struct config_guard){.hard_bounces_ppm = 50000, .complaints_ppm = 1000, .after = 1000};
     const struct config_bounces *bounces = &config->bounces;
     config->webhooks = (struct config_webhooks){
-        .timeout_ms = 15 * SECOND_MS, .retry_first_ms = 5 * SECOND_MS, .retry_max_ms = HOUR_MS, .give_up_ms = DAY_MS};
+        .timeout_ms = 15 * SECOND_MS, .retry_first_ms = 5 * SECOND_MS, .retry_max_ms = HOUR_MS, .give_up_ms = DAY_MS, .backlog = 10000000};
     config->events = (struct config_events){.keep_ms = 3 * DAY_MS, .log = str_dup(""), .log_mb = 100, .log_files = 5};
 
     char *name = str_dup("default");

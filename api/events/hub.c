@@ -108,6 +108,7 @@ static void look(struct hub *hub, int64_t now_ms)
         return;
     hub->look_ms = now_ms + LOOK_MS;
     webhooks_reload(hub->webhooks);
+    webhooks_drop_far(hub->webhooks);
     streams_watch(hub->streams, hub->log != NULL ? EVENT_ALL : 0);
     struct webhooks_counts counts;
     webhooks_count(hub->webhooks, &counts);

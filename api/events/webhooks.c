@@ -36,6 +36,7 @@ struct hook {
     uint32_t kinds;
     int batch;
     bool disabled, listed; /* listed: still in the database */
+    bool given_up;         /* disabled, with a reason */
     int64_t old_until_ms, position, batch_end, failing_since_ms, next_attempt_ms;
     int attempts;
     int64_t seen, skipped_ms; /* see the head of the file; monotonic, when the place last moved for it */
@@ -147,6 +148,7 @@ static int take_row(void *context, const struct storage_webhook *row)
     bool whole = replace(&hook->url, row->url) && replace(&hook->secret, row->secret) &&
                  replace(&hook->old_secret, row->old_secret);
     hook->disabled = row->disabled || !whole;
+    hook->given_up = row->disabled && row->reason[0] != '\0';
     return 0;
 }
 
@@ -389,18 +391,44 @@ void webhooks_ended(struct webhooks *webhooks, CURL *easy, CURLcode code)
     end_transfer(webhooks, hook);
 }
 
+void webhooks_drop_far(struct webhooks *webhooks)
+{
+    int64_t oldest = 0, newest = 0;
+    struct error err = {""};
+    const struct config *config = config_live_hold(webhooks->app->live);
+    int64_t most = config->webhooks.backlog;
+    config_drop(config);
+    if (storage_event_range(webhooks->view->reader, &oldest, &newest, &err) != 0)
+        return;
+    list_for_each(node, &webhooks->hooks)
+    {
+        struct hook *hook = list_entry(node, struct hook, node);
+        if (hook->disabled || newest - hook->position <= most)
+            continue;
+        char text[120];
+        (void)snprintf(text, sizeof(text), "it is %lld events behind, more than webhooks { backlog } allows",
+                       (long long)(newest - hook->position));
+        const struct storage_webhook_failure failure = {
+            .id = hook->id, .from = hook->position, .batch_end = hook->batch_end, .error = text, .disable = true};
+        log_warn("webhooks", "webhook=%lld disabled error=%s", (long long)hook->id, LOG_QUOTE(text));
+        hook->disabled = storage_webhook_failed(webhooks->app->storage, &failure, clock_wall_ms(), &err) == 0;
+        hook->given_up = hook->disabled;
+    }
+}
+
 void webhooks_count(const struct webhooks *webhooks, struct webhooks_counts *out)
 {
     int64_t oldest = 0, newest = 0;
     struct error err = {""};
     *out = webhooks->counts;
-    out->enabled = out->failing = 0;
+    out->enabled = out->failing = out->given_up = 0;
     out->behind = 0;
     if (storage_event_range(webhooks->view->reader, &oldest, &newest, &err) != 0)
         return;
     list_for_each(node, &webhooks->hooks)
     {
         const struct hook *hook = list_entry(node, struct hook, node);
+        out->given_up += hook->given_up;
         if (hook->disabled)
             continue;
         out->enabled++;

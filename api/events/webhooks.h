@@ -26,9 +26,14 @@ int64_t webhooks_run(struct webhooks *webhooks, int64_t most_ms);
 /* A transfer of ours has ended. */
 void webhooks_ended(struct webhooks *webhooks, CURL *easy, CURLcode code);
 
+/* Disables those that are further behind than the configuration allows: what they have not taken is kept in the database. Behind
+ * webhooks_reload(), which ends what is under way to them the next time. */
+void webhooks_drop_far(struct webhooks *webhooks);
+
 struct webhooks_counts {
     uint64_t requests, failures, events; /* since the start */
     uint32_t enabled, failing;
+    uint32_t given_up; /* disabled by themselves, and nobody has looked after them since */
     int64_t behind; /* ids that the slowest enabled one has still to see */
 };
 void webhooks_count(const struct webhooks *webhooks, struct webhooks_counts *out);

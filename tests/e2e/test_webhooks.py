@@ -159,6 +159,26 @@ def test_a_day_without_success_ends_it(place, receiver):
     assert "nothing was taken for too long" in shown["reason"] and "redirects are not followed" in shown["reason"]
 
 
+def test_a_backlog_has_an_end(place, receiver):
+    """What nobody takes is kept in the database, up to so many events; then the webhook is disabled, and the operator told."""
+    server = place.server(place.sink(), config=QUICK.replace("}", " backlog = 1000 }"))
+    place.people(server, emails(1200, ["one.test"]))
+    number = add(server, receiver)
+    receiver.status = 500
+    run_to_end(server, server.create_campaign())
+    shown = wait_until(lambda: not (now := hook(server, number))["enabled"] and now, 20, "it to be disabled")
+    assert "events behind" in shown["reason"]
+    alerts = wait_until(lambda: [alert for alert in server.api.get("/v1/stats").json["alerts"] if "gave up" in alert["text"]], 20, "the alert")
+    assert alerts[0]["level"] == "warn"
+    # A replay begins later, and so it goes on from there.
+    receiver.status = 200
+    assert server.api.post("/v1/webhooks/%d/replay" % number, {"from": "2099-01-01T00:00:00Z"}).status == 202
+    assert server.api.call("PATCH", "/v1/webhooks/%d" % number, {"enabled": True}).json["enabled"]
+    run_to_end(server, server.create_campaign())
+    wait_until(lambda: count(receiver, "campaign.finished") == 1, 20, "what happens from now on")
+    assert hook(server, number)["enabled"]
+
+
 def test_retry_after_is_honoured(place, receiver):
     server = place.server(place.sink(), config=QUICK.replace('"400ms"', '"5s"'))
     place.people(server, emails(1, ["one.test"]))
