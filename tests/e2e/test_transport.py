@@ -71,8 +71,10 @@ class Scene:
             zone += "\n%s A 127.0.1.%d" % (host, n + 1)
             signed += "\n%s A 127.0.1.%d" % (host, n + 1)
             zone += "".join("\n%s-%s MX 10 %s" % (name, kind, host) for name in POLICIES)
-            digest = spki_digest(self.certificates[kind].certificate) if kind != "clear" else "00" * 32
-            signed += "\ndane-%s MX 10 %s\n_%d._tcp.%s TLSA 3 1 1 %s" % (kind, host, port, host, digest)
+            record = "3 1 1 " + (spki_digest(self.certificates[kind].certificate) if kind != "clear" else "00" * 32)
+            if kind == "self":  # the whole certificate
+                record = "3 0 0 " + run("x509", "-in", self.certificates[kind].certificate, "-outform", "DER").stdout.hex()
+            signed += "\ndane-%s MX 10 %s\n_%d._tcp.%s TLSA %s" % (kind, host, port, host, record)
             for mode in POLICIES[1:]:
                 self.publish("%s-%s.test" % (mode, kind), policy(mode, "mx-%s.test" % kind))
         self.port = port
