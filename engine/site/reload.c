@@ -221,6 +221,10 @@ static void take_over(struct dispatch *dispatch, struct reload_order *reload)
     dispatch->config = config;
     dispatch->timeouts = config->timeouts;
     dispatch->version++;
+    dispatch->begun_us = dispatch->now_us; /* sites that are made anew follow those that are left */
+    shaping_lock(dispatch->shaping);
+    dispatch->shaping->changed_us = dispatch->now_us;
+    shaping_unlock(dispatch->shaping);
     swap_sources(dispatch, reload);
     dispatch_own_addresses(dispatch, reload->own);
     reload->logins = NULL;

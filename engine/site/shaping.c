@@ -291,7 +291,7 @@ static struct shared *make_shared(struct shaping *shaping, enum limit_scope scop
         return NULL;
     memcpy(shared->key, key, len);
     shared->scope = scope;
-    if (bounds_init(&shared->bounds, spec, shaping, key, shaping->begun_us) < 0) {
+    if (bounds_init(&shared->bounds, spec, shaping, key, MAX_OF(shaping->begun_us, shaping->changed_us)) < 0) {
         free(shared);
         return NULL;
     }

@@ -49,6 +49,7 @@ struct shaping {
     uint64_t next_measure_id;
     _Atomic uint64_t generation; /* of the measures; raised by each change */
     int64_t begun_us, begun_wall_ms;
+    int64_t changed_us; /* when the last reload came: limits that are new with it keep their distance; under the lock */
     char boot[40];          /* identifies the run of the machine, so that its monotonic clock can be compared */
 };
 

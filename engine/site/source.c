@@ -194,7 +194,7 @@ static void begin_warmup(struct source *source, struct shaping *shaping)
     if (begun == NULL)
         shaping_save(shaping, key, "begun");
     free(begun);
-    source->warm_begun_us = shaping->begun_us - MAX_OF(elapsed_us, 0);
+    source->warm_begun_us = clock_monotonic_us() - MAX_OF(elapsed_us, 0); /* elapsed until now, at a reload too */
 }
 
 static void shape_warmup(struct source *source, const struct config *config, struct shaping *shaping)
