@@ -17,7 +17,9 @@
 #define TOLERANCE_US ((int64_t)10000) /* timers tick in milliseconds, and ring late on a busy machine */
 #define WINDOW_PUSH_MAX_US ((int64_t)500000)
 #define WINDOW_SLACK_US ((int64_t)500) /* clock reads and rounding */
-#define LONG_PERIOD_SLACK_US ((int64_t)250000)
+#define CATCH_UP_US ((int64_t)500000)       /* the window rule still keeps every second */
+#define LONG_CATCH_UP_US ((int64_t)200000)  /* the slack still keeps every period */
+#define LONG_PERIOD_SLACK_US ((int64_t)450000)
 #define DELAY_RUN 256                  /* messages after which the older minimum is forgotten */
 #define DELAY_DOUBT_US ((int64_t)5000) /* the true minimum is a little below the smallest that was seen */
 #define FOLLOW_MAX_US (60 * SECOND_US)
@@ -50,6 +52,8 @@ void limit_init_burst(struct limit *limit, struct rate rate, uint32_t burst)
     limit->interval_us = period_us > SECOND_US + SECOND_US / 50 ? long_interval_us(rate, burst)
                                                                 : (period_us + rate.count - 1) / rate.count;
     limit->tolerance_us = TOLERANCE_US;
+    if (burst == 0 && (limit->windowed || period_us > 2 * SECOND_US))
+        limit->catch_up_us = limit->windowed ? CATCH_UP_US : LONG_CATCH_UP_US;
     if (burst > 0)
         limit->tolerance_us =
             MIN_OF((int64_t)(burst - 1), TIME_MAX_US / limit->interval_us / 2) * limit->interval_us + TOLERANCE_US;
@@ -186,7 +190,8 @@ int limit_take(struct limit *limit, int64_t now_us, uint64_t *ticket)
         limit->open[at] = true;
         *ticket = limit->first_ticket + limit->count++;
     }
-    limit->next_us = MAX_OF(limit->next_us, now_us) + limit->interval_us;
+    bool late = now_us - limit->next_us <= limit->catch_up_us;
+    limit->next_us = (late ? limit->next_us : now_us) + limit->interval_us;
     return 0;
 }
 

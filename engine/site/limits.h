@@ -3,7 +3,8 @@
  * monotonic clock.
  *
  * Two rules hold together. GCRA (the leaky bucket as a meter, ITU-T I.371) spaces the starts evenly: one every period /
- * count, with hardly any burst unless one was asked for. For limits per second a window rule guards what GCRA cannot see, the jitter between our
+ * count, with hardly any burst unless one was asked for: what came late because the machine was busy is made up for, a
+ * rest saves up nothing. For limits per second a window rule guards what GCRA cannot see, the jitter between our
  * start and the receiver's acceptance: a message that was held up on its way moves its start, in our books, to when it
  * can last have been accepted, so that the receiver counts no more than `count` in any window of one second. The
  * constant part of the delay (the smallest one seen lately) moves all alike and costs no rate. Not done: fairness,
@@ -19,7 +20,8 @@
 struct limit {
     struct rate rate;
     int64_t interval_us;  /* between starts */
-    int64_t tolerance_us; /* a start that came late may be made up for by so much */
+    int64_t tolerance_us; /* a start may come so much before its time */
+    int64_t catch_up_us;  /* later than this is a rest, which saves up nothing; less is made up for */
     int64_t next_us;      /* GCRA's theoretical arrival time */
     bool windowed;
     int64_t *starts; /* ring: starts of this window, moved by their delay; allocated as needed */

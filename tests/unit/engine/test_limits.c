@@ -141,6 +141,39 @@ static void a_pause_saves_up_nothing(void **state)
     limit_finish(&limit);
 }
 
+/* A busy machine lets the loop run late again and again. */
+static void what_came_late_is_made_up_for(void **state)
+{
+    (void)state;
+    static const struct rate rates[] = {{5, SECOND}, {100, SECOND}, {300, SECOND}, {300, 60 * SECOND}};
+    static const int64_t stalls_ms[] = {190, 150, 450}; /* the last for limits per second only */
+    for (size_t i = 0; i < countof(rates); i++) {
+        struct limit limit;
+        uint64_t ticket;
+        limit_init(&limit, rates[i]);
+        size_t count = 0, stalls = rates[i].period_us == SECOND ? countof(stalls_ms) : 2;
+        int64_t begin = 5 * SECOND, now = begin, span = 60 * SECOND;
+        for (int64_t stall = 1; now < begin + span;) {
+            if (now >= begin + stall * SECOND) {
+                now += stalls_ms[(size_t)stall % stalls] * 1000;
+                stall++;
+            }
+            if (limit_wait_until_us(&limit, now) != 0) {
+                now += 1000;
+                continue;
+            }
+            assert_int_equal(limit_take(&limit, now, &ticket), 0);
+            limit_done(&limit, ticket, now);
+            assert_true(count < STARTS_MAX);
+            starts[count++] = now;
+        }
+        assert_true(most_in_a_window(starts, count, rates[i].period_us) <= rates[i].count);
+        double wanted = (double)rates[i].count * (double)span / (double)rates[i].period_us;
+        assert_true((double)count >= wanted * 0.97 && (double)count <= wanted * 1.01);
+        limit_finish(&limit);
+    }
+}
+
 static void keeps_its_distance_to_an_earlier_process(void **state)
 {
     (void)state;
@@ -206,6 +239,7 @@ int main(void)
         cmocka_unit_test(fast_rates_have_room_for_jitter),
         cmocka_unit_test(long_periods_are_spaced_too),
         cmocka_unit_test(a_pause_saves_up_nothing),
+        cmocka_unit_test(what_came_late_is_made_up_for),
         cmocka_unit_test(keeps_its_distance_to_an_earlier_process),
         cmocka_unit_test(unlimited_never_waits),
         cmocka_unit_test(a_stuck_message_does_not_stop_the_site),
