@@ -82,6 +82,11 @@ int engine_measure_cancel(struct engine *engine, uint64_t id); /* 0, or -ENOENT 
 typedef void engine_measure_cb(void *context, const struct engine_measure *measure);
 void engine_measures(struct engine *engine, engine_measure_cb *each, void *context); /* those in force; any thread */
 
+/* What is wrong with the automation rules that would be in force: one sentence each, with file and line, about a rule
+ * that can never decide. 0; -EINVAL, -errno, -ENOMEM: they cannot be read, and `err` says where. Any thread. */
+typedef void engine_rules_cb(void *context, const char *sentence);
+int engine_rules_check(engine_rules_cb *each, void *context, struct error *err) ATTR_MUSTCHECK;
+
 /* State that must outlive the process: text under a key. The engine's memory until engine_saved() (any thread), which
  * is due when it is durable. */
 struct engine_record {

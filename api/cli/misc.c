@@ -6,10 +6,50 @@
 #include <string.h>
 
 #include "api/cli/output.h"
+#include "campaign/campaign.h"
+#include "engine/engine.h"
 
 static void add_warning(void *context, const char *sentence)
 {
     (void)json_array_append_new(context, json_string(sentence));
+}
+
+struct bounce_check {
+    const struct bounce_rules *rules;
+    json_t *warnings;
+};
+
+static int check_bounce_sample(void *context, const struct bounce_sample *sample)
+{
+    const struct bounce_check *check = context;
+    struct bounce_line line;
+    struct bounce_class found;
+    bounce_line_split(sample->line_text, &line);
+    const struct bounce_reply reply = {
+        .code = line.code, .enhanced = line.enhanced, .text = line.text, .stage = sample->stage, .mx = sample->mx};
+    bounce_classify(check->rules, &reply, &found);
+    if (found.line != sample->rule_line)
+        (void)json_array_append_new(check->warnings,
+                                    json_sprintf("%s:%d: the sample of the rule in line %d is decided by %s %d",
+                                                 bounce_rules_file(check->rules), sample->line, sample->rule_line,
+                                                 found.line != 0 ? "that in line" : "no rule:", found.line));
+    return 0;
+}
+
+/* The two files of rules that the server would read. */
+static int check_rules(json_t *warnings)
+{
+    struct error err = {""};
+    struct bounce_check check = {.warnings = warnings};
+    struct bounce_rules *bounces = NULL;
+    int rc = engine_rules_check(add_warning, warnings, &err);
+    if (rc == 0)
+        rc = bounce_rules_load(NULL, &bounces, &err);
+    check.rules = bounces;
+    if (rc == 0)
+        rc = bounce_rules_samples(bounces, check_bounce_sample, &check);
+    bounce_rules_free(bounces);
+    return rc == 0 ? CLI_DONE : out_fail("%s", err.text);
 }
 
 int cli_config_check(struct cli *cli)
@@ -19,6 +59,10 @@ int cli_config_check(struct cli *cli)
     const struct config *config = cli->config;
     json_t *warnings = json_array();
     config_warnings(config, add_warning, warnings);
+    if (check_rules(warnings) != CLI_DONE) {
+        json_decref(warnings);
+        return CLI_FAILED;
+    }
     if (cli->json)
         return out_json(json_pack("{s:b, s:s, s:o}", "valid", 1, "file", config->file, "warnings", warnings));
     size_t i;

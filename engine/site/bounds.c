@@ -115,6 +115,7 @@ static int make_parts(const struct bounds *bounds, const struct bounds_spec *spe
         failed = failed || parts->connects == NULL;
         if (parts->connects != NULL) {
             limit_init_burst(parts->connects, spec->connection_rate, connect_burst(spec));
+            parts->connects->catch_up_us = 0; /* when they are accepted is not seen: none may come closer */
             limit_follow(parts->connects, now_us);
         }
     }
@@ -191,6 +192,7 @@ int bounds_change(struct bounds *bounds, const struct bounds_spec *spec, struct 
         bounds->connects = NULL;
     } else if (!rate_equal(bounds->connects->rate, spec->connection_rate)) {
         limit_change(bounds->connects, spec->connection_rate, connect_burst(spec), now_us);
+        bounds->connects->catch_up_us = 0;
     }
     bounds->conn_max = spec->connections;
     bounds->spec = *spec;

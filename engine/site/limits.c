@@ -84,6 +84,7 @@ void limit_change(struct limit *limit, struct rate rate, uint32_t burst, int64_t
         limit->rate = rate;
         limit->interval_us = next.interval_us;
         limit->tolerance_us = next.tolerance_us;
+        limit->catch_up_us = next.catch_up_us;
         return;
     }
     next.first_ticket = limit->first_ticket + limit->count + 1; /* those that are out mean nothing any more */

@@ -5,8 +5,6 @@
  * list. A reply is written by a stranger, so the work of one match is bounded, and one that costs too much does not
  * fit.
  */
-#include "engine/site/rules.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,17 +14,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
-#include "base/arena.h"
 #include "base/buffer.h"
 #include "base/str.h"
+#include "engine/site/rules_private.h"
 
 #define FILE_MAX_BYTES ((size_t)1 << 20)
 #define ARENA_MAX_BYTES ((size_t)8 << 20)
-#define WORDS_MAX 16
-#define PATTERNS_MAX 16
 #define MATCH_LIMIT 20000
 #define MATCH_DEPTH 500
 #define MATCH_HEAP_KIB 256
@@ -34,36 +27,6 @@
 #define ETC_FILE "/etc/posthaste/shaping-rules.conf"
 
 extern const char shaping_rules_builtin[]; /* share/shaping-rules.conf, made at build time */
-
-struct patterns {
-    pcre2_code *codes[PATTERNS_MAX];
-    size_t count;
-};
-struct words {
-    const char *words[WORDS_MAX];
-    size_t count;
-};
-struct sample {
-    struct sample *next;
-    const char *mx, *text;
-};
-struct rule {
-    struct rule *next;
-    const char *name;
-    int line;
-    struct words hosts, codes;
-    struct patterns text, not_text;
-    struct rule_do dos[RULE_DOS_MAX];
-    size_t do_count;
-    struct sample *samples, **samples_end;
-};
-struct rules {
-    struct arena arena;
-    char *file;
-    struct rule *first, **end;
-    pcre2_match_context *limits;
-    _Atomic uint32_t more_holders; /* besides the first */
-};
 
 struct parse {
     struct rules *rules;
@@ -119,8 +82,9 @@ static int add_pattern(struct parse *parse, struct patterns *patterns, const cha
                          parse->line, pattern, why, (size_t)at);
     }
     (void)pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE); /* without it the matching is only slower */
+    patterns->sources[patterns->count] = keep(parse, pattern);
     patterns->codes[patterns->count++] = compiled;
-    return 0;
+    return patterns->sources[patterns->count - 1] != NULL ? 0 : error_memory(parse->err);
 }
 
 static int add_sample(struct parse *parse, char *rest)
@@ -128,7 +92,7 @@ static int add_sample(struct parse *parse, char *rest)
     struct sample *sample = arena_alloc(&parse->rules->arena, sizeof *sample);
     if (sample == NULL)
         return error_memory(parse->err);
-    *sample = (struct sample){.mx = ""};
+    *sample = (struct sample){.mx = "", .line = parse->line};
     rest += strspn(rest, " \t");
     if (strncmp(rest, "mx=", 3) == 0) {
         sample->mx = keep(parse, next_word(&rest) + 3);

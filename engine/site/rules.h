@@ -52,6 +52,9 @@ const char *rule_name(const struct rule *rule);
 typedef void rules_sample_cb(void *context, const struct rule *rule, const char *mx, const char *sample);
 void rules_samples(const struct rules *rules, rules_sample_cb *each, void *context);
 
+/* What in them can never decide; see engine_rules_check(). 0 or -ENOMEM. */
+int rules_check(const struct rules *rules, engine_rules_cb *each, void *context);
+
 /* How often: true when this was the n-th within the time, and the count begins anew. Bounded: what was counted the
  * longest ago is forgotten. */
 struct tally {

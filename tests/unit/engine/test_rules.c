@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 
+#include "base/buffer.h"
 #include "campaign/bounce/classify.h"
 #include "engine/site/rules.h"
 #include "tests/unit/engine/unit.h"
@@ -98,6 +99,53 @@ static void what_is_not_understood_names_its_line(void **state)
     }
 }
 
+static void note_sentence(void *context, const char *sentence)
+{
+    struct buffer *all = context;
+    buffer_append_str(all, sentence);
+    buffer_append_char(all, '\n');
+}
+
+static void what_can_never_decide_is_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says; /* "" = nothing */
+    } cases[] = {
+        {"a\n mx .one.test\n text busy\n do slow\nb\n mx .two.test\n text busy\n do slow\n", ""},
+        {"a\n mx .one.test.\n text x\n do slow\n", "f:1: the rule \"a\": no server's name fits \".one.test.\""},
+        {"a\n code 421 250\n do slow\n", "f:1: the rule \"a\": no refusal has the code \"250\""},
+        {"a\n text HCM1\\\\d\n do slow\n sample 451 HCM12\n", "f:4: no rule fits the sample of \"a\""},
+        {"a\n text busy\n do slow\nb\n text very busy\n do slow\n sample mx=m.test 421 4.7.0 very busy\n",
+         "f:7: the sample of \"b\" is decided by \"a\" in line 1"},
+        {"a\n code 4xx\n do slow\n\nb\n mx .one.test\n code 421\n text x\n do slow\n",
+         "f:5: the rule \"b\" never decides: \"a\" in line 1 fits whatever it fits"},
+        {"a\n mx .test\n text x\n text y\n do slow\nb\n mx one.test\n text y\n do slow\n", "f:6: the rule \"b\" never decides"},
+        {"a\n code 4xx\n not-text quota\n do slow\nb\n code 452\n do slow\n", ""},
+        {"a\n code 421\n do slow\nb\n code 4xx\n do slow\n", ""},
+        {"a\n mx one.test\n code 421\n do slow\nb\n code 421\n do slow\n", ""},
+    };
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct rules *rules;
+        struct error err = {""};
+        struct buffer all = BUFFER_INIT(0);
+        assert_int_equal(rules_parse("f", cases[i].text, &rules, &err), 0);
+        assert_int_equal(rules_check(rules, note_sentence, &all), 0);
+        if (cases[i].says[0] == '\0' ? all.len > 0 : strstr(buffer_text(&all), cases[i].says) == NULL)
+            fail_msg("case %zu: \"%s\"", i, buffer_text(&all));
+        buffer_finish(&all);
+        rules_free(rules);
+    }
+    struct rules *rules;
+    struct error err = {""};
+    struct buffer all = BUFFER_INIT(0);
+    assert_int_equal(rules_load(SHAPING_RULES, &rules, &err), 0);
+    assert_int_equal(rules_check(rules, note_sentence, &all), 0);
+    assert_string_equal(buffer_text(&all), ""); /* the shipped ones */
+    buffer_finish(&all);
+    rules_free(rules);
+}
+
 static void the_nth_within_the_time_counts(void **state)
 {
     (void)state;
@@ -125,6 +173,7 @@ int main(void)
         cmocka_unit_test(every_sample_is_decided_by_its_own_rule),
         cmocka_unit_test(a_full_mailbox_slows_nothing_down),
         cmocka_unit_test(what_is_not_understood_names_its_line),
+        cmocka_unit_test(what_can_never_decide_is_told),
         cmocka_unit_test(the_nth_within_the_time_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
