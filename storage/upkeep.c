@@ -204,6 +204,11 @@ static int retain_campaign(struct db *db, int64_t campaign_id, int64_t limit, in
                         DB_I(campaign_id), DB_I(limit));
     if (!failed)
         failed = db_run(db, err,
+                        "DELETE FROM hit WHERE (recipient_id, campaign_id) IN"
+                        " (SELECT recipient_id, campaign_id FROM delivery WHERE campaign_id = ? ORDER BY id LIMIT ?)",
+                        DB_I(campaign_id), DB_I(limit));
+    if (!failed)
+        failed = db_run(db, err,
                         "DELETE FROM delivery WHERE id IN"
                         " (SELECT id FROM delivery WHERE campaign_id = ? ORDER BY id LIMIT ?)",
                         DB_I(campaign_id), DB_I(limit));
@@ -301,5 +306,33 @@ int storage_retain(struct storage *storage, int64_t keep_ms, int slice, int64_t 
     int failed = storage_call(storage, retain_run, &retention, err);
     if (!failed)
         *removed = retention.removed;
+    return failed;
+}
+
+/* One campaign: at most TRACKING_LINKS_MAX rows. */
+static int retain_links_run(struct storage *storage, void *arg, struct error *err)
+{
+    struct retention *retention = arg;
+    struct db *db = &storage->db;
+    int64_t id;
+    int missing = db_get(db, err, &id,
+                         "SELECT c.id FROM campaign_frozen f JOIN campaign c ON c.id = f.campaign_id"
+                         " WHERE c.status IN (4, 5) AND c.finished > 0 AND c.finished < ? AND c.sending = 0 LIMIT 1",
+                         DB_I(retention->before_ms));
+    if (missing)
+        return MIN_OF(missing, 0);
+    int failed = db_run(db, err, "DELETE FROM campaign_link WHERE campaign_id = ?", DB_I(id));
+    if (!failed)
+        failed = db_run(db, err, "DELETE FROM campaign_frozen WHERE campaign_id = ?", DB_I(id));
+    if (!failed)
+        retention->removed = 1;
+    return failed;
+}
+
+int storage_retain_links(struct storage *storage, int64_t keep_ms, int64_t now_ms, int64_t *removed, struct error *err)
+{
+    struct retention retention = {.before_ms = now_ms - keep_ms};
+    int failed = storage_call(storage, retain_links_run, &retention, err);
+    *removed = failed ? 0 : retention.removed;
     return failed;
 }

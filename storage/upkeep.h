@@ -34,10 +34,13 @@ int storage_backup(struct storage_reader *reader, const char *path, storage_back
 int storage_vacuum(struct storage *storage, struct error *err) ATTR_MUSTCHECK;
 
 /*
- * Retention: of campaigns that were finished or cancelled more than keep_ms ago, deletes up to `slice` (1..10000) deliveries with their attempts.
+ * Retention: of campaigns that were finished or cancelled more than keep_ms ago, deletes up to `slice` (1..10000) deliveries with their attempts and hits.
  * The campaign's counters and minute totals stay. *removed < slice: nothing is left to do. One short transaction a call.
  */
 int storage_retain(struct storage *storage, int64_t keep_ms, int slice, int64_t now_ms, int64_t *removed,
                    struct error *err) ATTR_MUSTCHECK;
+/* The links (with their counts) and the frozen snippets of one such campaign; *removed 0: there is none left. */
+int storage_retain_links(struct storage *storage, int64_t keep_ms, int64_t now_ms, int64_t *removed,
+                         struct error *err) ATTR_MUSTCHECK;
 
 #endif

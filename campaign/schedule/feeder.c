@@ -465,6 +465,21 @@ static void refresh_keys(struct feeder *feeder)
         log_error("campaign", "link keys cannot be read reason=%s", LOG_QUOTE(err.text));
 }
 
+/* Links that nobody can be expected to follow any more, a campaign at a time. */
+static void retain_links(struct feeder *feeder, int64_t now_ms)
+{
+    const struct config *config = config_live_hold(feeder->mailer->live);
+    int64_t keep_ms = links_keep_ms(config), removed = 0;
+    config_drop(config);
+    struct error err = {""};
+    if (keep_ms == INT64_MAX || now_ms < feeder->retain_links_ms)
+        return;
+    if (storage_retain_links(feeder->mailer->storage, keep_ms, clock_wall_ms(), &removed, &err) != 0)
+        log_error("campaign", "old links cannot be removed reason=%s", LOG_QUOTE(err.text));
+    if (removed == 0)
+        feeder->retain_links_ms = now_ms + MIN_OF(RETAIN_EVERY_MS, MAX_OF(keep_ms, (int64_t)1000));
+}
+
 /* Old deliveries become totals, a slice a second so that no commit waits for them. */
 static void retain(struct feeder *feeder, int64_t now_ms)
 {
@@ -547,6 +562,7 @@ static void *feeder_main(void *context)
             refresh_keys(feeder);
             roster_renew_keys(feeder);
             retain(feeder, now_ms);
+            retain_links(feeder, now_ms);
         }
         feed(feeder, now_ms);
     }

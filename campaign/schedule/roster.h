@@ -25,6 +25,7 @@ struct feeder {
     struct list short_of_memory; /* orders whose deliveries are not all made */
     int64_t tick_ms;      /* monotonic: next second */
     int recorded;         /* outcomes since the last second */
+    int64_t retain_links_ms; /* the same for links */
     int64_t retain_ms;    /* monotonic: when old deliveries are looked for again */
     int64_t blocked_until_ms;
     int64_t keys_stamp;   /* of the DKIM keys that the runs sign with */

@@ -249,6 +249,36 @@ static void vacuum_shrinks_and_waits_for_no_server(void **state)
 
 /* ---- retention ---- */
 
+static void links_have_a_time_of_their_own(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct error err = {.text = ""};
+    int64_t removed;
+    fixture_open(&fixture, false);
+    (void)finished_campaign(&fixture, 30, "u");
+    (void)finished_campaign(&fixture, 20, "v");
+    sql_exec(&fixture, "UPDATE campaign SET finished = id * 100000");
+    sql_exec(&fixture, "INSERT OR REPLACE INTO campaign_frozen SELECT id, '{}', 0 FROM campaign");
+    sql_exec(&fixture,
+             "INSERT INTO campaign_link (campaign_id, number, url) SELECT id, 1, 'https://a.test/' FROM campaign");
+    sql_exec(&fixture, "INSERT INTO hit SELECT recipient_id, campaign_id, 1, 1, 1, 1, 0 FROM delivery");
+    must(storage_retain(fixture.storage, 50000, 300, 200000, &removed, &err)); /* the hits go with the deliveries */
+    assert_int_equal(removed, 30);
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM hit WHERE campaign_id = 1"), 0);
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM hit"), 20);
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM campaign_link"), 2); /* the links stay */
+    must(storage_retain_links(fixture.storage, 100000, 200000, &removed, &err));  /* not older than that */
+    assert_int_equal(removed, 0);
+    must(storage_retain_links(fixture.storage, 99999, 200000, &removed, &err));
+    assert_int_equal(removed, 1);
+    assert_int_equal(sql_int(&fixture, "SELECT min(campaign_id) FROM campaign_link"), 2);
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM campaign_frozen"), 1);
+    must(storage_retain_links(fixture.storage, 99999, 200000, &removed, &err));
+    assert_int_equal(removed, 0);
+    fixture_remove(&fixture);
+}
+
 static void retention_keeps_the_totals(void **state)
 {
     (void)state;
@@ -307,6 +337,7 @@ int main(void)
         cmocka_unit_test(a_stopped_backup_leaves_nothing),
         cmocka_unit_test(vacuum_shrinks_and_waits_for_no_server),
         cmocka_unit_test(retention_keeps_the_totals),
+        cmocka_unit_test(links_have_a_time_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
