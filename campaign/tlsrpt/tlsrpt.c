@@ -429,6 +429,7 @@ static void look(struct tlsrpt *tlsrpt)
     engine_release(tlsrpt->mailer->engine, &late);
 }
 
+/* As many as there is time for: receivers and name servers that are slow must not hold up the counts. */
 static void serve(struct tlsrpt *tlsrpt)
 {
     struct storage_reader *reader = NULL;
@@ -436,11 +437,13 @@ static void serve(struct tlsrpt *tlsrpt)
     if (list_empty(&tlsrpt->notes) || storage_reader_open(tlsrpt->mailer->storage, &reader, &err) != 0)
         return;
     if (find_submitter(tlsrpt, reader)) {
-        list_for_each_safe(node, &tlsrpt->notes)
-        {
-            if (atomic_load(&tlsrpt->ending))
-                break;
-            attend(tlsrpt, reader, list_entry(node, struct note, node));
+        int64_t until_ms = clock_monotonic_ms() + FLUSH_MS;
+        for (size_t left = tlsrpt->by_name.count;
+             left > 0 && !atomic_load(&tlsrpt->ending) && clock_monotonic_ms() < until_ms; left--) {
+            struct note *note = list_entry(tlsrpt->notes.next, struct note, node);
+            list_remove(&note->node); /* to the end: the next turn goes on behind it */
+            list_append(&tlsrpt->notes, &note->node);
+            attend(tlsrpt, reader, note);
         }
     }
     storage_reader_close(reader);
