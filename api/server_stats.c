@@ -187,6 +187,13 @@ static json_t *alerts_json(const struct disk *disk, const struct mailer_status *
     return alerts;
 }
 
+static json_t *recovered_json(const struct storage_recovery *recovered)
+{
+    return json_pack("{s:I, s:I, s:I, s:I}", "deliveries", (json_int_t)recovered->deliveries, "unsent",
+                     (json_int_t)recovered->unsent, "recorded", (json_int_t)recovered->recorded, "uncertain",
+                     (json_int_t)recovered->uncertain);
+}
+
 json_t *server_stats(struct app *app, struct storage_reader *reader, struct error *err)
 {
     int64_t states[DELIVERY_STATE_COUNT] = {0};
@@ -201,14 +208,15 @@ json_t *server_stats(struct app *app, struct storage_reader *reader, struct erro
     mailer_status(app->mailer, &status);
     hub_look_at(app->hub, &events);
     look_at_disk(app, &disk);
-    json_t *object = json_pack(
-        "{s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "time",
-        json_time(clock_wall_ms()), "version", POSTHASTE_VERSION, "hostname", app->config->hostname, "config_loaded_at",
-        json_time(atomic_load(&app->live->loaded_wall_ms)), "uptime_s",
-        (json_int_t)((clock_monotonic_ms() - app->started_mono_ms) / 1000), "recipients", (json_int_t)recipients,
-        "lists", (json_int_t)lists, "suppressions", (json_int_t)suppressions, "deliveries", view_states(states),
-        "engine", engine_json(app, &status), "storage", disk_json(&disk), "bounces", bounces_json(app), "process",
-        process_json(), "events", events_json(&events), "alerts", alerts_json(&disk, &status, &events));
+    json_t *object =
+        json_pack("{s:o, s:s, s:s, s:o, s:I, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "time",
+                  json_time(clock_wall_ms()), "version", POSTHASTE_VERSION, "hostname", app->config->hostname,
+                  "config_loaded_at", json_time(atomic_load(&app->live->loaded_wall_ms)), "uptime_s",
+                  (json_int_t)((clock_monotonic_ms() - app->started_mono_ms) / 1000), "recovered",
+                  recovered_json(&status.recovered), "recipients", (json_int_t)recipients, "lists", (json_int_t)lists,
+                  "suppressions", (json_int_t)suppressions, "deliveries", view_states(states), "engine",
+                  engine_json(app, &status), "storage", disk_json(&disk), "bounces", bounces_json(app), "process",
+                  process_json(), "events", events_json(&events), "alerts", alerts_json(&disk, &status, &events));
     if (object == NULL) {
         (void)error_memory(err);
         return NULL;

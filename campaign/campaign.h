@@ -45,6 +45,7 @@ struct mailer_status {
     double rate_now;        /* delivered/s */
     uint32_t jobs;          /* deliveries in memory */
     char held_by[256];      /* "" or why nothing is claimed now */
+    struct storage_recovery recovered; /* what the start found of deliveries that a former process left open */
 };
 void mailer_status(struct mailer *mailer, struct mailer_status *out);
 struct tally_view; /* outcome/tally.h */

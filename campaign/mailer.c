@@ -1,9 +1,10 @@
 /*
  * mailer.c - wires the campaign room together: engine, composers, feeder, and the outcome sink between them.
  *
- * The order of the stop is the whole point of it: no new claims (feeder_halt), then the engine gives back what has not begun and finishes what is in the air, so
- * every delivery gets its outcome; then the feeder waits until the last of them is durable. What was given back lies as deferred rows that are due at
- * once, so a restart goes on where this process stopped and nothing is uncertain.
+ * The order of the stop is the whole point of it: no new claims (feeder_halt), then the engine gives back what has not
+ * begun and finishes what is in the air, so every delivery gets its outcome; then the feeder waits until the last of
+ * them is durable. What was given back lies as deferred rows that are due at once, so a restart goes on where this
+ * process stopped and nothing is uncertain.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -130,13 +131,13 @@ static void health_changed(void *context, bool healthy, const char *why)
 
 static int recover(struct mailer *mailer, struct error *err)
 {
-    struct storage_recovery found;
+    struct storage_recovery *found = &mailer->recovered;
     bool hold = mailer->config->on_uncertain == UNCERTAIN_HOLD;
-    int result = storage_recover(mailer->storage, hold, clock_wall_ms(), &found, err);
-    if (result == 0 && found.deliveries > 0)
+    int result = storage_recover(mailer->storage, hold, clock_wall_ms(), found, err);
+    if (result == 0 && found->deliveries > 0)
         log_warn("campaign", "recovered claims=%lld unsent=%lld recorded=%lld uncertain=%lld uncertain_are=%s",
-                 (long long)found.claims, (long long)found.unsent, (long long)found.recorded, (long long)found.uncertain,
-                 hold ? "held" : "sent again");
+                 (long long)found->claims, (long long)found->unsent, (long long)found->recorded,
+                 (long long)found->uncertain, hold ? "held" : "sent again");
     if (result == 0)
         result = storage_journal_begin(mailer->storage, FEEDER_JOBS_MAX, err);
     if (result == 0)
@@ -159,7 +160,8 @@ static int start_parts(struct mailer *mailer, struct error *err)
     if (result == 0)
         result = resolver_start(mailer->config, &mailer->resolver, err);
     if (result == 0)
-        result = preflight_start(mailer->config, mailer->live, mailer->storage, mailer->resolver, &mailer->preflight, err);
+        result =
+            preflight_start(mailer->config, mailer->live, mailer->storage, mailer->resolver, &mailer->preflight, err);
     if (result == 0)
         result = tally_create(&mailer->tally, err);
     if (result == 0)
@@ -318,6 +320,7 @@ void mailer_status(struct mailer *mailer, struct mailer_status *out)
     (void)engine_sites(mailer->engine, NULL, NULL, &totals);
     out->rate_now = totals.rate_now;
     out->jobs = view.jobs;
+    out->recovered = mailer->recovered;
     struct error why = {""};
     bool healthy = storage_healthy(mailer->storage, &why);
     (void)str_copy(out->held_by, sizeof(out->held_by), healthy ? view.held_by : why.text);

@@ -46,6 +46,7 @@ struct mailer {
     struct preflight *preflight;
     struct token_ring *ring;  /* Message-IDs, return paths, unsubscribe tokens */
     struct tally *tally;      /* attempts by provider and stage */
+    struct storage_recovery recovered;
     atomic_bool stopping;
     pthread_mutex_t lock;
     struct list pending;      /* storage_outcome.node: judged in this loop turn, not yet posted */

@@ -37,6 +37,16 @@ static void print_health(FILE *file, const json_t *stats)
         print_trouble(file, "HELD", text_of(engine, "held_by"));
 }
 
+/* Said only after a kill or a crash. */
+static void print_recovery(FILE *file, const json_t *recovered)
+{
+    char a[OUT_NUMBER_BYTES], b[OUT_NUMBER_BYTES], c[OUT_NUMBER_BYTES];
+    if (number_of(recovered, "deliveries") > 0)
+        fprintf(file, "recovered  from the process before: %s not sent, %s recorded, %s uncertain\n",
+                out_number(number_of(recovered, "unsent"), a), out_number(number_of(recovered, "recorded"), b),
+                out_number(number_of(recovered, "uncertain"), c));
+}
+
 void status_print_summary(FILE *file, const json_t *stats, const char *url)
 {
     const json_t *engine = json_object_get(stats, "engine");
@@ -46,6 +56,7 @@ void status_print_summary(FILE *file, const json_t *stats, const char *url)
     fprintf(file, "posthaste %s at %s, up %s\n", text_of(stats, "version"), url,
             out_duration(number_of(stats, "uptime_s"), a));
     print_health(file, stats);
+    print_recovery(file, json_object_get(stats, "recovered"));
     fprintf(file, "now        %.1f messages/s, %s connections to %s sites, %s queued, %s in flight\n",
             json_number_value(json_object_get(engine, "rate_now")), out_number(number_of(engine, "connections"), a),
             out_number(number_of(engine, "sites"), b), out_number(number_of(engine, "queued"), c),

@@ -4,6 +4,7 @@ import random
 
 import crashing
 from conftest import emails
+from harness import wait_until
 
 DOMAINS = ["site%d.test" % n for n in range(3)]
 CONNECTIONS, DEPTH = 2, 10
@@ -53,6 +54,22 @@ def test_killed_at_random_moments(place):
     totals = crashing.Totals()
     crashing.run(server, sink, audience, [("after", draw.uniform(0, 0.6)) for _ in range(9)], totals, BOUND)
     settle(totals)
+
+
+def test_a_start_tells_what_it_recovered(place):
+    _, server, _ = scene(place, 600, 'domain "site0.test" { rate = "20/s" }\n')
+    assert not any(server.api.get("/v1/stats").json["recovered"].values())
+    assert "recovered" not in server.cli("status").stdout
+    campaign = server.create_campaign()
+    wait_until(lambda: server.stats(campaign)["delivered"] > 0, 60, "the first delivery")
+    server.kill()
+    server.start()
+    (_, unsent, recorded, uncertain), = crashing.RECOVERED.findall(server.log.read_text(errors="replace"))
+    told = server.api.get("/v1/stats").json["recovered"]
+    assert told == {"deliveries": int(unsent) + int(recorded) + int(uncertain), "unsent": int(unsent), "recorded": int(recorded),
+                    "uncertain": int(uncertain)}
+    assert told["unsent"] > 0
+    assert "%s not sent, %s recorded, %s uncertain" % (unsent, recorded, uncertain) in server.cli("status").stdout
 
 
 def test_killed_with_hold_sends_nothing_twice(place):
