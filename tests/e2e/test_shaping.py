@@ -335,7 +335,7 @@ def test_an_urgent_campaign_starts_everywhere_within_a_second(place):
     sink = place.sink(delay_ms=5)
     domains = ["d%d.test" % n for n in range(10)]
     server = place.server(sink, profile='rate = "20/s"  connections = 2')
-    place.people(server, emails(20000, domains), "big")
+    place.people(server, emails(int(os.environ.get("URGENT_BEHIND", "20000")), domains), "big")
     place.people(server, emails(10, domains, prefix="urgent"), "small")
     big = server.create_campaign(lists=["big"], priority=1)
     run_until(server, big, lambda stats: stats["delivered"] >= 200, "the big one to run")
