@@ -1,5 +1,6 @@
 """The dashboard's pages about one campaign, one recipient, sending domains and health, in Chromium: each shows what the API has, in every size and light, and nothing
 that others wrote is ever HTML."""
+import resource
 import sqlite3
 import urllib.request
 
@@ -9,8 +10,9 @@ pytest.importorskip("selenium.webdriver")
 
 import dnslib  # noqa: E402
 from browserlib import Browser  # noqa: E402
-from conftest import emails, run_to_end  # noqa: E402
+from conftest import emails, run_to_end, run_until  # noqa: E402
 from harness import wait_until  # noqa: E402
+from test_storage_trouble import limit_files  # noqa: E402
 from test_tracking import BROWSER, later, paths_of  # noqa: E402
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -150,3 +152,22 @@ def test_health_and_alerts(scene, browser):
     browser.click("#confirm-yes")
     browser.until("it to be gone", lambda: "Nothing is" in browser.text("#suspensions-empty"))
     assert server.api.get("/v1/suspensions").json["data"] == []
+
+
+def test_a_database_that_takes_nothing_is_seen_without_a_reload(place, browser):
+    server = place.server(place.sink(delay_ms=25), profile="connections = 2  pipeline_depth = 5")
+    place.people(server, emails(3000, ["one.test"]))
+    browser.sign_in(server, "read")
+    campaign = server.create_campaign()
+    run_until(server, campaign, lambda stats: stats["delivered"] > 0, "the campaign to be under way")
+    limit_files(server, 4096)
+    browser.until("the alert", lambda: "the database cannot be written" in browser.text("#alerts"))
+    why = server.api.get("/v1/stats").json["storage"]["why"]
+    assert why and why in browser.text("#alerts")
+    browser.go("#/health")
+    browser.until("the reason among the disk's numbers", lambda: why in browser.text("main"))
+    browser.check_page("health without a database")
+    browser.screenshot("page-health-trouble")
+    limit_files(server, resource.RLIM_INFINITY)
+    browser.until("the end of it", lambda: why not in browser.text("main"))
+    server.api.post("/v1/campaigns/%d/cancel" % campaign)
