@@ -301,7 +301,7 @@ async function drawEmpty(stats) {
 
 function drawSite(site) {
   const reached = site.delivered + site.permanent + site.temporary;
-  const made = row([site.site], [count(site.queued), "r"], [count(site.in_flight), "r"], [site.connections + " / " + site.connections_max, "r"],
+  const made = row([link("#/provider/" + encodeURIComponent(site.site), site.site)], [count(site.queued), "r"], [count(site.in_flight), "r"], [site.connections + " / " + site.connections_max, "r"],
     [rate(site.rate_now), "r"], [site.rate, "r"], [site.limited_by, site.limited_by === "back-off" ? "warn" : ""], [count(site.delivered), "r"],
     [count(site.temporary + site.transport) + " " + share(site.temporary, reached), "r" + (site.temporary + site.transport ? " warn" : "")],
     [count(site.permanent) + " " + share(site.permanent, reached), "r" + (site.permanent ? " bad" : "")],
@@ -352,17 +352,17 @@ let view = { name: "overview" };
 let stepping = false;
 
 // Milliseconds between two askings of a page, besides the stream.
-const EVERY = { overview: 1000, campaigns: 1000, campaign: 1000, recipient: Infinity, suppressions: Infinity, domains: Infinity, health: 2000 };
+const EVERY = { overview: 1000, campaigns: 1000, campaign: 1000, recipient: Infinity, provider: 1000, suppressions: Infinity, domains: Infinity, health: 2000 };
 
 function open() {
-  const [, name, rest] = /^#\/(campaigns|campaign|recipient|suppressions|domains|health)(?:\/(.+))?$/.exec(location.hash) || [null, "overview", ""];
-  let email = "";
+  const [, name, rest] = /^#\/(campaigns|campaign|recipient|provider|suppressions|domains|health)(?:\/(.+))?$/.exec(location.hash) || [null, "overview", ""];
+  let whom = "";
   try {
-    email = decodeURIComponent(rest || "");
+    whom = decodeURIComponent(rest || "");
   } catch {
-    email = rest; // typed by hand
+    whom = rest; // typed by hand
   }
-  view = { name, id: parseInt(rest, 10), email, mark: null, pages: 0, next: 0 };
+  view = { name, id: parseInt(rest, 10), whom, mark: null, pages: 0, next: 0 };
   for (const section of document.querySelectorAll("[data-page]")) section.classList.toggle("away", section.dataset.page !== name);
   for (const item of document.querySelectorAll("nav a")) {
     const current = item.dataset.view === name || (item.dataset.view === "campaigns" && name === "campaign");

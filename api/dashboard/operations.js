@@ -1,4 +1,4 @@
-// The dashboard's pages about the machine: sending domains with what DNS says of them, and health with alerts and suspensions.
+// The dashboard's pages about the machine: sending domains with what DNS says of them, one provider with its limits, and health with alerts and suspensions.
 "use strict";
 
 // ---- domains ----
@@ -133,6 +133,42 @@ async function lookUp(shown, drawn) {
     if (shown !== view) return;
     await act(() => checkDomain(domain, parts, false));
   }
+}
+
+// ---- one provider ----
+
+function drawLimit(limit) {
+  return row([lines(limit.scope, limit.name)], [limit.what], [limit.value], [limit.now], [limit.binding ? "binds now" : "", "warn"],
+    [limit.next_s > 0 ? "in " + limit.next_s.toFixed(1) + " s" : ""], [limit.origin, "whole muted"]);
+}
+
+function drawProvider(site) {
+  const facts = element("dl", "facts");
+  fact(facts, "Server", site.next_hop);
+  fact(facts, "Profile", site.profile);
+  fact(facts, "Now", rate(site.rate_now) + " messages/s over " + site.connections + " of " + site.connections_max + " connections");
+  fact(facts, "Waiting", count(site.queued) + ", and " + count(site.in_flight) + " in flight");
+  fact(facts, "Limited by", site.limited_by);
+  if (site.adaptive_rate !== null) fact(facts, "Learned rate", rate(site.adaptive_rate) + " messages/s");
+  if (site.backoff_until) fact(facts, "Rests until", when(site.backoff_until));
+  if (site.last_reply) fact(facts, "Last reply", site.last_reply);
+  const [table, body] = tableOf("Limits", ["Whose", "What", "Limit", "Now", "State", "Next", "Set in"]);
+  body.append(...site.limits.map(drawLimit));
+  const why = element("div", "explanation");
+  why.append(...site.explanation.map((line) => element("p", "", line)));
+  return [element("h2", "", site.site), facts, element("h3", "", "Why it goes as fast as it does"), why,
+    element("h3", "", "Limits"), table];
+}
+
+async function stepProvider(shown) {
+  let site = null;
+  try {
+    site = await get("/v1/stats/sites/" + encodeURIComponent(shown.whom));
+  } catch (problem) {
+    if (problem.status !== 404) throw problem;
+  }
+  if (shown !== view) return;
+  redraw($("provider"), site, () => (site === null ? [element("h2", "", shown.whom), element("p", "muted", "Nothing is under way to it.")] : drawProvider(site)));
 }
 
 // ---- health ----

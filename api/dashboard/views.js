@@ -304,12 +304,12 @@ function drawHistory(delivery) {
 async function loadRecipient(shown) {
   let person = null;
   try {
-    person = await get("/v1/recipients/" + encodeURIComponent(shown.email));
+    person = await get("/v1/recipients/" + encodeURIComponent(shown.whom));
   } catch (problem) {
     if (problem.refused || !(problem.status >= 400 && problem.status < 500)) throw problem;
   }
   if (shown !== view) return;
-  const title = element("h2", "", shown.email);
+  const title = element("h2", "", shown.whom);
   if (person === null) {
     $("recipient").replaceChildren(title, element("p", "muted", "Nobody with this address is known."));
     return;
@@ -356,13 +356,14 @@ const VIEWS = {
   campaigns: (shown) => (shown.pages > 1 ? null : loadCampaigns(shown, false)),
   campaign: stepCampaign,
   recipient: loadRecipient,
+  provider: stepProvider,
   suppressions: (shown) => loadSuppressions(shown, false),
   domains: loadDomains,
   health: stepHealth,
 };
 
 function resetView() {
-  for (const id of ["campaign-head", "delivery-rows", "recipient", "reply-rows", "lane-rows", "link-rows", "responses", "all-campaigns", "suppression-rows", "domain-list"]) {
+  for (const id of ["campaign-head", "delivery-rows", "recipient", "provider", "reply-rows", "lane-rows", "link-rows", "responses", "all-campaigns", "suppression-rows", "domain-list"]) {
     $(id).replaceChildren();
     $(id).drawn = null;
   }

@@ -30,7 +30,7 @@ good MX 10 mx.sender
 def browser(tmp_path):
     made = Browser(tmp_path)
     yield made
-    assert not made.quit()
+    assert not made.quit(ignore=["nowhere.test - Failed to load resource: the server responded with a status of 404"])
 
 
 @pytest.fixture
@@ -152,6 +152,25 @@ def test_health_and_alerts(scene, browser):
     browser.click("#confirm-yes")
     browser.until("it to be gone", lambda: "Nothing is" in browser.text("#suspensions-empty"))
     assert server.api.get("/v1/suspensions").json["data"] == []
+
+
+def test_a_provider_tells_its_limits(place, browser):
+    server = place.server(place.sink(), profile='rate = "5/s"  connections = 2', config='domain "one.test" { rate = "2/s" }\n')
+    place.people(server, emails(60, ["one.test"]))
+    browser.sign_in(server, "read")
+    campaign = server.create_campaign()
+    browser.click("#site-rows a")
+    browser.until("the limit that binds", lambda: "binds now" in browser.text("#provider table"))
+    site = wait_until(lambda: server.api.get("/v1/stats/sites/one.test").json, 10, "the site")
+    shown = browser.run("return [...document.querySelectorAll('#provider tbody tr')].map((line) => [...line.cells].map((cell) => cell.innerText));")
+    for limit in site["limits"]:
+        assert [line for line in shown if limit["scope"] in line[0] and limit["name"] in line[0] and line[1] == limit["what"] and line[2] == limit["value"]
+                and line[-1] == limit["origin"]], (limit, shown)
+    assert "2/s" in [line[2] for line in shown if line[4] == "binds now"]
+    in_every_size(browser, "provider")
+    browser.go("#/provider/nowhere.test")
+    browser.until("that nothing goes there", lambda: "Nothing is under way" in browser.text("#provider"))
+    server.api.post("/v1/campaigns/%d/cancel" % campaign)
 
 
 def test_a_database_that_takes_nothing_is_seen_without_a_reload(place, browser):
