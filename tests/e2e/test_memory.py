@@ -1,4 +1,5 @@
 """Memory does not depend on what waits: an idle campaign, deferred recipients by the hundred thousand, a provider that is away."""
+import os
 import re
 import socket
 import sqlite3
@@ -8,7 +9,7 @@ from pathlib import Path
 import harness
 from conftest import add_up, run_until
 
-PEOPLE = 200_000
+PEOPLE = int(os.environ.get("MEMORY_PEOPLE", "200000"))
 
 
 def rss_mb(server):
