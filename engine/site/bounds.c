@@ -13,6 +13,7 @@
 
 #define QUOTA_FROM_US ((int64_t)60 * 1000000)
 #define CONNECTIONS_AGAIN_US ((int64_t)50000) /* when a shared count is full: looked at again */
+#define CONNECT_SLACK_US ((int64_t)20000)
 
 static const char *const scope_names[SCOPE_COUNT] = {
     [SCOPE_NONE] = "",
@@ -80,6 +81,13 @@ static uint32_t connect_burst(const struct bounds_spec *spec)
     return spec->burst > 0 ? 1 : 0;
 }
 
+/* When connections are accepted is not seen: none may follow sooner, and what holds up their way has room. */
+static void connects_unseen(struct limit *limit)
+{
+    limit->catch_up_us = 0;
+    limit->slack_us = CONNECT_SLACK_US;
+}
+
 static bool wants_quota(const struct bounds_spec *spec)
 {
     struct limit limit;
@@ -115,7 +123,7 @@ static int make_parts(const struct bounds *bounds, const struct bounds_spec *spe
         failed = failed || parts->connects == NULL;
         if (parts->connects != NULL) {
             limit_init_burst(parts->connects, spec->connection_rate, connect_burst(spec));
-            parts->connects->catch_up_us = 0; /* when they are accepted is not seen: none may come closer */
+            connects_unseen(parts->connects);
             limit_follow(parts->connects, now_us);
         }
     }
@@ -192,7 +200,7 @@ int bounds_change(struct bounds *bounds, const struct bounds_spec *spec, struct 
         bounds->connects = NULL;
     } else if (!rate_equal(bounds->connects->rate, spec->connection_rate)) {
         limit_change(bounds->connects, spec->connection_rate, connect_burst(spec), now_us);
-        bounds->connects->catch_up_us = 0;
+        connects_unseen(bounds->connects);
     }
     bounds->conn_max = spec->connections;
     bounds->spec = *spec;

@@ -52,6 +52,7 @@ void limit_init_burst(struct limit *limit, struct rate rate, uint32_t burst)
     limit->interval_us = period_us > SECOND_US + SECOND_US / 50 ? long_interval_us(rate, burst)
                                                                 : (period_us + rate.count - 1) / rate.count;
     limit->tolerance_us = TOLERANCE_US;
+    limit->slack_us = WINDOW_SLACK_US;
     if (burst == 0 && (limit->windowed || period_us > 2 * SECOND_US))
         limit->catch_up_us = limit->windowed ? CATCH_UP_US : LONG_CATCH_UP_US;
     if (burst > 0)
@@ -128,7 +129,7 @@ static int64_t front_leaves_us(const struct limit *limit, int64_t now_us)
     int64_t start = limit->starts[limit->first];
     if (limit->open[limit->first])
         start = moved(limit, start, now_us);
-    return start + limit->rate.period_us + WINDOW_SLACK_US;
+    return start + limit->rate.period_us + limit->slack_us;
 }
 
 static void drop_old(struct limit *limit, int64_t now_us)

@@ -23,6 +23,7 @@ struct limit {
     int64_t tolerance_us; /* a start may come so much before its time */
     int64_t catch_up_us;  /* later than this is a rest, which saves up nothing; less is made up for */
     int64_t next_us;      /* GCRA's theoretical arrival time */
+    int64_t slack_us;     /* by which a window is longer than the period */
     bool windowed;
     int64_t *starts; /* ring: starts of this window, moved by their delay; allocated as needed */
     bool *open;      /* ring beside it: not finished yet */

@@ -311,10 +311,10 @@ static int64_t connect_or_wait(struct site *site)
     }
     site->limited_by = gated ? gate_name(&site->gate) : "connections";
     site->wants_source = false;
-    struct gate before = site->gate;
+    uint32_t before = site->conn_count;
     if (hosts_known(site))
         open_connections(site);
-    if (!gated && site->gate.what != before.what && site->gate.what != WHAT_CONNECTIONS)
+    if (!gated && site->conn_count == before && site->gate.what != WHAT_NONE && site->gate.what != WHAT_CONNECTIONS)
         site->limited_by = gate_name(&site->gate);
     int64_t wake_ms = site->gate.what != WHAT_NONE ? ms_of_us(site->gate.until_us) : LOOP_TIMER_OFF;
     return now_ms(site) < site->backoff_until_ms ? MIN_OF(wake_ms, site->backoff_until_ms) : wake_ms;

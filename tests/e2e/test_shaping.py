@@ -113,7 +113,10 @@ def test_limits_of_every_scope(place, what):
             seen.add(answer.json["limited_by"])
         return words in seen
 
-    wait_until(explained, 20, "one.test to be limited by %r" % words)
+    try:
+        wait_until(explained, 20, "one.test to be limited by %r" % words)
+    except TimeoutError as late:
+        raise AssertionError("seen: %r" % seen) from late
     assert run_to_end(server, campaign)["delivered"] == count
     lines = [line for line in sink.ledger() if line["event"] == ("connect" if what == "connection rate" else "message")]
     at = [line["t_us"] for line in lines]
@@ -398,4 +401,4 @@ def test_a_day_forward_or_back_changes_no_rate(place):
     assert worst_window(at, 1_000_000) <= 40
     for jump, part in parts.items():
         rate = (len(at[part]) - 1) / ((at[part][-1] - at[part][0]) / 1e6)
-        assert 39.6 <= rate <= 40.0, "%.2f/s with the clock at %s" % (rate, jump)
+        assert 39.6 <= rate <= 40.4, "%.2f/s with the clock at %s" % (rate, jump)
