@@ -31,7 +31,7 @@ static void records(struct fuzz_input *input, bool tlsa)
     int lens[RECORDS_MAX];
     size_t count = 0;
     for (; input->left > 0 && count < RECORDS_MAX; count++) {
-        size_t len = MIN_OF((size_t)fuzz_byte(input), input->left);
+        size_t wanted = fuzz_byte(input), len = MIN_OF(wanted, input->left);
         data[count] = fuzz_copy(input->at, len);
         lens[count] = (int)len;
         input->at += len;
@@ -68,6 +68,6 @@ int fuzz_one(const uint8_t *data, size_t size)
         records(&input, true);
         return 0;
     default:
-        return -1;
+        return 0;
     }
 }
