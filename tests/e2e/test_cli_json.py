@@ -31,6 +31,7 @@ def test_every_command(place):
         "campaign winner": ["4", "1"], "campaign test": ["2", "--to", "me@one.test"], "campaign launch": ["2"], "campaign pause": ["3"], "campaign resume": ["3"], "campaign cancel": ["3"],
         "snippet set": ["footer", folder / "footer.html"], "snippet list": [], "snippet show": ["footer"], "snippet delete": ["footer"],
         "domain add": ["other.test"], "domain list": [], "domain show": ["sender.test"], "domain check": ["sender.test"], "domain rotate": ["sender.test"],
+        "link-key list": [], "link-key rotate": [], "link-key retire": ["0", "--force"],
         "suppress add": ["bad@one.test"], "suppress list": [], "suppress import": [folder / "gone.csv"], "suppress export": [folder / "out.csv"], "suppress remove": ["bad@one.test"],
         "bounce ingest": [folder / "mail.eml"], "bounce classify": ["550 5.1.1 no such user"], "token create": ["--name", "x"], "token list": [], "token revoke": ["1"],
         "webhook add": ["https://hooks.example.com/x"], "webhook list": [], "webhook show": ["1"], "webhook disable": ["1"], "webhook enable": ["1"], "webhook rotate": ["1"],

@@ -63,7 +63,7 @@ def test_sites_by_mx_and_failing_dns(place):
                               'domain "one.test" { rate = "2/s"  connections = 1 }\n' % (with_zone.server, sink.port))
         place.people(server, emails(20, ["one.test"]) + ["a@broken.test"])
         server.create_campaign()
-        site = explained(server, "one.test", "Domain one.test: ")
+        site = explained(server, "one.test", "Held by the rate of the domain")
         assert site["site"] == "mx.big.test" and site["limited_by"] == "domain rate"
         assert "Server mx.big.test at 127.0.0.2:%d, preference 10." % sink.port in site["explanation"]
         assert explained(server, "broken.test", "The look-up of its mail servers")["limited_by"] == "dns"

@@ -403,11 +403,11 @@ static void many_signatures_from_one_signer(void **state)
 }
 
 /* Row 30 of the catalogue of failures wants a million under the sanitizers: POSTHASTE_SIGNS=1000000. */
-static void a_hundred_thousand_signatures(void **state)
+static void thousands_of_signatures(void **state)
 {
     (void)state;
     const char *wanted = getenv("POSTHASTE_SIGNS");
-    long count = wanted != NULL ? atol(wanted) : 100000;
+    long count = wanted != NULL ? atol(wanted) : 20000;
     struct error err = {{0}};
     struct dkim_key *key = load_key(make_ed25519());
     struct dkim_signer *signer = NULL;
@@ -428,13 +428,13 @@ static void a_hundred_thousand_signatures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(table_verifies_rsa_1024),       cmocka_unit_test(table_verifies_rsa_2048),
-        cmocka_unit_test(table_verifies_rsa_4096),       cmocka_unit_test(table_verifies_ed25519),
-        cmocka_unit_test(random_messages_verify),        cmocka_unit_test(changes_are_found),
-        cmocka_unit_test(added_fields_are_found),        cmocka_unit_test(field_is_well_formed),
-        cmocka_unit_test(hashed_and_whole_agree),        cmocka_unit_test(bad_headers_are_refused),
-        cmocka_unit_test(full_output_is_an_error),       cmocka_unit_test(check_tells_the_cases_apart),
-        cmocka_unit_test(a_hundred_thousand_signatures), cmocka_unit_test(many_signatures_from_one_signer),
+        cmocka_unit_test(table_verifies_rsa_1024),   cmocka_unit_test(table_verifies_rsa_2048),
+        cmocka_unit_test(table_verifies_rsa_4096),   cmocka_unit_test(table_verifies_ed25519),
+        cmocka_unit_test(random_messages_verify),    cmocka_unit_test(changes_are_found),
+        cmocka_unit_test(added_fields_are_found),    cmocka_unit_test(field_is_well_formed),
+        cmocka_unit_test(hashed_and_whole_agree),    cmocka_unit_test(bad_headers_are_refused),
+        cmocka_unit_test(full_output_is_an_error),   cmocka_unit_test(check_tells_the_cases_apart),
+        cmocka_unit_test(thousands_of_signatures),   cmocka_unit_test(many_signatures_from_one_signer),
         cmocka_unit_test(every_short_body_verifies),
     };
     return cmocka_run_group_tests(tests, open_keys, close_keys);
