@@ -13,6 +13,7 @@
 #include <jansson.h>
 
 #include "base/clock.h"
+#include "base/str.h"
 
 #include "campaign/schedule/run.h"
 #include "campaign/json_text.h"
@@ -115,8 +116,8 @@ int run_create(const struct storage_campaign *campaign, struct storage_reader *r
         return result;
     }
     run->content = content;
-    if (content != NULL)
-        run->shape.sender = content_from_domain(content);
+    if (content != NULL && str_copy(run->sender, sizeof(run->sender), content_from_domain(content)))
+        run->shape.sender = run->sender;
     for (size_t i = 0; i < run->lane_count; i++)
         lane_check(run, &run->lanes[i]);
     *out = run;

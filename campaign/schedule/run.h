@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 
+#include "base/address.h"
 #include "base/config.h"
 #include "base/list.h"
 #include "engine/engine.h"
@@ -44,6 +45,7 @@ struct run {
     _Atomic uint32_t posted; /* a stream: bit set of lanes to which messages were posted; any thread */
     int64_t expire_ms;   /* a stream: when the first of what is in memory expires, wall clock; INT64_MAX = nothing */
     struct engine_campaign shape; /* what the engine is to know of it: its weight against other campaigns */
+    char sender[DOMAIN_MAX_BYTES + 1]; /* the shape's: the content that it is taken from may be made anew */
     struct content *contents[SPLIT_VARIANTS_MAX]; /* of an A/B test's variants, as `content` */
     struct content *content; /* compiled; the feeder's, deliveries have references; made anew when the domain's keys change; NULL while scheduled */
     _Atomic int status;  /* enum campaign_status as last read; read by the loops */

@@ -24,7 +24,7 @@ def most_before(at, since_us):
 @pytest.mark.sanitize
 def test_a_new_rate_holds_at_once_on_the_same_connections(place):
     sink = place.sink()
-    server = place.server(sink, profile='rate = "40/s"  connections = 2  messages_per_connection = 1000')
+    server = place.server(sink, profile='rate = "40/s"  connections = 2  messages_per_connection = 1000  idle_timeout = "1min"')
     audience = emails(420, ["one.test"])
     place.people(server, audience)
     campaign = server.create_campaign()
