@@ -150,6 +150,8 @@ function drawProvider(site) {
   fact(facts, "Waiting", count(site.queued) + ", and " + count(site.in_flight) + " in flight");
   fact(facts, "Limited by", site.limited_by);
   if (site.adaptive_rate !== null) fact(facts, "Learned rate", rate(site.adaptive_rate) + " messages/s");
+  if (site.tls_policy) fact(facts, "TLS policy", site.tls_policy.policy + ": " + count(site.tls_policy.good) + " attempts fit, " + count(site.tls_policy.bad) + " did not" +
+    (site.tls_policy.bad > 0 ? " (last " + site.tls_policy.last_failure + ")" : ""));
   if (site.backoff_until) fact(facts, "Rests until", when(site.backoff_until));
   if (site.last_reply) fact(facts, "Last reply", site.last_reply);
   const [table, body] = tableOf("Limits", ["Whose", "What", "Limit", "Now", "State", "Next", "Set in"]);

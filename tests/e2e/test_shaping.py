@@ -238,6 +238,36 @@ def test_a_warm_up_alone_waits_over_restarts(place):
     assert 26 <= len(sink.events("message")) <= 30
 
 
+def begun_a_day_earlier(server):
+    """As if the machine had been started anew since then, so that the wall clock counts."""
+    server.stop()
+    with sqlite3.connect(server.data_dir / "posthaste.db") as database:
+        (value,), = database.execute("SELECT value FROM shaping WHERE key = 'warmup-begun ip1'")
+        _, _, wall_ms, begun = value.split()
+        database.execute("UPDATE shaping SET value = ? WHERE key = 'warmup-begun ip1'", ("another-boot 0 %d %s" % (int(wall_ms) - 86400000, begun),))
+    server.start()
+
+
+def test_a_warm_up_grows_by_the_day_and_ends(place):
+    sink = place.sink()
+    server = place.server(sink, config=SOURCES + 'pool "default" { sources = { "ip1" } }\nwarmup "ip1" { start = "20/d"  growth = 2  days = 2 }')
+    place.people(server, emails(90, ["one.test"]))
+    campaign = server.create_campaign()
+    wait_until(lambda: len(sink.events("message")) >= 16 and by_limit(server, "one.test", "warm-up"), 30, "the first day to be used up")
+    wait_until(lambda: server.stats(campaign)["sending"] == 0 or len(sink.events("message")) == 20, 30, "what is in the air to land")
+    first = len(sink.events("message"))
+    assert first <= 20
+    begun_a_day_earlier(server)
+    wait_until(lambda: len(sink.events("message")) >= first + 10, 30, "the second day's mail", 0.02)
+    kill_and_start(server)
+    wait_until(lambda: len(sink.events("message")) >= first + 30 and by_limit(server, "one.test", "warm-up"), 30, "the second day to be used up")
+    source, = (row for row in server.api.get("/v1/sources").json["data"] if row["source"] == "ip1")
+    assert source["warmup"]["day"] == 2 and source["warmup"]["per_provider"] == 40
+    assert len(sink.events("message")) <= first + 40, "twice the first day's"
+    begun_a_day_earlier(server)
+    assert run_to_end(server, campaign)["delivered"] == 90
+
+
 def by_limit(server, name, words):
     answer = server.api.get("/v1/stats/sites/" + name)
     return answer.json if answer.status == 200 and answer.json["limited_by"] == words else None
