@@ -4,8 +4,9 @@
  * Whatever arrives while one transaction is being synced becomes the next one, so the batch grows by itself with the
  * load and with the slowness of the disk. A transaction has a price that is the same for one row and for fifty (its
  * pages are copied, summed and synced), so what holds nobody up waits for company: outcomes STORAGE_COMMIT_MS, for
- * nobody waits for them; a claim CLAIM_WAIT_MS, and only where outcomes lie waiting, for whoever claims then still has
- * messages in the air. A call is worked on at once, and takes along all that lies there.
+ * nobody waits for them; a claim until the last transaction is as long ago, so the first one of a quiet server is
+ * answered at once, and whoever claims in a busy one still has messages in the air. A call is worked on at once, and
+ * takes along all that lies there.
  */
 #include "storage/queue.h"
 
@@ -14,8 +15,8 @@
 
 #include "base/clock.h"
 
+#define COMMIT_US ((int64_t)STORAGE_COMMIT_MS * 1000)
 #define CLAIMS_PER_BATCH 32 /* of up to 1000 rows each: bounds the memory and the time of one transaction */
-#define CLAIM_WAIT_MS 5
 
 void batch_init(struct batch *batch)
 {
@@ -66,10 +67,8 @@ void storage_claim_post(struct storage *storage, struct storage_claim *claim)
     claim_init(claim);
     pthread_mutex_lock(&storage->lock);
     claim->order = storage->outcomes_posted;
-    if (list_empty(&storage->claims)) {
-        storage->first_claim_us = clock_monotonic_us();
+    if (list_empty(&storage->claims))
         pthread_cond_signal(&storage->filled);
-    }
     list_append(&storage->claims, &claim->node);
     pthread_mutex_unlock(&storage->lock);
 }
@@ -83,11 +82,11 @@ void queue_wait_until(struct storage *storage, int64_t deadline_us)
 /* When what waits is due (monotonic); 0 = now. Something waits. */
 static int64_t due_us(const struct storage *storage)
 {
-    bool outcomes = storage->outcome_count > 0, claims = !list_empty(&storage->claims);
-    if (storage->closing || !list_empty(&storage->calls) || storage->outcome_count >= STORAGE_COMMIT_ROWS || !outcomes)
+    if (storage->closing || !list_empty(&storage->calls) || storage->outcome_count >= STORAGE_COMMIT_ROWS)
         return 0;
-    int64_t due = storage->first_outcome_us + (int64_t)STORAGE_COMMIT_MS * 1000;
-    return claims ? MIN_OF(due, storage->first_claim_us + (int64_t)CLAIM_WAIT_MS * 1000) : due;
+    int64_t outcomes_us = storage->outcome_count > 0 ? storage->first_outcome_us : INT64_MAX - COMMIT_US;
+    int64_t claims_us = list_empty(&storage->claims) ? INT64_MAX - COMMIT_US : storage->last_commit_us;
+    return MIN_OF(outcomes_us, claims_us) + COMMIT_US;
 }
 
 bool queue_wait(struct storage *storage)

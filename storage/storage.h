@@ -2,9 +2,9 @@
  * storage.h - the door of the storage room: the embedded database, its one writer thread and its readers.
  *
  * All SQL lives behind this door. Every change of the process goes through one writer thread that gathers what waits into one transaction (group
- * commit: whichever comes first of STORAGE_COMMIT_ROWS outcomes or STORAGE_COMMIT_MS ms after the first, but at once for a call, and for a claim when no outcomes wait), so
- * a thousand outcomes cost one sync. Calls that change something and return a value block until their change is durable; the two hot calls
- * (claims, outcomes) are asynchronous. Readers see the last committed state on connections of their own, one per thread.
+ * commit: whichever comes first of STORAGE_COMMIT_ROWS outcomes or STORAGE_COMMIT_MS ms after the first; a claim waits until the last commit is as long
+ * ago; a call does not wait), so a thousand outcomes cost one sync. Calls that change something and return a value block until their change is durable;
+ * the two hot calls (claims, outcomes) are asynchronous. Readers see the last committed state on connections of their own, one per thread.
  *
  * Another process (the CLI) may open the same directory at the same time; SQLite's locking keeps both right, transactions are short.
  * Only one server: `server = true` takes an exclusive lock on DIR/serve.lock and fails with -EBUSY when it is held.

@@ -279,6 +279,7 @@ static void *writer_main(void *arg)
         }
 
         pthread_mutex_lock(&storage->lock);
+        storage->last_commit_us = clock_monotonic_us();
         if (!failed)
             commits_note(storage, took_us, rows);
         if (failed && storage->db.damaged)
