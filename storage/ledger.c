@@ -152,8 +152,15 @@ struct open_claim *ledger_claim(const struct ledger *ledger, int64_t id, int64_t
 void ledger_claim_settle(struct ledger *ledger, struct open_claim *claim)
 {
     assure(claim->settled < claim->remaining);
-    if (claim->settled++ == 0)
+    if (list_empty(&claim->node))
         list_append(&ledger->touched, &claim->node);
+    claim->settled++;
+}
+
+void ledger_claim_unsettle(struct open_claim *claim)
+{
+    assure(claim->settled > 0);
+    claim->settled--; /* and stays touched, which says no more than that it was looked at */
 }
 
 int ledger_claim_add(struct ledger *ledger, struct open_claim *claim)

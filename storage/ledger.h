@@ -55,6 +55,7 @@ int ledger_minute(struct ledger *ledger, struct db *db, int64_t campaign_id, enu
 /* The open claim that covers the recipient, or NULL. */
 struct open_claim *ledger_claim(const struct ledger *ledger, int64_t id, int64_t campaign_id, int64_t recipient_id);
 void ledger_claim_settle(struct ledger *ledger, struct open_claim *claim); /* one more member has its row */
+void ledger_claim_unsettle(struct open_claim *claim);                      /* ... of this transaction: has not */
 /* A claim made in this transaction; the ledger owns it from here, unless -ENOMEM. */
 int ledger_claim_add(struct ledger *ledger, struct open_claim *claim) ATTR_MUSTCHECK;
 /* Takes a claim of this transaction back (its savepoint is rolled back). */

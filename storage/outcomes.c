@@ -5,113 +5,17 @@
  * and the attempt that the row held moves to `attempt`. Whatever does not fit (a second outcome for a delivery that has
  * ended, a recipient nobody claimed) changes nothing and is logged: the counters can only ever move together with a
  * row.
+ *
+ * First outcomes are gathered, and written together (outcome_rows.c), before anything else of the same delivery and at
+ * the end. In between others may pass them: nothing depends on the order of two deliveries.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/log.h"
+#include "storage/outcome_rows.h"
 #include "storage/suppress.h"
-
-#define STAGE_TIME_BYTES 24
-
-static const char insert_sql[] =
-    "INSERT INTO delivery (campaign_id, recipient_id, state, uncertain, attempts, next_attempt, updated, code, stage,"
-    " tls, duration, enhanced, reply, mx_host, source, path_id, times) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
-    " ?11, ?12, ?13, ?14, ?15, ?16, ?17) ON CONFLICT DO NOTHING";
-static const char update_sql[] =
-    "UPDATE delivery SET state = ?3, uncertain = uncertain OR ?4, attempts = ?5, next_attempt = ?6, updated = ?7,"
-    " code = ?8, stage = ?9, tls = ?10, duration = ?11, enhanced = ?12, reply = ?13, mx_host = ?14, source = ?15,"
-    " path_id = ?16, times = ?17 WHERE campaign_id = ?1 AND recipient_id = ?2";
-static const char release_sql[] = "UPDATE delivery SET state = ?3, uncertain = uncertain OR ?4, attempts = ?5,"
-                                  " next_attempt = ?6, updated = ?7 WHERE campaign_id = ?1 AND recipient_id = ?2";
-
-static int64_t ended_ms(const struct storage_outcome *record)
-{
-    return record->outcome.ended_wall_ms > 0 ? record->outcome.ended_wall_ms : clock_wall_ms();
-}
-
-static int bind_text(sqlite3_stmt *statement, int index, const char *text, size_t size)
-{
-    return sqlite3_bind_text(statement, index, text, (int)strnlen(text, size), SQLITE_STATIC);
-}
-
-/* "mail:12 rcpt:12 content:40": the stages of whose replies there is a time. By hand, for it is done for each message
- * and snprintf() takes a tenth of the time of the whole row. */
-static void write_times(const uint32_t times_ms[STAGE_COUNT], char out[STAGE_COUNT * STAGE_TIME_BYTES])
-{
-    char *at = out;
-    for (enum outcome_stage stage = STAGE_NONE; stage < STAGE_COUNT; stage++) {
-        if (times_ms[stage] == 0)
-            continue;
-        const char *name = outcome_stage_name(stage);
-        char digits[10];
-        size_t count = 0;
-        for (uint32_t left = times_ms[stage]; left > 0; left /= 10)
-            digits[count++] = (char)('0' + left % 10);
-        size_t len = strlen(name);
-        assure(len + count + 2 < STAGE_TIME_BYTES);
-        if (at != out)
-            *at++ = ' ';
-        memcpy(at, name, len);
-        at += len;
-        *at++ = ':';
-        while (count > 0)
-            *at++ = digits[--count];
-    }
-    *at = '\0';
-}
-
-/* The values that the statements above share; untried ones have no reply to tell. */
-static int run_bound(struct storage *storage, const char *sql, const struct storage_outcome *record,
-                     enum delivery_state state, struct error *err)
-{
-    static const struct outcome nothing;
-    struct db *db = &storage->db;
-    const struct outcome *outcome = record->tried ? &record->outcome : &nothing;
-    char times[STAGE_COUNT * STAGE_TIME_BYTES];
-    int64_t path_id = 0;
-    int missing = sql != release_sql ? paths_id(&storage->paths, db, outcome, &path_id, err) : 0;
-    sqlite3_stmt *statement = missing ? NULL : db_prepare(db, sql, err);
-    if (statement == NULL)
-        return -EIO;
-    write_times(outcome->times_ms, times);
-    int failed = sqlite3_bind_int64(statement, 1, record->campaign_id) |
-                 sqlite3_bind_int64(statement, 2, record->recipient_id) | sqlite3_bind_int(statement, 3, (int)state) |
-                 sqlite3_bind_int(statement, 4, record->uncertain) |
-                 sqlite3_bind_int(statement, 5, MAX_OF(record->attempts, 0)) |
-                 sqlite3_bind_int64(statement, 6, state == DELIVERY_DEFERRED ? record->next_attempt_ms : 0) |
-                 sqlite3_bind_int64(statement, 7, ended_ms(record));
-    if (sql != release_sql) {
-        failed |=
-            sqlite3_bind_int(statement, 8, outcome->code) |
-            (record->tried ? sqlite3_bind_int(statement, 9, (int)outcome->stage) : sqlite3_bind_null(statement, 9)) |
-            sqlite3_bind_int(statement, 10, tls_pack(outcome->tls, outcome->tls_rule, outcome->tls_result)) |
-            sqlite3_bind_int64(statement, 11, outcome->duration_ms) |
-            bind_text(statement, 12, outcome->enhanced, sizeof(outcome->enhanced)) |
-            bind_text(statement, 13, outcome->text, sizeof(outcome->text)) |
-            bind_text(statement, 14, outcome->mx_host, sizeof(outcome->mx_host)) |
-            bind_text(statement, 15, outcome->source, sizeof(outcome->source)) |
-            (path_id != 0 ? sqlite3_bind_int64(statement, 16, path_id) : sqlite3_bind_null(statement, 16)) |
-            (times[0] != '\0' ? bind_text(statement, 17, times, sizeof(times)) : sqlite3_bind_null(statement, 17));
-    }
-    assure(failed == 0); /* binding can only fail for a wrong index or size: our own bug */
-    return db_step(db, statement, err);
-}
-
-/* Moves the attempt that the row holds out of the way of a new one. What it led to was a retry, whatever the row says
- * now. */
-static int keep_attempt(struct db *db, int64_t delivery_id, struct error *err)
-{
-    return db_run(
-        db, err,
-        "INSERT INTO attempt (delivery_id, state, uncertain, attempts, next_attempt, updated, code, stage, tls,"
-        " duration, enhanced, reply, mx_host, source, path_id, times) SELECT id, iif(state = ?2, ?3, state), uncertain,"
-        " attempts, next_attempt, updated, code, stage, tls, duration, enhanced, reply, mx_host, source, path_id, times"
-        " FROM delivery WHERE id = ?1 AND stage IS NOT NULL",
-        DB_I(delivery_id), DB_I(DELIVERY_SENDING), DB_I(DELIVERY_DEFERRED));
-}
 
 static void log_stray(const struct storage_outcome *record, const char *why)
 {
@@ -139,32 +43,10 @@ static int update_row(struct storage *storage, struct ledger_campaign *line, con
         log_stray(record, "the delivery has ended");
         return 0;
     }
-    int failed = record->tried ? keep_attempt(db, delivery_id, err) : 0;
-    if (!failed)
-        failed = run_bound(storage, record->tried ? update_sql : release_sql, record, state, err);
+    int failed = outcome_row_update(storage, delivery_id, record, state, err);
     if (failed)
         return failed;
     line->states[was]--;
-    line->states[state]++;
-    return 1;
-}
-
-/* As update_row(). */
-static int insert_row(struct storage *storage, struct ledger_campaign *line, const struct storage_outcome *record,
-                      enum delivery_state state, struct error *err)
-{
-    struct open_claim *claim = record->claim_id == 0 ? NULL
-                                                     : ledger_claim(&storage->ledger, record->claim_id,
-                                                                    record->campaign_id, record->recipient_id);
-    if (claim == NULL || claim->settled == claim->remaining)
-        return update_row(storage, line, record, state, err);
-    int failed = run_bound(storage, insert_sql, record, state, err);
-    if (failed)
-        return failed;
-    if (db_changes(&storage->db) == 0)
-        return update_row(storage, line, record, state, err);
-    ledger_claim_settle(&storage->ledger, claim);
-    line->states[DELIVERY_SENDING]--;
     line->states[state]++;
     return 1;
 }
@@ -182,13 +64,13 @@ static int blame(struct storage *storage, const struct storage_outcome *record, 
                    (unsigned)outcome->code, outcome->enhanced[0] != '\0' ? " " : "", (int)sizeof(outcome->enhanced) - 1,
                    outcome->enhanced, (int)sizeof(outcome->text) - 1, outcome->text);
     if (record->suppress_reason != NULL) {
-        rc = suppress_recipient(&storage->db, record->recipient_id, record->suppress_reason, origin, ended_ms(record),
-                                err);
+        rc = suppress_recipient(&storage->db, record->recipient_id, record->suppress_reason, origin,
+                                outcome_ended_ms(record), err);
         suppressed = rc > 0;
     } else {
         const struct suppress_soft soft = {.campaign_id = record->campaign_id,
                                            .recipient_id = record->recipient_id,
-                                           .at_ms = ended_ms(record),
+                                           .at_ms = outcome_ended_ms(record),
                                            .window_ms = record->soft_window_ms,
                                            .limit = record->soft_limit,
                                            .origin = origin};
@@ -224,7 +106,7 @@ static int tell(struct storage *storage, const struct storage_outcome *record, e
                        &(struct storage_event){.kind = kinds[state],
                                                .campaign_id = record->campaign_id,
                                                .recipient_id = record->recipient_id,
-                                               .at_ms = ended_ms(record),
+                                               .at_ms = outcome_ended_ms(record),
                                                .attempt = record->attempts,
                                                .uncertain = record->uncertain,
                                                .code = outcome->code,
@@ -240,7 +122,7 @@ static int account(struct storage *storage, struct ledger_campaign *line, const 
 {
     line->missing_attributes += record->missing_attributes;
     if (state == DELIVERY_DELIVERED)
-        note_delivery_time(line, ended_ms(record));
+        note_delivery_time(line, outcome_ended_ms(record));
     line->hard_bounced +=
         record->hard_bounce || (record->suppress_reason != NULL && strcmp(record->suppress_reason, "hard-bounce") == 0);
     int failed = blame(storage, record, err);
@@ -249,7 +131,7 @@ static int account(struct storage *storage, struct ledger_campaign *line, const 
     if (failed)
         return failed;
     return record->tried ? ledger_minute(&storage->ledger, &storage->db, record->campaign_id, record->state,
-                                         ended_ms(record), err)
+                                         outcome_ended_ms(record), err)
                          : 0;
 }
 
@@ -260,9 +142,80 @@ static enum delivery_state state_for(const struct ledger_campaign *line, const s
                                                                                     : record->state;
 }
 
-int outcome_write(struct storage *storage, const struct storage_outcome *record, struct error *err)
+/* The row stands; the counters go with it. 1, or negative. */
+static int settle_first(struct storage *storage, const struct storage_outcome *record, enum delivery_state state,
+                        struct error *err)
 {
     struct ledger_campaign *line = ledger_campaign(&storage->ledger, &storage->db, record->campaign_id, err);
+    if (line == NULL)
+        return -EIO;
+    line->states[DELIVERY_SENDING]--;
+    line->states[state]++;
+    int failed = account(storage, line, record, state, err);
+    return failed ? failed : 1;
+}
+
+/* As update_row(), with all that follows. */
+static int write_later(struct storage *storage, const struct storage_outcome *record, enum delivery_state state,
+                       struct error *err)
+{
+    struct ledger_campaign *line = ledger_campaign(&storage->ledger, &storage->db, record->campaign_id, err);
+    if (line == NULL)
+        return -EIO;
+    int stored = update_row(storage, line, record, state, err);
+    if (stored <= 0)
+        return stored;
+    int failed = account(storage, line, record, state, err);
+    return failed ? failed : 1;
+}
+
+/* First outcomes that wait to be written, and the claims that count on them. */
+struct gathered {
+    struct outcome_rows rows;
+    struct open_claim *claims[OUTCOME_ROWS_MAX];
+};
+
+static int write_gathered(struct storage *storage, struct gathered *gathered, struct error *err)
+{
+    bool stored[OUTCOME_ROWS_MAX];
+    struct outcome_rows *rows = &gathered->rows;
+    int done = outcome_rows_insert(storage, rows, stored, err);
+    for (size_t i = 0; done >= 0 && i < rows->count; i++) {
+        if (stored[i]) {
+            done = settle_first(storage, rows->records[i], rows->states[i], err);
+        } else {
+            ledger_claim_unsettle(gathered->claims[i]);
+            done = write_later(storage, rows->records[i], rows->states[i], err);
+        }
+    }
+    rows->count = 0;
+    return MIN_OF(done, 0);
+}
+
+static bool is_gathered(const struct outcome_rows *rows, const struct storage_outcome *record)
+{
+    for (size_t i = 0; i < rows->count; i++) {
+        if (rows->records[i]->recipient_id == record->recipient_id &&
+            rows->records[i]->campaign_id == record->campaign_id)
+            return true;
+    }
+    return false;
+}
+
+/* The claim that still waits for this outcome's row; NULL: there is a row, or should be. */
+static struct open_claim *waiting_claim(struct storage *storage, const struct storage_outcome *record)
+{
+    struct open_claim *claim = record->claim_id == 0 ? NULL
+                                                     : ledger_claim(&storage->ledger, record->claim_id,
+                                                                    record->campaign_id, record->recipient_id);
+    return claim == NULL || claim->settled == claim->remaining ? NULL : claim;
+}
+
+static int write_one(struct storage *storage, struct gathered *gathered, const struct storage_outcome *record,
+                     struct error *err)
+{
+    struct outcome_rows *rows = &gathered->rows;
+    const struct ledger_campaign *line = ledger_campaign(&storage->ledger, &storage->db, record->campaign_id, err);
     if (line == NULL)
         return -EIO;
     if (!line->known) {
@@ -270,29 +223,48 @@ int outcome_write(struct storage *storage, const struct storage_outcome *record,
         return 0;
     }
     enum delivery_state state = state_for(line, record);
-    int stored = insert_row(storage, line, record, state, err);
-    return stored <= 0 ? stored : account(storage, line, record, state, err);
+    struct open_claim *claim = waiting_claim(storage, record);
+    /* A claim that seems to be settled may have one back when the gathered are written. */
+    bool doubtful = claim == NULL && record->claim_id != 0;
+    if (rows->count == OUTCOME_ROWS_MAX || doubtful || is_gathered(rows, record)) {
+        int failed = write_gathered(storage, gathered, err);
+        if (failed)
+            return failed;
+        claim = waiting_claim(storage, record);
+    }
+    if (claim == NULL)
+        return MIN_OF(write_later(storage, record, state, err), 0);
+    ledger_claim_settle(&storage->ledger, claim);
+    gathered->claims[rows->count] = claim;
+    rows->states[rows->count] = state;
+    rows->records[rows->count++] = record;
+    return 0;
+}
+
+int outcomes_write(struct storage *storage, const struct list *records, struct error *err)
+{
+    struct gathered gathered = {.rows.count = 0};
+    list_for_each(node, records)
+    {
+        int failed = write_one(storage, &gathered, list_entry(node, struct storage_outcome, node), err);
+        if (failed)
+            return failed;
+    }
+    return write_gathered(storage, &gathered, err);
 }
 
 int outcome_recover(struct storage *storage, const struct storage_outcome *record, bool retry, struct error *err)
 {
-    struct ledger_campaign *line = ledger_campaign(&storage->ledger, &storage->db, record->campaign_id, err);
+    const struct ledger_campaign *line = ledger_campaign(&storage->ledger, &storage->db, record->campaign_id, err);
     if (line == NULL)
         return -EIO;
     if (!line->known)
         return 0;
     enum delivery_state state = state_for(line, record);
-    if (retry) {
-        int stored = update_row(storage, line, record, state, err);
-        if (stored <= 0)
-            return stored;
-    } else {
-        int failed = run_bound(storage, insert_sql, record, state, err);
-        if (failed || db_changes(&storage->db) == 0)
-            return failed;
-        line->states[DELIVERY_SENDING]--;
-        line->states[state]++;
-    }
-    int failed = account(storage, line, record, state, err);
-    return failed ? failed : 1;
+    if (retry)
+        return write_later(storage, record, state, err);
+    const struct outcome_rows rows = {.records = {record}, .states = {state}, .count = 1};
+    bool stored[OUTCOME_ROWS_MAX];
+    int failed = outcome_rows_insert(storage, &rows, stored, err);
+    return failed || !stored[0] ? failed : settle_first(storage, record, state, err);
 }

@@ -76,13 +76,9 @@ static int apply(struct storage *storage, struct batch *batch, struct error *err
         failed = event_write_begin(storage, err);
     if (failed)
         return failed;
-    list_for_each(node, &batch->outcomes)
-    {
-        failed = outcome_write(storage, list_entry(node, struct storage_outcome, node), err);
-        if (failed)
-            return failed;
-    }
-    failed = ledger_flush(&storage->ledger, &storage->db, err);
+    failed = outcomes_write(storage, &batch->outcomes, err);
+    if (!failed)
+        failed = ledger_flush(&storage->ledger, &storage->db, err);
     if (!failed)
         failed = run_calls(storage, batch, err);
     if (!failed)

@@ -76,8 +76,8 @@ void writer_stop(struct storage *storage); /* works off the queues first */
 
 /* One more transaction; under the lock (commits.c). */
 void commits_note(struct storage *storage, int64_t took_us, size_t rows);
-/* One outcome into the current transaction (outcomes.c). */
-int outcome_write(struct storage *storage, const struct storage_outcome *record, struct error *err) ATTR_MUSTCHECK;
+/* The outcomes into the current transaction (outcomes.c). */
+int outcomes_write(struct storage *storage, const struct list *records, struct error *err) ATTR_MUSTCHECK;
 /* The same for a delivery that a former process had in flight: `retry` = its row is there and `sending`. 1 = done, 0 =
  * it has a row already (or, for a retry, is not in flight) and nothing was changed. */
 int outcome_recover(struct storage *storage, const struct storage_outcome *record, bool retry,

@@ -137,6 +137,43 @@ static void everybody_is_delivered_once(void **state)
     fixture_remove(&fixture);
 }
 
+/* Rows are written many at a time; what does not fit is found out one by one. */
+static void a_batch_with_outcomes_that_came_before(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_open(&fixture, false);
+    int64_t list = make_list(&fixture, "news");
+    import_range(&fixture, list, "u", "a.test", 0, 60);
+    int64_t campaign = make_campaign(&fixture, &list, 1, NULL, 0), lane;
+    launch(&fixture, campaign);
+    assert_int_equal(lanes_of(&fixture, campaign, &lane, 1), 1);
+    struct storage_claim claim = {.campaign_id = campaign, .lane = lane, .max = 50, .now_ms = 1};
+    claim_wait(fixture.storage, &claim);
+    assert_int_equal(claim.job_count, 50);
+    post_one(&fixture, make_outcome(&claim.jobs[3], DELIVERY_BOUNCED, NULL));
+    post_one(&fixture, make_outcome(&claim.jobs[33], DELIVERY_DEFERRED, NULL));
+    struct gate gate;
+    gate_init(&gate);
+    struct list records = LIST_INIT(records);
+    for (int i = 0; i < 50; i++)
+        list_append(&records, &make_outcome(&claim.jobs[i], DELIVERY_DELIVERED, &gate)->node);
+    list_append(&records, &make_outcome(&claim.jobs[49], DELIVERY_BOUNCED, &gate)->node); /* in the air no more */
+    storage_outcomes_post(fixture.storage, &records);
+    gate_wait(&gate, 51);
+    assert_states(&fixture, campaign, "audience=60 pending=10 delivered=49 bounced=1");
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM delivery"), 50);
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM delivery WHERE state = 2"), 49);
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM attempt"), 1); /* the deferred one's */
+    /* A claim that cannot be told to be settled stays until the next start finds nothing missing of it. */
+    arena_finish(&claim.arena);
+    fixture_close(&fixture);
+    fixture_reopen(&fixture, true);
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM claim"), 0);
+    assert_states(&fixture, campaign, "audience=60 pending=10 delivered=49 bounced=1");
+    fixture_remove(&fixture);
+}
+
 static void the_audience_is_frozen_at_the_launch(void **state)
 {
     (void)state;
@@ -499,6 +536,7 @@ int main(void)
         cmocka_unit_test(statuses_move_only_along_the_table),
         cmocka_unit_test(only_drafts_are_deleted),
         cmocka_unit_test(everybody_is_delivered_once),
+        cmocka_unit_test(a_batch_with_outcomes_that_came_before),
         cmocka_unit_test(the_audience_is_frozen_at_the_launch),
         cmocka_unit_test(lists_merge_and_exclude),
         cmocka_unit_test(a_lane_of_leavers_is_passed_in_steps),

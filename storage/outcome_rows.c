@@ -1,0 +1,196 @@
+/*
+ * outcome_rows.c - outcomes into delivery rows, many to a statement.
+ *
+ * A third of what a row costs is starting and ending its statement, so first outcomes, nearly all, go in 32 or 8 at a
+ * time. A row that is there already is passed over, and rows get their ids one after another: should some have been
+ * passed over, the ids tell which were not.
+ */
+#include "storage/outcome_rows.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+#define STAGE_TIME_BYTES 24
+#define TIMES_BYTES (STAGE_COUNT * STAGE_TIME_BYTES)
+
+#define VALUES_8(row) row "," row "," row "," row "," row "," row "," row "," row
+#define VALUES_32(row) VALUES_8(row) "," VALUES_8(row) "," VALUES_8(row) "," VALUES_8(row)
+#define INSERT                                                                                                         \
+    "INSERT OR IGNORE INTO delivery (campaign_id, recipient_id, state, uncertain, attempts, next_attempt, updated,"    \
+    " code, stage, tls, duration, enhanced, reply, mx_host, source, path_id, times) VALUES "
+#define ROW "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+#define COLUMNS 17
+
+static const char insert_one[] = INSERT ROW;
+static const char insert_8[] = INSERT VALUES_8(ROW);
+static const char insert_32[] = INSERT VALUES_32(ROW);
+static const struct {
+    size_t rows;
+    const char *sql;
+} inserts[] = {{32, insert_32}, {8, insert_8}, {1, insert_one}};
+_Static_assert(OUTCOME_ROWS_MAX == 32, "the widest statement takes a full group");
+
+static const char update_sql[] =
+    "UPDATE delivery SET state = ?3, uncertain = uncertain OR ?4, attempts = ?5, next_attempt = ?6, updated = ?7,"
+    " code = ?8, stage = ?9, tls = ?10, duration = ?11, enhanced = ?12, reply = ?13, mx_host = ?14, source = ?15,"
+    " path_id = ?16, times = ?17 WHERE campaign_id = ?1 AND recipient_id = ?2";
+static const char release_sql[] = "UPDATE delivery SET state = ?3, uncertain = uncertain OR ?4, attempts = ?5,"
+                                  " next_attempt = ?6, updated = ?7 WHERE campaign_id = ?1 AND recipient_id = ?2";
+
+int64_t outcome_ended_ms(const struct storage_outcome *record)
+{
+    return record->outcome.ended_wall_ms > 0 ? record->outcome.ended_wall_ms : clock_wall_ms();
+}
+
+static int bind_text(sqlite3_stmt *statement, int index, const char *text, size_t size)
+{
+    return sqlite3_bind_text(statement, index, text, (int)strnlen(text, size), SQLITE_STATIC);
+}
+
+/* "mail:12 rcpt:12 content:40": the stages of whose replies there is a time. By hand, for it is done for each message
+ * and snprintf() takes a tenth of the time of the whole row. */
+static void write_times(const uint32_t times_ms[STAGE_COUNT], char out[STAGE_COUNT * STAGE_TIME_BYTES])
+{
+    char *at = out;
+    for (enum outcome_stage stage = STAGE_NONE; stage < STAGE_COUNT; stage++) {
+        if (times_ms[stage] == 0)
+            continue;
+        const char *name = outcome_stage_name(stage);
+        char digits[10];
+        size_t count = 0;
+        for (uint32_t left = times_ms[stage]; left > 0; left /= 10)
+            digits[count++] = (char)('0' + left % 10);
+        size_t len = strlen(name);
+        assure(len + count + 2 < STAGE_TIME_BYTES);
+        if (at != out)
+            *at++ = ' ';
+        memcpy(at, name, len);
+        at += len;
+        *at++ = ':';
+        while (count > 0)
+            *at++ = digits[--count];
+    }
+    *at = '\0';
+}
+
+/* What every statement sets; returns a bit set when SQLite refused one. */
+static int bind_common(sqlite3_stmt *statement, int at, const struct storage_outcome *record, enum delivery_state state)
+{
+    return sqlite3_bind_int64(statement, at, record->campaign_id) |
+           sqlite3_bind_int64(statement, at + 1, record->recipient_id) |
+           sqlite3_bind_int(statement, at + 2, (int)state) | sqlite3_bind_int(statement, at + 3, record->uncertain) |
+           sqlite3_bind_int(statement, at + 4, MAX_OF(record->attempts, 0)) |
+           sqlite3_bind_int64(statement, at + 5, state == DELIVERY_DEFERRED ? record->next_attempt_ms : 0) |
+           sqlite3_bind_int64(statement, at + 6, outcome_ended_ms(record));
+}
+
+/* All COLUMNS, from parameter `at` on; untried ones have no reply to tell. `times` must live as long as the binding. */
+static int bind_row(struct storage *storage, sqlite3_stmt *statement, int at, const struct storage_outcome *record,
+                    enum delivery_state state, char times[TIMES_BYTES], struct error *err)
+{
+    static const struct outcome nothing;
+    const struct outcome *outcome = record->tried ? &record->outcome : &nothing;
+    int64_t path_id = 0;
+    int missing = paths_id(&storage->paths, &storage->db, outcome, &path_id, err);
+    if (missing)
+        return missing;
+    write_times(outcome->times_ms, times);
+    int failed =
+        bind_common(statement, at, record, state) | sqlite3_bind_int(statement, at + 7, outcome->code) |
+        (record->tried ? sqlite3_bind_int(statement, at + 8, (int)outcome->stage)
+                       : sqlite3_bind_null(statement, at + 8)) |
+        sqlite3_bind_int(statement, at + 9, tls_pack(outcome->tls, outcome->tls_rule, outcome->tls_result)) |
+        sqlite3_bind_int64(statement, at + 10, outcome->duration_ms) |
+        bind_text(statement, at + 11, outcome->enhanced, sizeof(outcome->enhanced)) |
+        bind_text(statement, at + 12, outcome->text, sizeof(outcome->text)) |
+        bind_text(statement, at + 13, outcome->mx_host, sizeof(outcome->mx_host)) |
+        bind_text(statement, at + 14, outcome->source, sizeof(outcome->source)) |
+        (path_id != 0 ? sqlite3_bind_int64(statement, at + 15, path_id) : sqlite3_bind_null(statement, at + 15)) |
+        (times[0] != '\0' ? bind_text(statement, at + 16, times, TIMES_BYTES) : sqlite3_bind_null(statement, at + 16));
+    assure(failed == 0); /* binding can only fail for a wrong index or size: our own bug */
+    return 0;
+}
+
+static int delivery_id(struct db *db, const struct storage_outcome *record, int64_t *id, struct error *err)
+{
+    return db_get(db, err, id, "SELECT id FROM delivery WHERE recipient_id = ? AND campaign_id = ?",
+                  DB_I(record->recipient_id), DB_I(record->campaign_id));
+}
+
+/* The statement made `made` of these rows, the last of them as number `last_id`. */
+static int tell_stored(struct db *db, const struct storage_outcome *const *records, size_t count, size_t made,
+                       int64_t last_id, bool *stored, struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        int64_t id = 0;
+        int missing = made > 0 && made < count ? delivery_id(db, records[i], &id, err) : 0;
+        if (missing < 0)
+            return missing;
+        stored[i] = made == count || (missing == 0 && id > last_id - (int64_t)made && id <= last_id);
+    }
+    return 0;
+}
+
+static int insert_some(struct storage *storage, const char *sql, const struct outcome_rows *rows, size_t from,
+                       size_t count, bool *stored, struct error *err)
+{
+    struct db *db = &storage->db;
+    char times[OUTCOME_ROWS_MAX][TIMES_BYTES];
+    sqlite3_stmt *statement = db_prepare(db, sql, err);
+    int failed = statement == NULL ? -EIO : 0;
+    for (size_t i = 0; !failed && i < count; i++)
+        failed = bind_row(storage, statement, (int)i * COLUMNS + 1, rows->records[from + i], rows->states[from + i],
+                          times[i], err);
+    if (!failed)
+        failed = db_step(db, statement, err);
+    return failed ? failed
+                  : tell_stored(db, &rows->records[from], count, (size_t)db_changes(db), db_last_id(db), stored, err);
+}
+
+int outcome_rows_insert(struct storage *storage, const struct outcome_rows *rows, bool stored[OUTCOME_ROWS_MAX],
+                        struct error *err)
+{
+    size_t done = 0;
+    for (size_t i = 0; i < countof(inserts); i++) {
+        while (rows->count - done >= inserts[i].rows) {
+            int failed = insert_some(storage, inserts[i].sql, rows, done, inserts[i].rows, &stored[done], err);
+            if (failed)
+                return failed;
+            done += inserts[i].rows;
+        }
+    }
+    return 0;
+}
+
+/* Moves the attempt that the row holds out of the way of a new one. What it led to was a retry, whatever the row says
+ * now. */
+static int keep_attempt(struct db *db, int64_t delivery_id, struct error *err)
+{
+    return db_run(
+        db, err,
+        "INSERT INTO attempt (delivery_id, state, uncertain, attempts, next_attempt, updated, code, stage, tls,"
+        " duration, enhanced, reply, mx_host, source, path_id, times) SELECT id, iif(state = ?2, ?3, state), uncertain,"
+        " attempts, next_attempt, updated, code, stage, tls, duration, enhanced, reply, mx_host, source, path_id, times"
+        " FROM delivery WHERE id = ?1 AND stage IS NOT NULL",
+        DB_I(delivery_id), DB_I(DELIVERY_SENDING), DB_I(DELIVERY_DEFERRED));
+}
+
+int outcome_row_update(struct storage *storage, int64_t id, const struct storage_outcome *record,
+                       enum delivery_state state, struct error *err)
+{
+    struct db *db = &storage->db;
+    char times[TIMES_BYTES];
+    int failed = record->tried ? keep_attempt(db, id, err) : 0;
+    if (failed)
+        return failed;
+    sqlite3_stmt *statement = db_prepare(db, record->tried ? update_sql : release_sql, err);
+    if (statement == NULL)
+        return -EIO;
+    if (record->tried)
+        failed = bind_row(storage, statement, 1, record, state, times, err);
+    else
+        assure(bind_common(statement, 1, record, state) == 0);
+    return failed ? failed : db_step(db, statement, err);
+}
