@@ -21,6 +21,7 @@ static enum audience_verdict judge(int64_t status, int64_t epoch, int64_t since,
 static int advance(struct audience *audience, struct audience_list *list, struct error *err)
 {
     int more = db_step(audience->db, list->statement, err);
+    list->given = false;
     if (more <= 0) {
         list->statement = NULL;
         return more;
@@ -61,57 +62,59 @@ static int read_split(struct audience *audience, struct error *err)
     return 0;
 }
 
-static int advance_messages(struct audience *audience, struct error *err)
+#define SUPPRESSED "(SELECT s.reason FROM suppression s WHERE s.email = r.email AND (s.expires = 0 OR s.expires > ?4)"
+#define MESSAGE_LANE " WHERE m.campaign_id = ?1 AND m.lane = ?2 AND m.id > ?3 ORDER BY m.id"
+#define MEMBER_LANE " WHERE m.list_id = ?1 AND m.lane = ?2 AND m.recipient_id > ?3 ORDER BY m.recipient_id"
+
+/* The columns of a person, or the first four of them; a message counts as an active member since ever. */
+static const char member_ids[] = "SELECT m.recipient_id, m.status, m.epoch, m.since FROM member m" MEMBER_LANE;
+static const char member_people[] =
+    "SELECT m.recipient_id, m.status, m.epoch, m.since, r.email, r.attributes, " SUPPRESSED "), NULL, NULL, NULL"
+    " FROM member m LEFT JOIN recipient r ON r.id = m.recipient_id" MEMBER_LANE;
+static const char message_ids[] = "SELECT m.id, 0, 0, 0 FROM message m INDEXED BY message_lane" MESSAGE_LANE;
+static const char message_people[] =
+    "SELECT m.id, 0, 0, 0, r.email, " MESSAGE_ATTRIBUTES ", " SUPPRESSED
+    " AND NOT (m.transactional AND s.reason = 'unsubscribe')), m.transactional, m.content_id, m.expires"
+    " FROM message m INDEXED BY message_lane LEFT JOIN recipient r ON r.id = m.recipient_id" MESSAGE_LANE;
+_Static_assert(MEMBER_ACTIVE == 0, "what stands for the status of a message");
+
+/* `of`: the list, or the stream's campaign. */
+static int open_list(struct audience *audience, struct audience_list *list, bool stream, int64_t of,
+                     const struct audience_span *span, struct error *err)
 {
-    int more = db_step(audience->db, audience->messages, err);
-    if (more <= 0)
-        audience->messages = NULL;
-    return MIN_OF(more, 0);
+    list->statement = span->depth == AUDIENCE_PEOPLE
+                          ? db_query(audience->db, err, stream ? message_people : member_people, DB_I(of),
+                                     DB_I(span->lane), DB_I(span->after), DB_I(span->now_ms))
+                          : db_query(audience->db, err, stream ? message_ids : member_ids, DB_I(of), DB_I(span->lane),
+                                     DB_I(span->after));
+    return list->statement == NULL ? -EIO : advance(audience, list, err);
 }
 
-/* A stream has no lists: its audience is the messages that were posted. */
-static int open_stream(struct audience *audience, int64_t after, struct error *err)
+static int open_lists(struct audience *audience, const struct audience_span *span, struct error *err)
 {
-    audience->messages = db_query(audience->db, err,
-                                  "SELECT id FROM message INDEXED BY message_lane WHERE campaign_id = ? AND lane = ?"
-                                  " AND id > ? ORDER BY id",
-                                  DB_I(audience->campaign_id), DB_I(audience->lane), DB_I(after));
-    return audience->messages == NULL ? -EIO : advance_messages(audience, err);
-}
-
-static int next_message(struct audience *audience, struct audience_member *out, struct error *err)
-{
-    if (audience->messages == NULL)
-        return 0;
-    *out = (struct audience_member){.recipient_id = db_int(audience->messages, 0), .verdict = AUDIENCE_MAIL};
-    int failed = advance_messages(audience, err);
-    return failed ? failed : 1;
-}
-
-int audience_open(struct audience *audience, struct db *db, int64_t campaign_id, int64_t epoch, int64_t lane,
-                  int64_t after, struct error *err)
-{
-    *audience = (struct audience){.db = db, .campaign_id = campaign_id, .epoch = epoch, .lane = lane};
     int64_t ids[CAMPAIGN_LISTS_MAX] = {0}, stream;
-    int missing = db_get(db, err, &stream, "SELECT 1 FROM message_stream WHERE campaign_id = ?", DB_I(campaign_id));
+    int missing = db_get(audience->db, err, &stream, "SELECT 1 FROM message_stream WHERE campaign_id = ?",
+                         DB_I(span->campaign_id));
     if (missing < 0)
         return missing;
-    audience->stream = missing == 0;
-    if (audience->stream)
-        return open_stream(audience, after, err);
-    int failed = read_lists(audience, campaign_id, ids, err);
-    for (int i = 0; !failed && i < audience->list_count; i++) {
-        struct audience_list *list = &audience->lists[i];
-        list->statement = db_query(db, err,
-                                   "SELECT recipient_id, status, epoch, since FROM member"
-                                   " WHERE list_id = ? AND lane = ? AND recipient_id > ? ORDER BY recipient_id",
-                                   DB_I(ids[i]), DB_I(lane), DB_I(after));
-        failed = list->statement == NULL ? -EIO : advance(audience, list, err);
-    }
+    int failed = 0;
+    if (missing == 0)
+        ids[audience->list_count++] = span->campaign_id;
+    else
+        failed = read_lists(audience, span->campaign_id, ids, err);
+    for (int i = 0; !failed && i < audience->list_count; i++)
+        failed = open_list(audience, &audience->lists[i], missing == 0, ids[i], span, err);
+    return failed;
+}
+
+int audience_open(struct audience *audience, struct db *db, const struct audience_span *span, struct error *err)
+{
+    *audience = (struct audience){.db = db, .campaign_id = span->campaign_id, .epoch = span->epoch, .lane = span->lane};
+    int failed = open_lists(audience, span, err);
     if (!failed)
         failed = read_split(audience, err);
     if (!failed)
-        failed = segment_load(db, campaign_id, &audience->segment, err);
+        failed = segment_load(db, span->campaign_id, &audience->segment, err);
     if (failed)
         audience_close(audience);
     return failed;
@@ -119,8 +122,6 @@ int audience_open(struct audience *audience, struct db *db, int64_t campaign_id,
 
 void audience_close(struct audience *audience)
 {
-    db_end(audience->messages);
-    audience->messages = NULL;
     for (int i = 0; i < audience->list_count; i++) {
         if (audience->lists[i].statement != NULL)
             db_end(audience->lists[i].statement);
@@ -130,15 +131,28 @@ void audience_close(struct audience *audience)
     audience->segment = NULL;
 }
 
-bool audience_ended(const struct audience *audience)
+/* Those whose row was given out stand on the next one after this, or are at their end. */
+static int move_on(struct audience *audience, struct error *err)
 {
-    if (audience->messages != NULL)
-        return false;
+    for (int i = 0; i < audience->list_count; i++) {
+        struct audience_list *list = &audience->lists[i];
+        int failed = list->statement != NULL && list->given ? advance(audience, list, err) : 0;
+        if (failed)
+            return failed;
+    }
+    return 0;
+}
+
+int audience_ended(struct audience *audience, struct error *err)
+{
+    int failed = move_on(audience, err);
+    if (failed)
+        return failed;
     for (int i = 0; i < audience->list_count; i++) {
         if (audience->lists[i].statement != NULL)
-            return false;
+            return 0;
     }
-    return true;
+    return 1;
 }
 
 /* 1 = was on an excluded list when the campaign was launched. */
@@ -165,12 +179,14 @@ static int is_excluded(struct audience *audience, int64_t recipient_id, struct e
 int audience_next(struct audience *audience, struct audience_member *out, struct error *err)
 {
     bool found = false;
-    if (audience->stream)
-        return next_message(audience, out, err);
+    int failed = move_on(audience, err);
+    if (failed)
+        return failed;
     for (int i = 0; i < audience->list_count; i++) {
         const struct audience_list *list = &audience->lists[i];
         if (list->statement != NULL && (!found || list->recipient_id < out->recipient_id)) {
             out->recipient_id = list->recipient_id;
+            out->person = list->statement;
             found = true;
         }
     }
@@ -183,9 +199,7 @@ int audience_next(struct audience *audience, struct audience_member *out, struct
             continue;
         if (list->verdict == AUDIENCE_MAIL || out->verdict == AUDIENCE_OUTSIDE)
             out->verdict = list->verdict; /* one list that still has it is enough */
-        int failed = advance(audience, list, err);
-        if (failed)
-            return failed;
+        list->given = true;
     }
     if (audience->split_share > 0 &&
         (split_slot(audience->campaign_id, out->recipient_id) < audience->split_share) == audience->split_rest)

@@ -29,7 +29,9 @@ static int count_lane(struct db *db, int64_t id, int64_t epoch, int64_t lane, in
                       struct error *err)
 {
     struct audience audience;
-    int failed = audience_open(&audience, db, id, epoch, lane, INT64_MIN, err);
+    int failed = audience_open(
+        &audience, db, &(struct audience_span){.campaign_id = id, .epoch = epoch, .lane = lane, .after = INT64_MIN},
+        err);
     if (failed)
         return failed;
     audience_whole(&audience);

@@ -97,13 +97,14 @@ static int add_job(struct storage_claim *claim, int64_t recipient_id, const char
     return 0;
 }
 
-/* `row`: address, attributes, reason of a suppression or NULL. 1 = suppressed, and the reason; 0, negative. */
+/* `row`: a person. 1 = suppressed, and the reason; 0, negative. */
 static int find_suppression(struct storage *storage, const struct suppress_kinds *kinds,
                             const struct storage_claim *claim, sqlite3_stmt *row, char reason[65], struct error *err)
 {
-    if (sqlite3_column_type(row, 2) == SQLITE_NULL)
-        return suppress_find_rare(storage, kinds, claim->campaign_id, db_text(row, 0), claim->now_ms, reason, err);
-    (void)str_copy(reason, 65, db_text(row, 2));
+    if (sqlite3_column_type(row, PERSON_SUPPRESSED) == SQLITE_NULL)
+        return suppress_find_rare(storage, kinds, claim->campaign_id, db_text(row, PERSON_EMAIL), claim->now_ms, reason,
+                                  err);
+    (void)str_copy(reason, 65, db_text(row, PERSON_SUPPRESSED));
     return 1;
 }
 
@@ -115,57 +116,32 @@ static void job_of_message(struct storage_claim *claim, sqlite3_stmt *row, int c
     job->expires_ms = db_int(row, column + 1);
 }
 
-/* Of a message: address and attributes, and what it is made of. */
-#define MESSAGE_ADDRESS "r.email, iif(json_valid(r.attributes), json_patch(r.attributes, m.attributes), m.attributes)"
-#define MESSAGE_TERMS "m.transactional, m.content_id, m.expires"
-
-/* Address, attributes, reason of a suppression or NULL; behind these the terms of a message. */
-static sqlite3_stmt *query_member(struct db *db, const struct storage_claim *claim, int64_t recipient_id,
-                                  struct error *err)
-{
-    return storage_is_message(recipient_id)
-               ? db_query(db, err,
-                          "SELECT " MESSAGE_ADDRESS ", (SELECT s.reason FROM suppression s WHERE s.email = r.email"
-                          " AND (s.expires = 0 OR s.expires > ?2) AND NOT (m.transactional AND s.reason ="
-                          " 'unsubscribe')), " MESSAGE_TERMS " FROM message m JOIN recipient r ON r.id ="
-                          " m.recipient_id WHERE m.id = ?1",
-                          DB_I(recipient_id), DB_I(claim->now_ms))
-               : db_query(db, err,
-                          "SELECT email, attributes, (SELECT s.reason FROM suppression s WHERE s.email = r.email"
-                          " AND (s.expires = 0 OR s.expires > ?2)) FROM recipient r WHERE r.id = ?1",
-                          DB_I(recipient_id), DB_I(claim->now_ms));
-}
-
 static int add_member(struct storage *storage, const struct suppress_kinds *all_kinds, struct storage_claim *claim,
-                      int64_t recipient_id, struct tally *tally, struct error *err)
+                      const struct audience_member *member, struct tally *tally, struct error *err)
 {
-    struct db *db = &storage->db;
+    sqlite3_stmt *row = member->person;
+    if (sqlite3_column_type(row, PERSON_EMAIL) == SQLITE_NULL)
+        return end_untried(storage, claim, member->recipient_id, DELIVERY_FAILED,
+                           "the recipient is gone from the database", tally, err);
     struct suppress_kinds kinds = *all_kinds;
+    bool message = storage_is_message(member->recipient_id);
+    kinds.spare_unsubscribed = message && db_int(row, PERSON_TRANSACTIONAL) != 0;
     char reason[65];
-    bool message = storage_is_message(recipient_id);
-    sqlite3_stmt *row = query_member(db, claim, recipient_id, err);
-    int more = row == NULL ? -EIO : db_step(db, row, err);
-    if (more < 0)
-        return more;
-    kinds.spare_unsubscribed = message && more > 0 && db_int(row, 3) != 0;
-    int failed;
-    if (more == 0) {
-        failed = end_untried(storage, claim, recipient_id, DELIVERY_FAILED, "the recipient is gone from the database",
-                             tally, err);
-    } else if ((failed = find_suppression(storage, &kinds, claim, row, reason, err)) != 0) {
+    int suppressed = find_suppression(storage, &kinds, claim, row, reason, err);
+    if (suppressed < 0)
+        return suppressed;
+    if (suppressed > 0) {
         char why[160];
         (void)snprintf(why, sizeof(why), "suppressed: %.64s", reason);
-        if (failed > 0)
-            failed = end_untried(storage, claim, recipient_id, DELIVERY_SUPPRESSED, why, tally, err);
-    } else if (!plausible(db_text(row, 0), db_text(row, 1))) {
-        failed = end_untried(storage, claim, recipient_id, DELIVERY_FAILED,
-                             "the stored address or attributes are damaged", tally, err);
-    } else {
-        failed = add_job(claim, recipient_id, db_text(row, 0), db_text(row, 1), err);
-        if (!failed && message)
-            job_of_message(claim, row, 4);
+        return end_untried(storage, claim, member->recipient_id, DELIVERY_SUPPRESSED, why, tally, err);
     }
-    db_end(row);
+    const char *email = db_text(row, PERSON_EMAIL), *attributes = db_text(row, PERSON_ATTRIBUTES);
+    if (!plausible(email, attributes))
+        return end_untried(storage, claim, member->recipient_id, DELIVERY_FAILED,
+                           "the stored address or attributes are damaged", tally, err);
+    int failed = add_job(claim, member->recipient_id, email, attributes, err);
+    if (!failed && message)
+        job_of_message(claim, row, PERSON_CONTENT_ID);
     return failed;
 }
 
@@ -177,7 +153,14 @@ static int scan_lane(struct storage *storage, struct storage_claim *claim, int64
     struct suppress_kinds kinds;
     int failed = suppress_kinds(&storage->db, &kinds, err);
     if (!failed)
-        failed = audience_open(&audience, &storage->db, claim->campaign_id, epoch, claim->lane, *cursor, err);
+        failed = audience_open(&audience, &storage->db,
+                               &(struct audience_span){.campaign_id = claim->campaign_id,
+                                                       .epoch = epoch,
+                                                       .lane = claim->lane,
+                                                       .after = *cursor,
+                                                       .depth = AUDIENCE_PEOPLE,
+                                                       .now_ms = claim->now_ms},
+                               err);
     if (failed)
         return failed;
     int more = 1, scan_max = audience.segment != NULL ? SEGMENT_SCAN_MAX : SCAN_MAX;
@@ -191,16 +174,17 @@ static int scan_lane(struct storage *storage, struct storage_claim *claim, int64
             break;
         *cursor = member.recipient_id;
         if (member.verdict == AUDIENCE_MAIL)
-            failed = add_member(storage, &kinds, claim, member.recipient_id, tally, err);
+            failed = add_member(storage, &kinds, claim, &member, tally, err);
         else if (member.verdict == AUDIENCE_LEFT)
             failed = end_untried(storage, claim, member.recipient_id, DELIVERY_SUPPRESSED,
                                  "not a member of the list any more", tally, err);
         if (failed)
             more = failed;
     }
-    claim->lane_done = more >= 0 && audience_ended(&audience);
+    int ended = more < 0 ? more : audience_ended(&audience, err);
+    claim->lane_done = ended > 0;
     audience_close(&audience);
-    return more < 0 ? more : 0;
+    return MIN_OF(ended, 0);
 }
 
 /* The ids as the differences to the one before, seven bits a byte, low ones first. */
@@ -346,7 +330,8 @@ static int due_ids(struct db *db, const struct storage_claim *claim, int64_t *id
 static sqlite3_stmt *query_message_retry(struct db *db, int64_t id, struct error *err)
 {
     return db_query(db, err,
-                    "SELECT d.id, d.recipient_id, d.attempts, d.uncertain, " MESSAGE_ADDRESS ", 1, " MESSAGE_TERMS
+                    "SELECT d.id, d.recipient_id, d.attempts, d.uncertain, "
+                    "r.email, " MESSAGE_ATTRIBUTES ", 1, m.transactional, m.content_id, m.expires"
                     " FROM delivery d JOIN message m ON m.id = d.recipient_id JOIN recipient r ON r.id = m.recipient_id"
                     " WHERE d.id = ?",
                     DB_I(id));

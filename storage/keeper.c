@@ -55,7 +55,9 @@ static int next_campaign(struct db *db, struct count *count, struct error *err)
 static int count_slice(struct db *db, struct count *count, struct error *err)
 {
     struct audience audience;
-    int failed = audience_open(&audience, db, count->campaign_id, count->epoch, count->lane, count->after, err);
+    const struct audience_span span = {
+        .campaign_id = count->campaign_id, .epoch = count->epoch, .lane = count->lane, .after = count->after};
+    int failed = audience_open(&audience, db, &span, err);
     if (failed)
         return failed;
     audience_whole(&audience);

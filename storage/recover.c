@@ -109,7 +109,9 @@ static int recover_range(struct storage *storage, struct recovery *recovery, con
 {
     struct db *db = &storage->db;
     struct audience audience;
-    int failed = audience_open(&audience, db, claim->campaign_id, claim->epoch, claim->lane, claim->lo - 1, err);
+    const struct audience_span span = {
+        .campaign_id = claim->campaign_id, .epoch = claim->epoch, .lane = claim->lane, .after = claim->lo - 1};
+    int failed = audience_open(&audience, db, &span, err);
     if (failed)
         return failed;
     struct audience_member member;
