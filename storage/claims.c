@@ -60,6 +60,9 @@ static int end_untried(struct storage *storage, const struct storage_claim *clai
                DB_I(claim->campaign_id), DB_I(recipient_id), DB_I(state), DB_I(claim->now_ms), DB_T(why));
     if (failed || db_changes(db) == 0)
         return failed;
+    failed = delivery_blocks_note(&storage->blocks, db, claim->campaign_id, db_last_id(db), err);
+    if (failed)
+        return failed;
     tally->suppressed += state == DELIVERY_SUPPRESSED;
     tally->failed += state == DELIVERY_FAILED;
     return event_write_plain(storage, state == DELIVERY_SUPPRESSED ? EVENT_DROPPED : EVENT_FAILED, claim->campaign_id,

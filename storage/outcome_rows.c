@@ -119,16 +119,22 @@ static int delivery_id(struct db *db, const struct storage_outcome *record, int6
                   DB_I(record->recipient_id), DB_I(record->campaign_id));
 }
 
-/* The statement made `made` of these rows, the last of them as number `last_id`. */
-static int tell_stored(struct db *db, const struct storage_outcome *const *records, size_t count, size_t made,
+/* The statement made `made` of these rows, the last of them as number `last_id`. Notes their blocks. */
+static int tell_stored(struct storage *storage, const struct storage_outcome *const *records, size_t count, size_t made,
                        int64_t last_id, bool *stored, struct error *err)
 {
+    struct db *db = &storage->db;
+    int64_t next_id = last_id - (int64_t)made + 1;
     for (size_t i = 0; i < count; i++) {
         int64_t id = 0;
         int missing = made > 0 && made < count ? delivery_id(db, records[i], &id, err) : 0;
         if (missing < 0)
             return missing;
         stored[i] = made == count || (missing == 0 && id > last_id - (int64_t)made && id <= last_id);
+        int failed =
+            stored[i] ? delivery_blocks_note(&storage->blocks, db, records[i]->campaign_id, next_id++, err) : 0;
+        if (failed)
+            return failed;
     }
     return 0;
 }
@@ -145,8 +151,9 @@ static int insert_some(struct storage *storage, const char *sql, const struct ou
                           times[i], err);
     if (!failed)
         failed = db_step(db, statement, err);
-    return failed ? failed
-                  : tell_stored(db, &rows->records[from], count, (size_t)db_changes(db), db_last_id(db), stored, err);
+    return failed
+               ? failed
+               : tell_stored(storage, &rows->records[from], count, (size_t)db_changes(db), db_last_id(db), stored, err);
 }
 
 int outcome_rows_insert(struct storage *storage, const struct outcome_rows *rows, bool stored[OUTCOME_ROWS_MAX],

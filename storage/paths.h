@@ -15,6 +15,7 @@
 
 struct paths {
     struct hashmap known;
+    const struct path *last; /* of them, the one that was asked for last; NULL = none */
 };
 
 /* *id = 0 when there is nothing to tell. 0, or the database's failure. In a transaction; paths_forget() after it was

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 
+#include "storage/delivery_blocks.h"
 #include "storage/writer.h"
 
 struct split_change {
@@ -51,7 +52,7 @@ int storage_split_counts(struct storage_reader *reader, int64_t campaign_id, con
         db_query(&reader->db, err,
                  "SELECT " SLOT " % ?2 AS variant, count(*), sum(d.state = 2), sum(" HIT(">= 0") "), sum(" HIT(
                      "> 0") ")"
-                            " FROM delivery d INDEXED BY delivery_campaign WHERE d.campaign_id = ?1 AND d.id <="
+                            " FROM " DELIVERIES_OF_BLOCKS " WHERE b.campaign_id = ?1 AND d.id <="
                             " (SELECT upto FROM campaign_split WHERE campaign_id = ?1) AND " SLOT " < ?3 GROUP BY 1",
                  DB_I(campaign_id), DB_I(split->variants), DB_I(split->share));
     if (rows == NULL)

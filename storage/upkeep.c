@@ -195,48 +195,61 @@ struct retention {
     int slice;
 };
 
+/* The first rows of a block, and the block when these were the last. */
+#define OF_BLOCK " FROM delivery WHERE id BETWEEN ?2 << 6 AND (?2 << 6) + 63 AND campaign_id = ?1 ORDER BY id LIMIT ?3)"
+
+static int retain_block(struct db *db, int64_t campaign_id, int64_t block, int64_t limit, int64_t *removed,
+                        struct error *err)
+{
+    const struct db_value campaign = DB_I(campaign_id), which = DB_I(block), count = DB_I(limit);
+    int failed =
+        db_run(db, err, "DELETE FROM attempt WHERE delivery_id IN (SELECT id" OF_BLOCK, campaign, which, count);
+    if (!failed)
+        failed = db_run(
+            db, err, "DELETE FROM hit WHERE (recipient_id, campaign_id) IN (SELECT recipient_id, campaign_id" OF_BLOCK,
+            campaign, which, count);
+    if (!failed)
+        failed = db_run(db, err, "DELETE FROM delivery WHERE id IN (SELECT id" OF_BLOCK, campaign, which, count);
+    if (!failed)
+        *removed += db_changes(db);
+    return failed ? failed : delivery_blocks_leave(db, campaign_id, block, err);
+}
+
 /* The rows of one campaign, as far as the slice goes. */
 static int retain_campaign(struct db *db, int64_t campaign_id, int64_t limit, int64_t *removed, struct error *err)
 {
-    int failed = db_run(db, err,
-                        "DELETE FROM attempt WHERE delivery_id IN"
-                        " (SELECT id FROM delivery WHERE campaign_id = ? ORDER BY id LIMIT ?)",
-                        DB_I(campaign_id), DB_I(limit));
-    if (!failed)
-        failed = db_run(db, err,
-                        "DELETE FROM hit WHERE (recipient_id, campaign_id) IN"
-                        " (SELECT recipient_id, campaign_id FROM delivery WHERE campaign_id = ? ORDER BY id LIMIT ?)",
-                        DB_I(campaign_id), DB_I(limit));
-    if (!failed)
-        failed = db_run(db, err,
-                        "DELETE FROM delivery WHERE id IN"
-                        " (SELECT id FROM delivery WHERE campaign_id = ? ORDER BY id LIMIT ?)",
-                        DB_I(campaign_id), DB_I(limit));
-    if (!failed)
-        *removed += db_changes(db);
-    return failed;
+    int missing = 0;
+    while (missing == 0 && *removed < limit) {
+        int64_t block;
+        missing =
+            db_get(db, err, &block, "SELECT block FROM delivery_block WHERE campaign_id = ? ORDER BY block LIMIT 1",
+                   DB_I(campaign_id));
+        if (missing == 0)
+            missing = retain_block(db, campaign_id, block, limit - *removed, removed, err);
+    }
+    return MIN_OF(missing, 0);
 }
 
 struct old_message {
-    int64_t id, content_id, delivery_id;
+    int64_t id, content_id, campaign_id, delivery_id;
 };
 
 /* The oldest messages that have ended, in the order in which they came. Those that wait still are passed over. */
 static int find_messages(struct db *db, int64_t before_ms, int64_t limit, struct old_message *out, int64_t *count,
                          struct error *err)
 {
-    sqlite3_stmt *rows =
-        db_query(db, err,
-                 "SELECT m.id, m.content_id, m.created, d.id, d.state FROM message m LEFT JOIN delivery d"
-                 " ON d.recipient_id = m.id AND d.campaign_id = m.campaign_id ORDER BY m.id LIMIT ?",
-                 DB_I(limit + WAITING_MAX));
+    sqlite3_stmt *rows = db_query(
+        db, err,
+        "SELECT m.id, m.content_id, m.created, d.id, d.state, m.campaign_id FROM message m LEFT JOIN delivery d"
+        " ON d.recipient_id = m.id AND d.campaign_id = m.campaign_id ORDER BY m.id LIMIT ?",
+        DB_I(limit + WAITING_MAX));
     int more = rows == NULL ? -EIO : 1;
     while (more > 0 && *count < limit && (more = db_step(db, rows, err)) > 0) {
         int64_t state = db_int(rows, 4);
         if (db_int(rows, 2) >= before_ms)
             break;
         if (state != DELIVERY_PENDING && state != DELIVERY_SENDING && state != DELIVERY_DEFERRED)
-            out[(*count)++] = (struct old_message){db_int(rows, 0), db_int(rows, 1), db_int(rows, 3)};
+            out[(*count)++] = (struct old_message){db_int(rows, 0), db_int(rows, 1), db_int(rows, 5), db_int(rows, 3)};
     }
     if (more > 0)
         db_end(rows);
@@ -248,6 +261,8 @@ static int remove_message(struct db *db, const struct old_message *message, stru
     int failed = db_run(db, err, "DELETE FROM attempt WHERE delivery_id = ?", DB_I(message->delivery_id));
     if (!failed)
         failed = db_run(db, err, "DELETE FROM delivery WHERE id = ?", DB_I(message->delivery_id));
+    if (!failed)
+        failed = delivery_blocks_leave(db, message->campaign_id, delivery_block(message->delivery_id), err);
     if (!failed)
         failed = db_run(db, err, "DELETE FROM message WHERE id = ?", DB_I(message->id));
     if (!failed)
@@ -287,9 +302,9 @@ static int retain_run(struct storage *storage, void *arg, struct error *err)
            (missing = db_get(db, err, &id,
                              "SELECT id FROM campaign c WHERE status IN (4, 5) AND finished > 0 AND finished < ?"
                              " AND sending = 0 AND deferred = 0"
-                             " AND EXISTS (SELECT 1 FROM delivery d WHERE d.campaign_id = c.id) LIMIT 1",
+                             " AND EXISTS (SELECT 1 FROM delivery_block b WHERE b.campaign_id = c.id) LIMIT 1",
                              DB_I(retention->before_ms))) == 0) {
-        int failed = retain_campaign(db, id, retention->slice - retention->removed, &retention->removed, err);
+        int failed = retain_campaign(db, id, retention->slice, &retention->removed, err);
         if (failed)
             return failed;
     }

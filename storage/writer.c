@@ -25,6 +25,13 @@ static int savepoint_end(struct db *db, bool keep, struct error *err)
     return db_run(db, err, "RELEASE change");
 }
 
+/* What is known in memory of what has been rolled back. */
+static void forget_undone(struct storage *storage)
+{
+    event_write_undone(storage);
+    delivery_blocks_forget(&storage->blocks);
+}
+
 static int run_calls(struct storage *storage, struct batch *batch, struct error *err)
 {
     list_for_each(node, &batch->calls)
@@ -35,7 +42,7 @@ static int run_calls(struct storage *storage, struct batch *batch, struct error 
             return failed;
         call->result = call->run(storage, call->arg, call->err);
         if (call->result != 0)
-            event_write_undone(storage);
+            forget_undone(storage);
         failed = savepoint_end(&storage->db, call->result == 0, err);
         if (failed)
             return failed;
@@ -54,7 +61,7 @@ static int run_claims(struct storage *storage, struct batch *batch, struct error
         struct error why = {.text = ""};
         int status = claim_make(storage, claim, &why);
         if (status != 0) {
-            event_write_undone(storage);
+            forget_undone(storage);
             if (claim->job_count > 0)
                 ledger_claim_drop(&storage->ledger, claim->jobs[0].claim_id);
             claim_clear(claim, status);
@@ -71,6 +78,7 @@ static int run_claims(struct storage *storage, struct batch *batch, struct error
 
 static int apply(struct storage *storage, struct batch *batch, struct error *err)
 {
+    delivery_blocks_forget(&storage->blocks);
     int failed = db_begin(&storage->db, err);
     if (!failed)
         failed = event_write_begin(storage, err);
@@ -182,7 +190,7 @@ static void batch_done(struct storage *storage, struct batch *batch)
 static void batch_failed(struct storage *storage, struct batch *batch, int failed, const struct error *why)
 {
     db_rollback(&storage->db);
-    event_write_undone(storage);
+    forget_undone(storage);
     ledger_dropped(&storage->ledger);
     paths_forget(&storage->paths); /* ids that were given in it are free again */
     pthread_mutex_lock(&storage->lock);

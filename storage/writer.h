@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "storage/db.h"
+#include "storage/delivery_blocks.h"
 #include "storage/event_write.h"
 #include "storage/journal_file.h"
 #include "storage/keeper.h"
@@ -49,6 +50,7 @@ struct storage {
     struct ledger ledger;
     storage_digest_fn *sha256; /* set before the first claim; NULL = digests cannot be compared */
     struct paths paths;
+    struct delivery_blocks blocks;
     int64_t next_claim_id;
     uint32_t event_kinds;    /* wanted, as this transaction saw it */
     int event_added;         /* in this transaction */

@@ -77,6 +77,8 @@ void post_one(struct fixture *fixture, struct storage_outcome *record);
 int deliver_all(struct fixture *fixture, int64_t campaign, enum delivery_state state);
 
 /* One number out of the database file, past the API. */
+/* Every delivery is found through its block, and no block is empty. */
+void assert_blocks(const struct fixture *fixture);
 int64_t sql_int(const struct fixture *fixture, const char *sql);
 void sql_exec(const struct fixture *fixture, const char *sql);
 

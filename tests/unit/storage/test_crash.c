@@ -120,6 +120,7 @@ static void kill_minus_nine_loses_no_acknowledged_outcome(void **state)
         int64_t rows = sql_int(&fixture, "SELECT count(*) FROM delivery");
         assert_int_equal(rows, now.states[DELIVERY_DELIVERED] + now.states[DELIVERY_DEFERRED]);
         assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM claim"), 0);
+        assert_blocks(&fixture);
     }
     for (int i = 1; i <= PEOPLE; i++)
         assert_in_range(acknowledged[i], 0, 1); /* nobody was handed out twice without being flagged */

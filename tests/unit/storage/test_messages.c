@@ -199,6 +199,7 @@ static void old_messages_go_and_the_counters_stay(void **state)
     must(storage_retain(fixture.storage, 1000, 100, 5000, &removed, &err));
     assert_int_equal(removed, 1);
     assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM message"), 1);
+    assert_blocks(&fixture);
     assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM delivery"), 1);
     assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM message_content"), 1);
     assert_states(&fixture, made.campaign_id, "audience=3 delivered=1 deferred=1 bounced=1");

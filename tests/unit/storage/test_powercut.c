@@ -139,6 +139,7 @@ static void verify(struct fixture *fixture, int round)
         assert_adds_up(&now);
         assert_int_equal(now.states[DELIVERY_SENDING], 0);
     }
+    assert_blocks(fixture);
     assert_int_equal(sql_int(fixture, "SELECT sum(sending + delivered + deferred) FROM campaign"),
                      sql_int(fixture, "SELECT nullif(count(*), 0) FROM delivery"));
 }

@@ -413,6 +413,7 @@ static void compare_rows(struct world *world)
                                    &rows, &err));
         assert_in_range(rows.count, 0, world->people_count);
     }
+    assert_blocks(&world->fixture);
     assert_int_equal(sql_int(&world->fixture, "SELECT count(*) FROM list_lane l WHERE n <> (SELECT count(*) FROM member"
                                               " m WHERE m.list_id = l.list_id AND m.lane = l.lane AND status = 0)"),
                      0);

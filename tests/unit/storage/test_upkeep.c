@@ -143,7 +143,7 @@ static void check_tells_sound_from_damaged(void **state)
     must(storage_check(fixture.reader, true, &err));
     must(storage_check(fixture.reader, false, &err));
     sql_exec(&fixture, "PRAGMA wal_checkpoint(TRUNCATE)");
-    int64_t page = sql_int(&fixture, "SELECT rootpage FROM sqlite_schema WHERE name = 'delivery_campaign'");
+    int64_t page = sql_int(&fixture, "SELECT rootpage FROM sqlite_schema WHERE name = 'delivery_pair'");
     fixture_close(&fixture);
     char path[128];
     (void)snprintf(path, sizeof(path), "%s/posthaste.db", fixture.dir);
@@ -308,6 +308,7 @@ static void retention_keeps_the_totals(void **state)
     assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM delivery WHERE campaign_id = 1"), 0);
     assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM attempt"), 0);
     assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM delivery"), 70);
+    assert_blocks(&fixture);
     assert_states(&fixture, old, "audience=1000 delivered=1000");
     assert_states(&fixture, young, "audience=50 delivered=50");
     assert_states(&fixture, running, "audience=20 deferred=20");
