@@ -19,6 +19,7 @@ struct http_server {
     struct error library_error; /* what libmicrohttpd said last while it was started */
     pthread_t starter;          /* the thread whose messages those are; the library's own never touch it */
     struct MHD_Daemon *daemon;
+    struct acceptor *acceptor;
 };
 
 /* libmicrohttpd's callbacks; `context` is the http_server. */

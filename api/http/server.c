@@ -1,5 +1,5 @@
 /*
- * server.c - opens the socket and runs libmicrohttpd on it.
+ * server.c - opens the socket and runs libmicrohttpd behind it.
  *
  * The socket is made here and not by the library, so that "address in use" is told before anything else of the program
  * has started, and so that port 0 can be told apart from the port that the system chose.
@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "api/http/acceptor.h"
 #include "api/http/exchange.h"
 #include "api/http/throttle.h"
 #include "base/log.h"
@@ -100,23 +101,26 @@ static void library_log(void *context, const char *format, va_list args)
     log_debug("http", "library text=%s", LOG_QUOTE(text));
 }
 
-/* A quarter of the descriptors: the library spins when it cannot accept a connection that it may have. */
-static intptr_t connections_max(void)
+/* A quarter of the descriptors: the rest is for sending. */
+static unsigned connections_max(void)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur / 4 >= HTTP_CONNECTIONS_MAX)
         return HTTP_CONNECTIONS_MAX;
-    return MAX_OF((intptr_t)(limit.rlim_cur / 4), (intptr_t)HTTP_THREADS);
+    return MAX_OF((unsigned)(limit.rlim_cur / 4), HTTP_THREADS);
 }
 
-static struct MHD_Daemon *start_daemon(struct http_server *server, int listen_fd)
+/*
+ * The acceptor keeps the limit of connections. The library's own is never reached: it counts each thread's connections
+ * when the thread takes them over, and one that then turns out to be too many leaves the thread's lock taken (0.9.75).
+ */
+static struct MHD_Daemon *start_daemon(struct http_server *server)
 {
     bool tls = server->certificate != NULL;
     struct MHD_OptionItem options[] = {
         {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)library_log, server},
-        {MHD_OPTION_LISTEN_SOCKET, listen_fd, NULL},
         {MHD_OPTION_THREAD_POOL_SIZE, HTTP_THREADS, NULL},
-        {MHD_OPTION_CONNECTION_LIMIT, connections_max(), NULL},
+        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)(connections_max() * HTTP_THREADS * 2), NULL},
         {MHD_OPTION_PER_IP_CONNECTION_LIMIT, HTTP_CONNECTIONS_PER_IP_MAX, NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)HTTP_HEAD_MAX_BYTES, NULL},
         {MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S, NULL},
@@ -131,8 +135,8 @@ static struct MHD_Daemon *start_daemon(struct http_server *server, int listen_fd
         {MHD_OPTION_HTTPS_PRIORITIES, 0, TLS_PRIORITIES},
         {MHD_OPTION_END, 0, NULL},
     };
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME |
-                     (tls ? (unsigned)MHD_USE_TLS : 0u);
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC | MHD_USE_ERROR_LOG |
+                     MHD_ALLOW_SUSPEND_RESUME | (tls ? (unsigned)MHD_USE_TLS : 0u);
     return MHD_start_daemon(flags, 0, NULL, NULL, exchange_step, server, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
 }
 
@@ -193,14 +197,18 @@ int http_server_start(struct app *app, int listen_fd, const struct route *routes
     if (rc == 0 && (server->throttle = throttle_create(app->config->api_rate)) == NULL)
         rc = error_memory(err);
     if (rc == 0) {
-        server->daemon = start_daemon(server, listen_fd);
+        server->daemon = start_daemon(server);
         if (server->daemon == NULL)
             rc = error_set(err, -EIO, "the HTTP server did not start%s%s%s",
                            server->certificate != NULL ? " (do tls_cert and tls_key belong together?)" : "",
                            server->library_error.text[0] != '\0' ? ": " : "", server->library_error.text);
     }
+    if (rc == 0)
+        rc = acceptor_start(server->daemon, listen_fd, connections_max(), &server->acceptor, err);
     if (rc != 0) {
         (void)close(listen_fd);
+        if (server->daemon != NULL)
+            MHD_stop_daemon(server->daemon);
         free_server(server);
         return rc;
     }
@@ -217,6 +225,7 @@ void http_server_stop(struct http_server *server)
 {
     if (server == NULL)
         return;
+    acceptor_stop(server->acceptor);
     MHD_stop_daemon(server->daemon);
     free_server(server);
 }

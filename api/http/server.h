@@ -29,9 +29,9 @@ struct http_server;
 /* Takes over the socket, also on failure. `app` and `routes` outlive the server. */
 int http_server_start(struct app *app, int listen_fd, const struct route *routes, size_t route_count,
                       struct http_server **out, struct error *err) ATTR_MUSTCHECK;
-/* Stops listening, lets running handlers finish, closes all connections, frees. NULL is allowed. */
 /* What of the configuration may change under a running server: the rate of requests. */
 void http_server_reload(struct http_server *server, const struct config *config);
+/* Stops listening, lets running handlers finish, closes all connections, frees. NULL is allowed. */
 void http_server_stop(struct http_server *server);
 
 #endif

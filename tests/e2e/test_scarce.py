@@ -139,3 +139,4 @@ def test_sixty_four_descriptors_and_five_hundred_sites(place):
         for client in clients:
             client.close()
     wait_until(lambda: server.api.get("/healthz").status == 200, 30, "the server to answer again")
+    server.stop()
