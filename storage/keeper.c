@@ -8,7 +8,8 @@
  * Checkpoints. SQLite's own run within the commit that made the WAL too long, and that commit waits for two syncs of
  * the database file. Here they run beside the commits (PASSIVE never waits for a writer). One thing only the writer can
  * do: the WAL begins again at its start only when everything in it has been carried over and nobody has appended since.
- * So when it is long in spite of the keeper, the writer carries over the little that the keeper left.
+ * So when it is long in spite of the keeper, the writer carries over the little that the keeper left. When that is much
+ * (somebody read for so long that nothing could be carried over), it is the keeper's again.
  */
 #include <errno.h>
 #include <time.h>
@@ -105,10 +106,12 @@ static int count_all(struct storage *storage, struct error *err)
     return more;
 }
 
-/* What could not be carried over (a reader needs it, another process is at it) is the next one's. */
-static int carry_over(struct db *db, struct error *err)
+/* What could not be carried over (a reader needs it, another process is at it) is the next one's. `carried`: pages of
+ * the WAL that are in the database; negative = not known. */
+static int carry_over(struct db *db, int *carried, struct error *err)
 {
-    int code = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    *carried = -1;
+    int code = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, carried);
     return code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY || (code & 0xff) == SQLITE_LOCKED
                ? 0
                : db_failure(db, code, err);
@@ -118,8 +121,13 @@ static int do_work(struct storage *storage, unsigned what, struct error *err)
 {
     struct db *db = &storage->keeper.db;
     int failed = db->handle == NULL ? db_open(db, storage->database_path, DB_KEEPER, err) : 0;
-    if (!failed && (what & KEEPER_CHECKPOINT) != 0)
-        failed = carry_over(db, err);
+    if (!failed && (what & KEEPER_CHECKPOINT) != 0) {
+        int carried;
+        failed = carry_over(db, &carried, err);
+        pthread_mutex_lock(&storage->lock);
+        storage->keeper.carried_pages = MAX_OF(carried, 0);
+        pthread_mutex_unlock(&storage->lock);
+    }
     if (!failed && (what & KEEPER_COUNT) != 0)
         failed = count_all(storage, err);
     return failed;
@@ -199,12 +207,15 @@ void keeper_after_commit(struct storage *storage)
     storage->wal_pages_seen = pages;
     pthread_mutex_lock(&storage->lock);
     bool busy = storage->keeper.checkpointing;
+    int rest = pages - storage->keeper.carried_pages;
     pthread_mutex_unlock(&storage->lock);
-    if (pages < KEEPER_WAL_PAGES || busy) {
+    if (pages < KEEPER_WAL_PAGES || busy || rest > KEEPER_REST_PAGES) {
         keeper_wake(storage, KEEPER_CHECKPOINT);
         return;
     }
     struct error err = {.text = ""};
-    if (carry_over(&storage->db, &err) != 0) /* nothing is lost; the next commit that fails says so where it counts */
+    int carried;
+    if (carry_over(&storage->db, &carried, &err) !=
+        0) /* nothing is lost; the next commit that fails says so where it counts */
         log_debug("storage", "checkpoint_failed error=%s", LOG_QUOTE(err.text));
 }

@@ -18,13 +18,16 @@ enum {
     KEEPER_CHECKPOINT = 2, /* the WAL has grown by KEEPER_CHECKPOINT_PAGES */
 };
 #define KEEPER_CHECKPOINT_PAGES 2000
-/* From here on the writer carries over what the keeper has not, so that the WAL can begin again at its start. */
+/* From here on the writer carries over what the keeper has not, so that the WAL can begin again at its start; not more
+ * than so many pages, for a commit waits for it. */
 #define KEEPER_WAL_PAGES 8000
+#define KEEPER_REST_PAGES (2 * KEEPER_CHECKPOINT_PAGES)
 
 struct keeper {
     pthread_cond_t wake; /* with storage->lock; on CLOCK_MONOTONIC */
     pthread_t thread;
     bool started, closing, checkpointing;
+    int carried_pages; /* of the WAL, when the keeper last looked */
     unsigned wanted;
     struct db db; /* the keeper thread's own */
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "storage/writer.h"
 #include "tests/unit/storage/support.h"
 
 /* news: u0..u3999, extra: u2000..u4999, without: u4500..u4999: 4500 people on lists of 7000. */
@@ -279,6 +280,49 @@ static void links_have_a_time_of_their_own(void **state)
     fixture_remove(&fixture);
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STALL_MAX_US 1000000
+#else
+#define STALL_MAX_US 250000
+#endif
+
+/* Somebody reads for so long (a backup, a slow page) that the WAL cannot begin again. When that ends, a long log is
+ * there to be carried over, and no commit may wait for all of it. */
+static void a_long_reader_stalls_no_commit(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_open(&fixture, false);
+    int64_t database_bytes, wal_bytes = 0;
+    int64_t list = make_list(&fixture, "news");
+    import_range(&fixture, list, "u", "a.test", 0, 40000);
+    char path[128];
+    (void)snprintf(path, sizeof(path), "%s/posthaste.db", fixture.dir);
+    sqlite3 *reader;
+    assert_int_equal(sqlite3_open(path, &reader), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM meta", NULL, NULL, NULL), SQLITE_OK);
+    while (wal_bytes < (int64_t)3 * KEEPER_WAL_PAGES * 4096) {
+        int64_t campaign = make_campaign(&fixture, &list, 1, NULL, 0);
+        launch(&fixture, campaign);
+        assert_int_equal(deliver_all(&fixture, campaign, DELIVERY_DELIVERED), 40000);
+        assert_int_equal(storage_sizes(fixture.storage, &database_bytes, &wal_bytes), 0);
+    }
+    assert_int_equal(sqlite3_close(reader), SQLITE_OK);
+    for (int n = 0; n < 2; n++) {
+        int64_t campaign = make_campaign(&fixture, &list, 1, NULL, 0);
+        launch(&fixture, campaign);
+        assert_int_equal(deliver_all(&fixture, campaign, DELIVERY_DELIVERED), 40000);
+    }
+    struct storage_commits commits;
+    storage_commits(fixture.storage, &commits);
+    assert_in_range(commits.max_us, 0, STALL_MAX_US);
+    /* The log begins again: what is carried over is written over. */
+    int64_t later_bytes;
+    assert_int_equal(storage_sizes(fixture.storage, &database_bytes, &later_bytes), 0);
+    assert_in_range(later_bytes, 0, wal_bytes + (int64_t)KEEPER_WAL_PAGES * 4096);
+    fixture_remove(&fixture);
+}
+
 static void retention_keeps_the_totals(void **state)
 {
     (void)state;
@@ -337,6 +381,7 @@ int main(void)
         cmocka_unit_test(a_backup_is_one_snapshot_under_load),
         cmocka_unit_test(a_stopped_backup_leaves_nothing),
         cmocka_unit_test(vacuum_shrinks_and_waits_for_no_server),
+        cmocka_unit_test(a_long_reader_stalls_no_commit),
         cmocka_unit_test(retention_keeps_the_totals),
         cmocka_unit_test(links_have_a_time_of_their_own),
     };
