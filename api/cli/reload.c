@@ -3,8 +3,9 @@
  *
  * First everything that can be wrong is found out: the file, then what it names (addresses, passwords, rules files), by
  * those who use it (mailer_reload()). Only then does anything change, and from there on nothing can fail. Keys that
- * take effect at a start only keep their value and are named. Who reads the configuration holds the snapshot that he
- * began with (base/config_live.h), so the order in which the parts take it over does not matter.
+ * take effect at a start only keep their value and are named; so do the names of certificates, but the files are read
+ * anew, before all else, for they are renewed while the configuration stays. Who reads the configuration holds the
+ * snapshot that he began with (base/config_live.h), so the order in which the parts take it over does not matter.
  */
 #include "api/cli/reload.h"
 
@@ -66,6 +67,10 @@ void reload(struct app *app, struct http_server *http, const char *file, const c
     struct error err = {""};
     struct buffer kept = BUFFER_INIT((size_t)1 << 20);
     int rc = config_load(file, &next, &err);
+    if (rc == 0)
+        rc = http_server_renew(http, &err);
+    if (rc == 0)
+        rc = intake_renew(app->intake, &err);
     if (rc == 0)
         rc = take_over(app, next, url, &kept, &err);
     if (rc == 0) {

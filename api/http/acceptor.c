@@ -22,20 +22,24 @@
 #define REST_MS 50
 
 struct acceptor {
+    pthread_mutex_t lock; /* held while a connection is handed over */
     struct MHD_Daemon *daemon;
     unsigned connections_max;
     int listen_fd, stop_fd;
     pthread_t thread;
 };
 
-static bool is_full(const struct acceptor *acceptor)
+static bool is_full(struct acceptor *acceptor)
 {
+    pthread_mutex_lock(&acceptor->lock);
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(acceptor->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
-    return info != NULL && info->num_connections >= acceptor->connections_max;
+    bool full = info != NULL && info->num_connections >= acceptor->connections_max;
+    pthread_mutex_unlock(&acceptor->lock);
+    return full;
 }
 
 /* False: nobody can be let in for a while. */
-static bool accept_one(const struct acceptor *acceptor)
+static bool accept_one(struct acceptor *acceptor)
 {
     struct sockaddr_storage address;
     socklen_t len = sizeof(address);
@@ -43,14 +47,17 @@ static bool accept_one(const struct acceptor *acceptor)
     if (fd < 0) /* a client that has gone again is nobody's trouble */
         return errno == EAGAIN || errno == EINTR || errno == ECONNABORTED;
     /* The library closes it itself when it does not want it: too many from one address, no memory. */
-    if (MHD_add_connection(acceptor->daemon, fd, (struct sockaddr *)&address, len) != MHD_YES)
+    pthread_mutex_lock(&acceptor->lock);
+    enum MHD_Result taken = MHD_add_connection(acceptor->daemon, fd, (struct sockaddr *)&address, len);
+    pthread_mutex_unlock(&acceptor->lock);
+    if (taken != MHD_YES)
         log_debug("http", "connection_refused");
     return true;
 }
 
 static void *acceptor_main(void *context)
 {
-    const struct acceptor *acceptor = context;
+    struct acceptor *acceptor = context;
     (void)pthread_setname_np(pthread_self(), "acceptor");
     for (bool rest = false;;) {
         struct pollfd wait[] = {{.fd = acceptor->stop_fd, .events = POLLIN},
@@ -72,15 +79,24 @@ int acceptor_start(struct MHD_Daemon *daemon, int listen_fd, unsigned connection
                                   .connections_max = connections_max,
                                   .listen_fd = listen_fd,
                                   .stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    (void)pthread_mutex_init(&acceptor->lock, NULL);
     int code = acceptor->stop_fd < 0 ? errno : pthread_create(&acceptor->thread, NULL, acceptor_main, acceptor);
     if (code != 0) {
         if (acceptor->stop_fd >= 0)
             (void)close(acceptor->stop_fd);
+        (void)pthread_mutex_destroy(&acceptor->lock);
         free(acceptor);
         return error_errno(err, -code, "cannot start the thread that accepts connections");
     }
     *out = acceptor;
     return 0;
+}
+
+void acceptor_switch(struct acceptor *acceptor, struct MHD_Daemon *daemon)
+{
+    pthread_mutex_lock(&acceptor->lock);
+    acceptor->daemon = daemon;
+    pthread_mutex_unlock(&acceptor->lock);
 }
 
 void acceptor_stop(struct acceptor *acceptor)
@@ -92,5 +108,6 @@ void acceptor_stop(struct acceptor *acceptor)
     pthread_join(acceptor->thread, NULL);
     (void)close(acceptor->stop_fd);
     (void)close(acceptor->listen_fd);
+    (void)pthread_mutex_destroy(&acceptor->lock);
     free(acceptor);
 }

@@ -7,19 +7,20 @@
 #include <microhttpd.h>
 
 #include "api/http/server.h"
+#include "api/http/front.h"
 #include "api/http/watch.h"
 
+#define FRONTS_FORMER 3 /* with a certificate that has been renewed, while somebody is connected to them */
 struct http_server {
     struct app *app;
     const struct route *routes;
     size_t route_count;
     struct watch *watch;
     struct throttle *throttle;
-    char *certificate, *key;    /* PEM; NULL = plain HTTP */
     struct error library_error; /* what libmicrohttpd said last while it was started */
     pthread_t starter;          /* the thread whose messages those are; the library's own never touch it */
-    struct MHD_Daemon *daemon;
     struct acceptor *acceptor;
+    struct front front, former[FRONTS_FORMER];
 };
 
 /* libmicrohttpd's callbacks; `context` is the http_server. */

@@ -280,6 +280,11 @@ void intake_stop(struct intake *intake)
     free(intake);
 }
 
+int intake_renew(struct intake *intake, struct error *err)
+{
+    return intake == NULL ? 0 : listener_renew(intake->listener, err);
+}
+
 uint16_t intake_port(const struct intake *intake)
 {
     return listener_port(intake->listener);

@@ -98,10 +98,21 @@ static int accept_with_spare(struct listener *listener)
     return -1;
 }
 
+/* Sessions under way hold what they need of the former one. */
+static void take_renewed(struct listener *listener)
+{
+    struct secure_context *renewed = atomic_exchange(&listener->renewed, NULL);
+    if (renewed == NULL)
+        return;
+    secure_context_free(listener->secure);
+    listener->secure = renewed;
+}
+
 static void on_acceptable(uv_poll_t *poll, int status, int what)
 {
     struct listener *listener = poll->data;
     (void)what;
+    take_renewed(listener);
     for (int i = 0; i < ACCEPTS_A_TURN && status == 0 && !listener->ending; i++) {
         struct stream_address peer = {.len = sizeof(peer.storage)};
         int fd =
@@ -281,6 +292,17 @@ int listener_start(const struct config *config, const struct listener_callbacks 
     return 0;
 }
 
+int listener_renew(struct listener *listener, struct error *err)
+{
+    const struct config_bounces *bounces = &listener->config->bounces;
+    struct secure_context *renewed = NULL;
+    int r =
+        bounces->tls_cert[0] == '\0' ? 0 : secure_context_create(bounces->tls_cert, bounces->tls_key, &renewed, err);
+    if (r == 0)
+        secure_context_free(atomic_exchange(&listener->renewed, renewed));
+    return r;
+}
+
 uint16_t listener_port(const struct listener *listener)
 {
     return listener->port;
@@ -310,6 +332,7 @@ void listener_free(struct listener *listener)
     if (listener->spare_fd >= 0)
         (void)close(listener->spare_fd);
     secure_context_free(listener->secure);
+    secure_context_free(atomic_load(&listener->renewed));
     free(listener);
 }
 

@@ -19,7 +19,8 @@ struct listener {
     struct listener_callbacks callbacks;
     struct receive_settings settings;
     struct receive_budget budget;
-    struct secure_context *secure;
+    struct secure_context *secure;            /* NULL: no STARTTLS */
+    _Atomic(struct secure_context *) renewed; /* takes its place with the next connection */
     struct loop loop;
     struct inbox inbox; /* receive_mail.node: answered */
     pthread_t thread;

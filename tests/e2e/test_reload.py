@@ -2,11 +2,16 @@
 import bisect
 import itertools
 import signal
+import ssl
 
 import pytest
 
 from conftest import emails, run_to_end, run_until
+from harness import Api
+from rawclient import Client
 from reconcile import differences
+from test_guarding import certificate
+from test_listener import address_of
 
 UNLIMITED = 'rate = "unlimited"'
 
@@ -172,3 +177,43 @@ def test_a_server_that_ends_does_not_reload(place):
     server.start()
     stats = server.stats(campaign)
     assert stats["uncertain"] == 0 and stats["status"] == "running"
+
+
+def shown(address):
+    """The certificate that a new connection is shown."""
+    return ssl.get_server_certificate(address, timeout=10)
+
+
+def shown_by_listener(server):
+    with Client(None, address_of(server)) as client:
+        context = ssl._create_unverified_context()
+        client.starttls(context)
+        return ssl.DER_cert_to_PEM_cert(client.socket.getpeercert(binary_form=True))
+
+
+@pytest.mark.sanitize
+def test_a_renewed_certificate_is_shown_from_then_on(place, tmp_path):
+    cert, key = certificate(tmp_path)
+    first = cert.read_text()
+    server = place.server(place.sink(), config='tls_cert = "%s"\ntls_key = "%s"\nbounces { listen = "127.0.0.1:0"  domain = "b.test"  tls_cert = "%s"'
+                          '  tls_key = "%s" }\n' % (cert, key, cert, key))
+    address = server.api.address
+    assert shown(address) == shown_by_listener(server) == first
+    kept = Api(server.url, server.api.token)  # its connection was there before
+    assert kept.get("/healthz").status == 200
+    other = certificate(tmp_path, "other")
+    shown_before = {first}
+    for n in range(5):
+        cert.write_text(other[0].read_text())  # half of it: the renewing program is not done
+        assert "was not reloaded" in server.reload() and shown(address) in shown_before
+        key.write_text(other[1].read_text())
+        said = server.reload()
+        assert "certificate_renewed" in said and " reloaded " in said, said
+        assert shown(address) == shown_by_listener(server) == other[0].read_text()
+        shown_before.add(other[0].read_text())
+        assert "certificate_renewed" not in server.reload()  # nothing is new
+        assert kept.get("/healthz").status == 200
+        other = certificate(tmp_path, "other")
+    cert.write_text("")
+    assert "was not reloaded" in server.reload() and server.api.get("/healthz").status == 200
+    server.stop()
