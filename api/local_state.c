@@ -1,10 +1,8 @@
 /*
- * local_state.c - writes the two small files through a temporary name and rename(2), so that nobody reads half of one.
+ * local_state.c - the two small files.
  */
 #include "api/local_state.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,43 +10,18 @@
 #include <unistd.h>
 
 #include "api/http/auth.h"
+#include "base/file.h"
 #include "base/str.h"
 
 static const char STATE_FILE[] = "serve.json";
 static const char TOKEN_FILE[] = "local.token";
 
-static int write_all(int fd, const char *text)
-{
-    size_t len = strlen(text);
-    while (len > 0) {
-        ssize_t n = write(fd, text, len);
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        if (n > 0) {
-            text += n;
-            len -= (size_t)n;
-        }
-    }
-    return 0;
-}
-
 static int write_file(const char *data_dir, const char *name, const char *text, struct error *err)
 {
     char *path = str_printf("%s/%s", data_dir, name);
-    char *temporary = str_printf("%s/%s.new", data_dir, name);
-    int rc = path == NULL || temporary == NULL ? error_memory(err) : 0;
-    if (rc == 0) {
-        (void)unlink(temporary);
-        int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        rc = fd >= 0 ? write_all(fd, text) : -errno;
-        if (fd >= 0 && close(fd) != 0 && rc == 0)
-            rc = -errno;
-        if (rc == 0 && rename(temporary, path) != 0)
-            rc = -errno;
-        if (rc != 0)
-            rc = error_errno(err, rc, "cannot write %s", path);
-    }
-    free(temporary);
+    int rc = path == NULL ? error_memory(err) : file_replace(path, text, strlen(text));
+    if (rc != 0 && path != NULL)
+        rc = error_errno(err, rc, "cannot write %s", path);
     free(path);
     return rc;
 }

@@ -12,9 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/hashmap.h"
 #include "base/inbox.h"
 #include "base/log.h"
@@ -25,6 +26,7 @@
 #define WORKERS 4
 #define WAITING_MAX 1000
 #define POLICIES_MAX 100000
+#define FILE_MAX_BYTES ((size_t)64 << 20)
 #define LOOK_UP_MS 10000
 #define ADDRESSES_MAX 8
 #define FAULT_MS INT64_C(3600000)
@@ -48,8 +50,8 @@ struct job {
 struct sts {
     const struct config *config;
     struct resolver *resolver;
-    pthread_mutex_t lock;
-    struct hashmap map; /* domain -> held */
+    pthread_mutex_t lock, file_lock; /* the second is taken first */
+    struct hashmap map;              /* domain -> held */
     struct list all;
     size_t waiting;
     struct inbox inbox;
@@ -101,30 +103,39 @@ static void put_fault(struct sts *sts, const char *domain, enum tls_result fault
     held->fault_until_ms = clock_wall_ms() + FAULT_MS;
 }
 
-/* "DOMAIN ID MODE MAX_AGE EXPIRES MX MX …", one a line; replaced whole, so that there is never half a file. */
-static void save(struct sts *sts)
+/* "DOMAIN ID MODE MAX_AGE EXPIRES MX MX …", one a line. */
+static void write_policies(const struct sts *sts, struct buffer *out)
 {
-    char temporary[4096];
-    if (sts->path == NULL || (size_t)snprintf(temporary, sizeof temporary, "%s.new", sts->path) >= sizeof temporary)
-        return;
-    FILE *file = fopen(temporary, "we");
-    if (file == NULL)
-        return;
     list_for_each(node, &sts->all)
     {
         const struct held *held = list_entry(node, struct held, node);
         const struct sts_policy *policy = held->policy;
         if (policy == NULL)
             continue;
-        fprintf(file, "%s %s %d %lld %lld", held->domain, policy->id, (int)policy->mode, (long long)policy->max_age_s,
-                (long long)policy->expires_wall_ms);
+        buffer_printf(out, "%s %s %d %lld %lld", held->domain, policy->id, (int)policy->mode,
+                      (long long)policy->max_age_s, (long long)policy->expires_wall_ms);
         for (size_t i = 0; i < policy->mx_count; i++)
-            fprintf(file, " %s", policy->mx[i]);
-        fputc('\n', file);
+            buffer_printf(out, " %s", policy->mx[i]);
+        buffer_append_char(out, '\n');
     }
-    bool good = ferror(file) == 0;
-    if (fclose(file) != 0 || !good || rename(temporary, sts->path) != 0)
-        (void)unlink(temporary);
+}
+
+/* Without the lock while the disk is at work: connections ask for policies under it. */
+static void save(struct sts *sts)
+{
+    if (sts->path == NULL)
+        return;
+    struct buffer text = BUFFER_INIT(FILE_MAX_BYTES);
+    (void)pthread_mutex_lock(&sts->file_lock);
+    (void)pthread_mutex_lock(&sts->lock);
+    write_policies(sts, &text);
+    (void)pthread_mutex_unlock(&sts->lock);
+    int r = text.failed ? -ENOMEM : file_replace(sts->path, buffer_text(&text), text.len);
+    (void)pthread_mutex_unlock(&sts->file_lock);
+    if (r < 0)
+        log_warn("engine", "mta-sts policies not saved path=%s reason=%s", LOG_QUOTE(sts->path),
+                 LOG_QUOTE(strerror(-r)));
+    buffer_finish(&text);
 }
 
 static struct sts_policy *read_line(char *line, char **domain)
@@ -260,9 +271,10 @@ static void work_on(struct sts *sts, struct job *job)
         put_fault(sts, job->domain, fault);
     } else {
         put(sts, job->domain, policy);
-        save(sts);
     }
     (void)pthread_mutex_unlock(&sts->lock);
+    if (r == 0)
+        save(sts);
 }
 
 static void *work(void *context)
@@ -337,7 +349,7 @@ int sts_create(const struct config *config, struct sts **out, struct error *err)
         free(sts);
         return error_memory(err);
     }
-    assure(pthread_mutex_init(&sts->lock, NULL) == 0);
+    assure(pthread_mutex_init(&sts->lock, NULL) == 0 && pthread_mutex_init(&sts->file_lock, NULL) == 0);
     sts->config = config;
     sts->map = HASHMAP_INIT;
     list_init(&sts->all);
@@ -366,6 +378,7 @@ void sts_free(struct sts *sts)
     hashmap_finish(&sts->map);
     inbox_finish(&sts->inbox);
     (void)pthread_mutex_destroy(&sts->lock);
+    (void)pthread_mutex_destroy(&sts->file_lock);
     free(sts->path);
     free(sts);
 }
