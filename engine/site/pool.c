@@ -5,10 +5,9 @@
  * Session events are taken at once, writes wait for the end of the turn, so that whatever the replies of one read make
  * possible leaves in one system call. Messages that come back are gathered and returned in their order.
  */
-#include "engine/site/pool.h"
+#include "engine/site/pool_private.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,24 +19,13 @@
 #define WRITE_PIECES_MAX 64
 #define IDLE_TRIED_MAX 32
 #define CONNECT_EAGER_MS ((int64_t)4000) /* two repetitions of a SYN */
-#define PORT_SUBMISSIONS 465             /* RFC 8314 section 3.3 */
-#define DOUBT_MS ((int64_t)3600 * 1000)
-#define CONTENT_LOSSES_MAX 2 /* in a row */
-#define STREAM_LOSSES_MAX 5  /* in a row */
-#define CONNS_EASY 256       /* of a loop: up to so many may be idle for as long as their profile says */
+#define CONNS_EASY 256                   /* of a loop: up to so many may be idle for as long as their profile says */
 #define IDLE_SHORT_MS ((int64_t)250)
 #define LINGER_BYTES_MAX ((size_t)64 << 10) /* a peer that still talks more than this is not waited for */
-
-static const struct wire_events conn_wire_events;
 
 static struct conn *conn_of(struct wire *wire)
 {
     return container_of(wire, struct conn, wire);
-}
-
-static int64_t now_ms(const struct conn *conn)
-{
-    return conn->dispatch->loop.now_ms;
 }
 
 void conn_mark_dirty(struct conn *conn)
@@ -46,8 +34,7 @@ void conn_mark_dirty(struct conn *conn)
         list_append(&conn->dispatch->dirty_conns, &conn->dirty);
 }
 
-/* Starting -> ready -> neither; the site's counts follow. */
-static void set_standing(struct conn *conn, bool starting, bool ready)
+void conn_set_standing(struct conn *conn, bool starting, bool ready)
 {
     struct site *site = conn->site;
     site->conn_starting += (starting ? 1u : 0u) - (conn->starting ? 1u : 0u);
@@ -56,29 +43,12 @@ static void set_standing(struct conn *conn, bool starting, bool ready)
     conn->ready = ready;
 }
 
-static void forget_source(struct site *site, const struct conn *conn)
-{
-    struct via *via = via_known(site, conn->source);
-    conn->source->conn_count--;
-    via->conn_count--;
-    if (via->bounds != NULL)
-        bounds_disconnected(via->bounds);
-    bounds_disconnected(&site->bounds);
-    shaping_disconnect(conn->dispatch->shaping, &conn->counted);
-}
-
-void conn_recount(struct conn *conn)
-{
-    struct shared_set now = site_shared(conn->site, conn->source, via_known(conn->site, conn->source), NULL);
-    shaping_recount(conn->dispatch->shaping, &conn->counted, &now);
-}
-
 /* The socket is closed here; the memory lives until the loop has let go of it. */
 static void conn_close(struct conn *conn)
 {
     struct site *site = conn->site;
     assure(conn->phase != CONN_CLOSED);
-    set_standing(conn, false, false);
+    conn_set_standing(conn, false, false);
     conn->phase = CONN_CLOSED;
     conn->site = NULL;
     wire_close(&conn->wire);
@@ -87,99 +57,28 @@ static void conn_close(struct conn *conn)
     list_remove(&conn->dirty);
     list_remove(&conn->idle);
     site->conn_count--;
-    forget_source(site, conn);
+    conn_uncount(site, conn);
     site_mark_dirty(site);
     dispatch_conn_gone(conn->dispatch);
 }
 
-static void set_timer(struct conn *conn);
-
 /* All is said: the peer closes. Until it has, the connection counts. */
 static void conn_linger(struct conn *conn)
 {
-    set_standing(conn, false, false);
+    conn_set_standing(conn, false, false);
     if (conn->wire.ended || conn->wire.broken || conn->dispatch->forced) {
         conn_close(conn);
         return;
     }
     conn->phase = CONN_LINGERING;
-    conn->since_ms = now_ms(conn);
+    conn->since_ms = conn_now_ms(conn);
     wire_shutdown(&conn->wire);
-    set_timer(conn);
-}
-
-/* The reply that decided, not the last one that came: behind a refused RCPT a pipelined DATA is refused too. */
-static void note_reply(struct site *site, const struct outcome *outcome)
-{
-    (void)snprintf(site->last_reply, sizeof site->last_reply, "%u %s%s%.220s", outcome->code, outcome->enhanced,
-                   outcome->enhanced[0] != '\0' ? " " : "", outcome->text);
-}
-
-static void remember(const struct conn *conn, const char *name, enum memory_fact fact)
-{
-    memory_note(&conn->dispatch->memory, name, fact, now_ms(conn) + MEMORY_DAY_MS);
-}
-
-/* One connection lost is nobody's fault. But where two in a row die in their first content, BDAT may not pass (a
- * middlebox, say), and where several in a row die with a stream on them, the stream may not. */
-static void learn_from_loss(const struct conn *conn, bool useless, const struct outcome *why)
-{
-    struct site *site = conn->site;
-    if (now_ms(conn) - site->loss_ms > DOUBT_MS)
-        site->content_losses = site->stream_losses = 0;
-    site->loss_ms = now_ms(conn);
-    if (useless && conn->given > 0 && why->stage == STAGE_CONTENT && ++site->content_losses >= CONTENT_LOSSES_MAX)
-        memory_note(&conn->dispatch->memory, site->name, MEMORY_NO_CHUNKING, now_ms(conn) + DOUBT_MS);
-    if (conn->given - conn->answered > 1 && ++site->stream_losses >= STREAM_LOSSES_MAX)
-        remember(conn, site->name, MEMORY_SLOW);
+    conn_set_timer(conn);
 }
 
 static void on_session_ended(struct conn *conn, enum session_end end, const struct outcome *why)
 {
-    struct site *site = conn->site;
-    bool useless = conn->answered == 0 && (conn->given > 0 || !conn->ready);
-    bool trouble = false;
-    switch (end) {
-    case SESSION_END_QUIT:
-        site->content_losses = site->stream_losses = 0;
-        break;
-    case SESSION_END_NONE:
-        break;
-    case SESSION_END_CHUNKING:
-        remember(conn, site->name, MEMORY_NO_CHUNKING);
-        break;
-    case SESSION_END_PROTOCOL:
-        if (conn->given > 0)
-            remember(conn, site->name, MEMORY_SLOW);
-        trouble = useless;
-        break;
-    case SESSION_END_TLS:
-        if (conn->tls == TLS_OPPORTUNISTIC && !conn->implicit_tls)
-            remember(conn, conn->where, MEMORY_NO_TLS); /* and the next connection is in clear text */
-        else
-            trouble = true;
-        break;
-    case SESSION_END_LOST:
-        learn_from_loss(conn, useless, why);
-        trouble = useless;
-        break;
-    case SESSION_END_REFUSED:
-    case SESSION_END_CLOSING:
-        trouble = useless;
-        break;
-    }
-    struct outcome trouble_why = *why;
-    transport_stamp_failure(conn, end, &trouble_why);
-    if (end == SESSION_END_CLOSING && why->code == 421) /* its text is the whole reply */
-        (void)str_copy(site->last_reply, sizeof site->last_reply, session_last_refusal(conn->session));
-    else if (why->code >= 400)
-        note_reply(site, why);
-    if ((end == SESSION_END_REFUSED || end == SESSION_END_CLOSING) && !conn->said_421 && why->code >= 400)
-        via_refused(site, conn->source, NULL, why);
-    /* Who takes mail and says "slower" is not unreachable: the adaptive rate is the answer, not a back-off. */
-    bool slower = (conn->said_421 || end == SESSION_END_CLOSING) && meter_per_second(&site->meter, now_ms(conn)) > 0;
-    if (trouble && !slower)
-        hosts_failed(site, conn->where, &trouble_why);
+    conn_judge_end(conn, end, why);
     bool orderly = end == SESSION_END_QUIT || end == SESSION_END_REFUSED || end == SESSION_END_CLOSING;
     if (orderly)
         conn_linger(conn);
@@ -193,7 +92,7 @@ static void secure(struct conn *conn)
     struct tls_peer peer = {.host = conn->host, .port = conn->port, .policy = conn->tls, .dane = conn->dane};
     struct tls_context *context = dispatch_tls(conn->dispatch, &err);
     if (context == NULL || wire_secure(&conn->wire, context, &peer, &err) < 0)
-        session_not_secured(conn->session, err.text, now_ms(conn));
+        session_not_secured(conn->session, err.text, conn_now_ms(conn));
 }
 
 /* Takes all events of the session. The connection may be closed after it. */
@@ -213,7 +112,7 @@ static void take_events(struct conn *conn)
                 hosts_answered(site);
             }
             if (event.outcome->code >= 400) {
-                note_reply(site, event.outcome);
+                conn_note_reply(site, event.outcome);
                 conn->said_421 = conn->said_421 || event.outcome->code == 421;
                 via_refused(site, conn->source, job, event.outcome);
             } else if (event.outcome->class_ == OUTCOME_DELIVERED) {
@@ -242,13 +141,13 @@ static void take_events(struct conn *conn)
         return;
     }
     if (session_ready(conn->session) && !conn->ready) {
-        set_standing(conn, false, true);
+        conn_set_standing(conn, false, true);
         site_conn_ready(site, session_depth(conn->session));
         any = true;
     }
     if (any) {
         if (session_held(conn->session) == 0)
-            conn->since_ms = now_ms(conn);
+            conn->since_ms = conn_now_ms(conn);
         site_mark_dirty(site);
     }
 }
@@ -266,55 +165,11 @@ static void connect_failed(struct conn *conn, const char *reason)
     conn_close(conn);
 }
 
-/* What the session is to do about TLS here. */
-static enum session_tls wanted_tls(const struct conn *conn)
-{
-    if (conn->tls == TLS_NONE)
-        return SESSION_TLS_OFF;
-    if (conn->implicit_tls)
-        return SESSION_TLS_IMPLICIT;
-    if (conn->tls != TLS_OPPORTUNISTIC)
-        return SESSION_TLS_NEEDED;
-    bool failed = memory_knows(&conn->dispatch->memory, conn->where, MEMORY_NO_TLS, now_ms(conn));
-    return failed ? SESSION_TLS_OFF : SESSION_TLS_WISHED;
-}
-
-static struct session *make_session(struct conn *conn)
-{
-    const struct dispatch *dispatch = conn->dispatch;
-    const struct memory *memory = &dispatch->memory;
-    bool slow = memory_knows(memory, conn->site->name, MEMORY_SLOW, now_ms(conn));
-    const struct config_route *route = conn->site->route;
-    struct dispatch_login *login = route != NULL ? dispatch->logins[route - dispatch->config->routes] : NULL;
-    if (login != NULL && login->credentials.user[0] == '\0')
-        login = NULL;
-    struct session_options options = {
-        .ehlo_name = conn->source->ehlo_name,
-        .mx_host = conn->host,
-        .address = conn->where,
-        .source = conn->source->name,
-        .connecting_ms = conn->since_ms,
-        .timeouts = &dispatch->timeouts,
-        .depth = slow ? 1 : conn->site->profile->pipeline_depth,
-        .no_chunking = memory_knows(memory, conn->site->name, MEMORY_NO_CHUNKING, now_ms(conn)),
-        .tls = wanted_tls(conn),
-        .login = login != NULL ? &login->credentials : NULL,
-        .login_clear = login != NULL && route->auth_clear,
-        .keys = login != NULL ? &login->keys : NULL,
-    };
-    struct session *session = session_create(&options, now_ms(conn));
-    if (session != NULL && login != NULL) {
-        login->users++;
-        conn->login = login;
-    }
-    return session;
-}
-
 static void on_connected(struct wire *wire, int status)
 {
     struct conn *conn = conn_of(wire);
     if (status == 0) {
-        conn->session = make_session(conn);
+        conn->session = conn_make_session(conn);
         if (conn->session == NULL)
             status = -ENOMEM;
     }
@@ -323,8 +178,8 @@ static void on_connected(struct wire *wire, int status)
         return;
     }
     conn->phase = CONN_OPEN;
-    conn->since_ms = now_ms(conn);
-    if (wanted_tls(conn) == SESSION_TLS_IMPLICIT)
+    conn->since_ms = conn_now_ms(conn);
+    if (conn_wanted_tls(conn) == SESSION_TLS_IMPLICIT)
         secure(conn);
     conn_mark_dirty(conn);
 }
@@ -338,7 +193,7 @@ static void on_secured(struct wire *wire)
     tls_info(wire->tls, &info);
     session_note_tls(conn->session, info.version, info.cipher);
     transport_secured(conn, &info);
-    session_secured(conn->session, now_ms(conn));
+    session_secured(conn->session, conn_now_ms(conn));
     conn_mark_dirty(conn);
 }
 
@@ -352,7 +207,7 @@ static void on_data(struct wire *wire, const char *bytes, size_t len)
         return;
     }
     while (len > 0 && conn->phase == CONN_OPEN) {
-        size_t used = session_feed(conn->session, bytes, len, now_ms(conn));
+        size_t used = session_feed(conn->session, bytes, len, conn_now_ms(conn));
         bytes += used;
         len -= used;
         take_events(conn);
@@ -374,7 +229,7 @@ static void on_ended(struct wire *wire, const char *why)
         conn_close(conn);
         return;
     }
-    session_lost(conn->session, why, now_ms(conn));
+    session_lost(conn->session, why, conn_now_ms(conn));
     take_events(conn);
 }
 
@@ -388,7 +243,7 @@ static void on_closed(struct wire *wire)
     free(conn);
 }
 
-static const struct wire_events conn_wire_events = {
+const struct wire_events conn_wire_events = {
     .connected = on_connected,
     .secured = on_secured,
     .data = on_data,
@@ -439,21 +294,20 @@ static int64_t deadline_ms(const struct conn *conn)
     return LOOP_TIMER_OFF;
 }
 
-/* A timer that rings too early only looks again, so a deadline that moves later costs nothing. */
-static void set_timer(struct conn *conn)
+void conn_set_timer(struct conn *conn)
 {
     int64_t deadline = deadline_ms(conn);
     if (deadline < loop_timer_at(&conn->timer))
         loop_timer_set(&conn->dispatch->loop, &conn->timer, deadline);
 }
 
-static void on_timer(struct loop_timer *timer)
+void conn_on_timer(struct loop_timer *timer)
 {
     struct conn *conn = container_of(timer, struct conn, timer);
     if (conn->phase == CONN_CLOSED)
         return;
-    if (now_ms(conn) < deadline_ms(conn)) {
-        set_timer(conn);
+    if (conn_now_ms(conn) < deadline_ms(conn)) {
+        conn_set_timer(conn);
         return;
     }
     if (conn->phase == CONN_CONNECTING) {
@@ -463,113 +317,9 @@ static void on_timer(struct loop_timer *timer)
     } else if (is_idle(conn)) {
         conn_quit(conn);
     } else {
-        session_expire(conn->session, now_ms(conn));
+        session_expire(conn->session, conn_now_ms(conn));
         take_events(conn);
     }
-}
-
-bool conn_error_is_ours(int code)
-{
-    return code == -EMFILE || code == -ENFILE || code == -ENOBUFS || code == -ENOMEM;
-}
-
-/* Limits of the source, here and elsewhere, allow one more connection; the gate says which does not. */
-static bool source_may_connect(void *context, struct source *source)
-{
-    struct site *site = context;
-    struct via *via = via_get(site, source);
-    return via != NULL && via_connect_wait_us(site, source, via, &site->gate) == 0;
-}
-
-/* Counts a connection; false = a limit that is shared says no. */
-static bool count_source(struct conn *conn, struct source *source)
-{
-    struct site *site = conn->site;
-    struct shared *by;
-    enum limit_what what = WHAT_NONE;
-    struct via *via = via_get(site, source);
-    if (via == NULL)
-        return false;
-    struct shared_set set = site_shared(site, source, via, NULL);
-    int64_t now_us = site->dispatch->now_us;
-    int64_t until = shaping_connect(site->dispatch->shaping, &set, now_us, &by, &what);
-    if (until > 0) {
-        gate_note(&site->gate, by->scope, what, until);
-        return false;
-    }
-    conn->counted = set;
-    source->conn_count++;
-    via->conn_count++;
-    if (via->bounds != NULL)
-        bounds_connected(via->bounds, now_us);
-    bounds_connected(&site->bounds, now_us);
-    return true;
-}
-
-/* A source that cannot be bound is put aside and the next one tried. */
-static int connect_from_a_source(struct conn *conn, const struct stream_address *peer)
-{
-    struct dispatch *dispatch = conn->dispatch;
-    for (;;) {
-        struct source *source;
-        uint32_t random = dispatch_random(dispatch, INT32_MAX);
-        switch (source_pick(&dispatch->sources, peer->storage.ss_family, now_ms(conn), random, source_may_connect,
-                            conn->site, &source)) {
-        case SOURCE_BUSY:
-            return -EBUSY;
-        case SOURCE_SUSPENDED:
-            return -EADDRNOTAVAIL;
-        case SOURCE_NONE:
-            return -EAFNOSUPPORT;
-        case SOURCE_FOUND:
-            break;
-        }
-        if (!count_source(conn, source))
-            return -EBUSY;
-        conn->source = source;
-        int r = wire_connect(&conn->wire, &dispatch->loop, peer, &source->address, &conn_wire_events);
-        if (r != 0)
-            forget_source(conn->site, conn);
-        if (r == 0 || source->address.len == 0 || conn_error_is_ours(r) || r == -EAFNOSUPPORT)
-            return r;
-        source_suspend(source, now_ms(conn), r);
-    }
-}
-
-int conn_open(struct site *site, const struct nexthop_host *host)
-{
-    struct dispatch *dispatch = site->dispatch;
-    struct conn *conn = calloc(1, sizeof *conn);
-    if (conn == NULL)
-        return -ENOMEM;
-    conn->site = site;
-    conn->dispatch = dispatch;
-    conn->phase = CONN_CONNECTING;
-    conn->since_ms = dispatch->loop.now_ms;
-    list_init(&conn->dirty);
-    list_init(&conn->idle);
-    (void)str_copy(conn->host, sizeof conn->host, host->name);
-    (void)stream_address_text(&host->address, conn->where);
-    conn->tls = site->route != NULL ? site->route->tls : site->profile->tls;
-    conn->port = site->route != NULL ? site->route->port : dispatch->config->mx_port;
-    conn->implicit_tls = site->route != NULL && (site->route->implicit_tls || site->route->port == PORT_SUBMISSIONS);
-    int r = transport_prepare(conn, host) ? loop_timer_add(&dispatch->loop, &conn->timer, on_timer) : -EAGAIN;
-    if (r == 0) {
-        r = connect_from_a_source(conn, &host->address);
-        if (r < 0)
-            loop_timer_remove(&dispatch->loop, &conn->timer);
-    }
-    if (r < 0) {
-        transport_forget(conn);
-        free(conn);
-        return r;
-    }
-    list_append(&site->conns, &conn->node);
-    site->conn_count++;
-    set_standing(conn, true, false);
-    dispatch->conn_count++;
-    set_timer(conn);
-    return 0;
 }
 
 static uint32_t messages_max(const struct conn *conn)
@@ -611,10 +361,10 @@ void conn_give(struct conn *conn, struct engine_job *job)
     };
     conn->given++;
     list_remove(&conn->idle);
-    session_give(conn->session, &message, now_ms(conn));
+    session_give(conn->session, &message, conn_now_ms(conn));
     if (conn->given >= messages_max(conn)) {
         conn->quitting = true;
-        session_quit(conn->session, now_ms(conn));
+        session_quit(conn->session, conn_now_ms(conn));
     }
     conn_mark_dirty(conn);
 }
@@ -655,13 +405,13 @@ void conn_flush(struct conn *conn)
         ssize_t wrote = wire_write(&conn->wire, pieces, count);
         CRASH_POINT("content-written");
         if (wrote > 0)
-            session_wrote(conn->session, (size_t)wrote, now_ms(conn));
+            session_wrote(conn->session, (size_t)wrote, conn_now_ms(conn));
     }
     if (is_idle(conn) && list_empty(&conn->idle))
         list_append(&conn->dispatch->idle, &conn->idle);
     if (!list_empty(&conn->dispatch->starved) && is_spare(conn)) /* its place is wanted more elsewhere */
         conn_quit(conn);
-    set_timer(conn);
+    conn_set_timer(conn);
 }
 
 void conn_quit_idle(struct dispatch *dispatch)
@@ -685,7 +435,7 @@ void conn_quit(struct conn *conn)
         conn_close(conn);
     } else if (conn->phase == CONN_OPEN) {
         conn->quitting = true;
-        session_quit(conn->session, now_ms(conn));
+        session_quit(conn->session, conn_now_ms(conn));
         take_events(conn);
         conn_mark_dirty(conn);
     }
@@ -694,7 +444,7 @@ void conn_quit(struct conn *conn)
 void conn_abort(struct conn *conn)
 {
     if (conn->phase == CONN_OPEN) {
-        session_lost(conn->session, "given up", now_ms(conn));
+        session_lost(conn->session, "given up", conn_now_ms(conn));
         take_events(conn);
     }
     if (conn->phase != CONN_CLOSED)

@@ -1,0 +1,88 @@
+/*
+ * pool_end.c - what the end of a session says of the site.
+ */
+#include "engine/site/pool_private.h"
+
+#include <stdio.h>
+
+#include "base/str.h"
+#include "engine/site/hosts.h"
+#include "engine/site/transport.h"
+
+#define DOUBT_MS ((int64_t)3600 * 1000)
+#define CONTENT_LOSSES_MAX 2 /* in a row */
+#define STREAM_LOSSES_MAX 5  /* in a row */
+
+void conn_note_reply(struct site *site, const struct outcome *outcome)
+{
+    (void)snprintf(site->last_reply, sizeof site->last_reply, "%u %s%s%.220s", outcome->code, outcome->enhanced,
+                   outcome->enhanced[0] != '\0' ? " " : "", outcome->text);
+}
+
+static void remember(const struct conn *conn, const char *name, enum memory_fact fact)
+{
+    memory_note(&conn->dispatch->memory, name, fact, conn_now_ms(conn) + MEMORY_DAY_MS);
+}
+
+/* One connection lost is nobody's fault. But where two in a row die in their first content, BDAT may not pass (a
+ * middlebox, say), and where several in a row die with a stream on them, the stream may not. */
+static void learn_from_loss(const struct conn *conn, bool useless, const struct outcome *why)
+{
+    struct site *site = conn->site;
+    if (conn_now_ms(conn) - site->loss_ms > DOUBT_MS)
+        site->content_losses = site->stream_losses = 0;
+    site->loss_ms = conn_now_ms(conn);
+    if (useless && conn->given > 0 && why->stage == STAGE_CONTENT && ++site->content_losses >= CONTENT_LOSSES_MAX)
+        memory_note(&conn->dispatch->memory, site->name, MEMORY_NO_CHUNKING, conn_now_ms(conn) + DOUBT_MS);
+    if (conn->given - conn->answered > 1 && ++site->stream_losses >= STREAM_LOSSES_MAX)
+        remember(conn, site->name, MEMORY_SLOW);
+}
+
+void conn_judge_end(struct conn *conn, enum session_end end, const struct outcome *why)
+{
+    struct site *site = conn->site;
+    bool useless = conn->answered == 0 && (conn->given > 0 || !conn->ready);
+    bool trouble = false;
+    switch (end) {
+    case SESSION_END_QUIT:
+        site->content_losses = site->stream_losses = 0;
+        break;
+    case SESSION_END_NONE:
+        break;
+    case SESSION_END_CHUNKING:
+        remember(conn, site->name, MEMORY_NO_CHUNKING);
+        break;
+    case SESSION_END_PROTOCOL:
+        if (conn->given > 0)
+            remember(conn, site->name, MEMORY_SLOW);
+        trouble = useless;
+        break;
+    case SESSION_END_TLS:
+        if (conn->tls == TLS_OPPORTUNISTIC && !conn->implicit_tls)
+            remember(conn, conn->where, MEMORY_NO_TLS); /* and the next connection is in clear text */
+        else
+            trouble = true;
+        break;
+    case SESSION_END_LOST:
+        learn_from_loss(conn, useless, why);
+        trouble = useless;
+        break;
+    case SESSION_END_REFUSED:
+    case SESSION_END_CLOSING:
+        trouble = useless;
+        break;
+    }
+    struct outcome trouble_why = *why;
+    transport_stamp_failure(conn, end, &trouble_why);
+    if (end == SESSION_END_CLOSING && why->code == 421) /* its text is the whole reply */
+        (void)str_copy(site->last_reply, sizeof site->last_reply, session_last_refusal(conn->session));
+    else if (why->code >= 400)
+        conn_note_reply(site, why);
+    if ((end == SESSION_END_REFUSED || end == SESSION_END_CLOSING) && !conn->said_421 && why->code >= 400)
+        via_refused(site, conn->source, NULL, why);
+    /* Who takes mail and says "slower" is not unreachable: the adaptive rate is the answer, not a back-off. */
+    bool slower =
+        (conn->said_421 || end == SESSION_END_CLOSING) && meter_per_second(&site->meter, conn_now_ms(conn)) > 0;
+    if (trouble && !slower)
+        hosts_failed(site, conn->where, &trouble_why);
+}
