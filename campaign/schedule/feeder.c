@@ -4,13 +4,10 @@
  * It owns the running campaigns (struct run) and is the only one who claims. It wakes for three reasons: a claim came back from the
  * writer, deliveries became durable, or somebody changed a campaign (feeder_look); and once a second for what falls due.
  *
- * A delivery's way: claimed here -> engine -> outcome (loop thread) -> writer -> back here, where its place in the lane's window is free again. Nothing is
- * forgotten between: run->out counts what is in memory, and a run is freed only when that is zero.
- *
  * The database decides what runs. The feeder never changes a status on its own but for two moves: scheduled -> running when the time has come, and running
  * -> finished when all lanes are done and nothing is left in memory or deferred (roster.c).
  *
- * When the database cannot take a claim (disk full), claiming rests for a second at a time; outcomes wait in the writer. So sending stops before it cannot be recorded.
+ * What it claims, and what comes back, is in claiming.c.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -25,294 +22,22 @@
 
 #include "campaign/mailer.h"
 #include "campaign/outcome/guard.h"
+#include "campaign/schedule/claiming.h"
 #include "campaign/schedule/delivery.h"
 #include "campaign/schedule/roster.h"
 #include "campaign/schedule/run.h"
 #include "campaign/trial.h"
 
-#define CLAIM_MAX 1000        /* rows of one claim (storage's bound) */
 #define STUCK_RELEASE_MS 30000
 #define FULL_ROOM (FEEDER_JOBS_MAX / 10)
 #define FULL_PROGRESS (FEEDER_JOBS_MAX / 100) /* outcomes of a second */
 #define RETAIN_SLICE 1000 /* some 10 ms of the writer */
 #define RETAIN_EVERY_MS ((int64_t)600000)
 
-/* A claim under way. */
-struct order {
-    struct feeder_mail mail;
-    struct storage_claim claim;
-    struct feeder *feeder;
-    struct run *run;
-    struct lane *lane;
-    int started; /* of its jobs */
-};
-
 void feeder_send(struct feeder *feeder, struct feeder_mail *mail)
 {
     int result = inbox_send(&feeder->inbox, &mail->node);
     assure(result == 0); /* closed only after everything came back */
-}
-
-/* ---- claiming ---- */
-
-static void claim_done(struct storage_claim *claim) /* writer thread */
-{
-    struct order *order = container_of(claim, struct order, claim);
-    feeder_send(order->feeder, &order->mail);
-}
-
-/* Deliveries that are in memory, or will be when their claim is back. */
-static void count_jobs(struct feeder *feeder, const struct lane *lane, int by)
-{
-    atomic_fetch_add(&feeder->jobs, by);
-    if (lane->shared)
-        feeder->tail_jobs += by;
-}
-
-/* Puts one claim on its way; false when there is no room for it, or no memory now. */
-static bool claim_start(struct feeder *feeder, struct run *run, struct lane *lane)
-{
-    int room = FEEDER_JOBS_MAX - (run->stream ? 0 : FEEDER_MESSAGES_MIN) - atomic_load(&feeder->jobs);
-    if (lane->shared && !run->stream)
-        room = MIN_OF(room, FEEDER_TAIL_MAX - feeder->tail_jobs);
-    int want = MIN_OF(MIN_OF(lane->window - lane->out, room), CLAIM_MAX);
-    if (want <= 0)
-        return false;
-    struct order *order = calloc(1, sizeof(*order));
-    if (order == NULL)
-        return false;
-    list_init(&order->mail.node);
-    order->mail.kind = FEEDER_CLAIMED;
-    order->feeder = feeder;
-    order->run = run;
-    order->lane = lane;
-    list_init(&order->claim.node);
-    order->claim.done = claim_done;
-    order->claim.campaign_id = run->id;
-    order->claim.lane = lane->id;
-    order->claim.max = want;
-    order->claim.now_ms = clock_wall_ms();
-    lane->claiming = true;
-    run->claims++;
-    atomic_fetch_add(&feeder->claims, 1);
-    count_jobs(feeder, lane, want); /* reserved; corrected when the claim is back */
-    lane_check(run, lane);
-    storage_claim_post(feeder->mailer->storage, &order->claim);
-    return true;
-}
-
-static void feed_runs(struct feeder *feeder, bool streams)
-{
-    list_for_each(node, &feeder->runs) {
-        struct run *run = list_entry(node, struct run, node);
-        if (run->stream != streams || atomic_load(&run->status) != CAMPAIGN_RUNNING || run->content == NULL ||
-            atomic_load(&run->closed))
-            continue;
-        struct list waiting = LIST_INIT(waiting), *first;
-        while ((first = list_take_first(&run->hungry)) != NULL) { /* claiming takes a lane off the hungry */
-            if (!claim_start(feeder, run, list_entry(first, struct lane, hungry)))
-                list_append(&waiting, first);
-        }
-        list_splice(&run->hungry, &waiting);
-    }
-}
-
-/* One claim for every hungry lane of every run in turn, so that no campaign starves another; single messages first. */
-static void feed(struct feeder *feeder, int64_t now_ms)
-{
-    if (atomic_load(&feeder->halted) || now_ms < feeder->blocked_until_ms)
-        return;
-    feed_runs(feeder, true);
-    feed_runs(feeder, false);
-    /* The first in the list had the first choice; next time it is another's turn. */
-    pthread_mutex_lock(&feeder->lock);
-    struct list *front = list_take_first(&feeder->runs);
-    if (front != NULL)
-        list_append(&feeder->runs, front);
-    pthread_mutex_unlock(&feeder->lock);
-}
-
-/* ---- deliveries that never reach the engine ---- */
-
-static void records_done(struct list *records) /* writer thread */
-{
-    struct feeder *feeder = list_entry(records->next, struct storage_outcome, node)->context;
-    struct list mails = LIST_INIT(mails);
-    for (struct list *node; (node = list_take_first(records)) != NULL;) {
-        struct storage_outcome *record = list_entry(node, struct storage_outcome, node);
-        list_append(&mails, &container_of(record, struct delivery, record)->mail.node);
-    }
-    int result = inbox_send_all(&feeder->inbox, &mails);
-    assure(result == 0); /* closed only after everything came back */
-}
-
-/* Fills what every record carries, judged or not. */
-void feeder_prepare(struct feeder *feeder, struct delivery *delivery)
-{
-    list_init(&delivery->record.node);
-    delivery->record.done = records_done;
-    delivery->record.context = feeder;
-    list_init(&delivery->mail.node);
-    delivery->mail.kind = FEEDER_RECORDED;
-}
-
-/* A delivery that ends before it was tried: expired while it waited, or claimed just when the campaign was stopped. */
-static void end_untried(struct feeder *feeder, struct delivery *delivery, struct list *records, bool expired)
-{
-    struct outcome outcome;
-    outcome_set(&outcome, expired ? OUTCOME_EXPIRED : OUTCOME_RELEASED, STAGE_NONE,
-                expired ? "expired before it could be sent" : "held back");
-    mailer_judge(feeder->mailer, delivery, &outcome, atomic_load(&feeder->halted));
-    list_append(records, &delivery->record.node);
-}
-
-/* Outside the recipient's own window: a row that is due when that opens. True when it was put among `records`. */
-static bool wait_for_window(struct feeder *feeder, struct delivery *delivery, struct list *records, int64_t wall_ms)
-{
-    const struct run *run = delivery->run;
-    const struct window *window = &run->plan.window;
-    if (!run->plan.has_window || window->attribute[0] == '\0')
-        return false;
-    const struct timezone_data *zone = plan_zone(&run->plan, &feeder->zones, delivery->attributes);
-    int64_t open_ms = window_next_open_ms(window, zone, wall_ms);
-    if (open_ms <= wall_ms)
-        return false;
-    end_untried(feeder, delivery, records, false);
-    if (delivery->record.state == DELIVERY_DEFERRED)
-        delivery->record.next_attempt_ms = MIN_OF(open_ms, run->deadline_ms);
-    return true;
-}
-
-/* ---- what comes back ---- */
-
-/* Makes deliveries of the claimed jobs; false: there is no memory for the next one now. Nobody is dropped for that. */
-static bool start_deliveries(struct feeder *feeder, struct order *order)
-{
-    struct run *run = order->run;
-    struct list jobs = LIST_INIT(jobs), records = LIST_INIT(records);
-    bool running = atomic_load(&run->status) == CAMPAIGN_RUNNING && !atomic_load(&feeder->halted) && !atomic_load(&run->closed);
-    int64_t wall_ms = clock_wall_ms();
-
-    for (; order->started < order->claim.job_count; order->started++) {
-        struct delivery *delivery = delivery_create(&order->claim.jobs[order->started], run, order->lane);
-        if (delivery == NULL)
-            break;
-        feeder_prepare(feeder, delivery);
-        bool expired = wall_ms >= delivery->deadline_ms;
-        run->expire_ms = MIN_OF(run->expire_ms, delivery->deadline_ms);
-        if (!running || (expired && delivery->attempts == 0))
-            end_untried(feeder, delivery, &records, running);
-        else if (!wait_for_window(feeder, delivery, &records, wall_ms))
-            list_append(&jobs, &delivery->job.node);
-    }
-    if (!list_empty(&jobs))
-        engine_submit(feeder->mailer->engine, &jobs);
-    if (!list_empty(&records))
-        storage_outcomes_post(feeder->mailer->storage, &records);
-    return order->started == order->claim.job_count;
-}
-
-static void order_free(struct order *order)
-{
-    arena_finish(&order->claim.arena);
-    free(order);
-}
-
-/* What had to wait for memory: tried again with each turn of the thread. */
-static void start_short(struct feeder *feeder)
-{
-    struct list orders = LIST_INIT(orders);
-    struct list *node;
-    list_splice(&orders, &feeder->short_of_memory);
-    while ((node = list_take_first(&orders)) != NULL) {
-        struct order *order = container_of(list_entry(node, struct feeder_mail, node), struct order, mail);
-        if (start_deliveries(feeder, order))
-            order_free(order);
-        else
-            list_append(&feeder->short_of_memory, node);
-    }
-}
-
-static void claim_failed(struct feeder *feeder, const struct storage_claim *claim, int64_t now_ms)
-{
-    struct error why = {""};
-    (void)storage_healthy(feeder->mailer->storage, &why);
-    feeder->blocked_until_ms = now_ms + 1000;
-    pthread_mutex_lock(&feeder->lock);
-    if (feeder->held_by[0] == '\0')
-        log_error("campaign", "feeder blocked campaign=%lld status=%d reason=%s", (long long)claim->campaign_id,
-                  claim->status, LOG_QUOTE(why.text));
-    (void)str_copy(feeder->held_by, sizeof(feeder->held_by), why.text[0] != '\0' ? why.text : "the database refuses claims");
-    pthread_mutex_unlock(&feeder->lock);
-}
-
-static void claim_unblocked(struct feeder *feeder)
-{
-    if (feeder->held_by[0] == '\0')
-        return;
-    log_info("campaign", "feeder unblocked");
-    pthread_mutex_lock(&feeder->lock);
-    feeder->held_by[0] = '\0';
-    pthread_mutex_unlock(&feeder->lock);
-}
-
-/* What was due is claimed now; what a record told of later than that still stands, for it may be newer than the claim's own view. */
-static void retries_claimed(struct run *run, const struct storage_claim *claim)
-{
-    int64_t due_ms = claim->lane_done ? claim->next_due_ms : claim->now_ms;
-    bool newer = run->next_due_ms > claim->now_ms;
-    if (!newer || (due_ms != 0 && due_ms < run->next_due_ms))
-        run->next_due_ms = due_ms;
-}
-
-static void on_claimed(struct feeder *feeder, struct order *order, int64_t now_ms)
-{
-    struct run *run = order->run;
-    struct lane *lane = order->lane;
-    const struct storage_claim *claim = &order->claim;
-
-    run->claims--;
-    atomic_fetch_sub(&feeder->claims, 1);
-    count_jobs(feeder, lane, claim->job_count - claim->max);
-    if (claim->status < 0) {
-        claim_failed(feeder, claim, now_ms);
-    } else if (claim->status == STORAGE_WRONG_STATE) {
-        atomic_store(&feeder->look, true);
-    } else {
-        claim_unblocked(feeder);
-        if (claim->lane_done && !lane->done && !lane->more) {
-            lane->done = true;
-            run->lanes_done++;
-        }
-        if (lane == run_retries(run))
-            retries_claimed(run, claim);
-    }
-    lane->more = false;
-    lane_claimed(run, lane, claim->job_count, now_ms);
-    if (start_deliveries(feeder, order)) {
-        order_free(order);
-        return;
-    }
-    if (list_empty(&feeder->short_of_memory))
-        log_error("campaign", "out of memory, claimed deliveries wait for it");
-    list_append(&feeder->short_of_memory, &order->mail.node);
-}
-
-static void on_recorded(struct feeder *feeder, struct delivery *delivery, int64_t now_ms)
-{
-    struct run *run = delivery->run;
-    const struct storage_outcome *record = &delivery->record;
-    if (record->state == DELIVERY_DELIVERED)
-        run_count_delivered(run, now_ms / 1000);
-    if (record->state == DELIVERY_DEFERRED && (run->next_due_ms == 0 || record->next_attempt_ms < run->next_due_ms))
-        run->next_due_ms = record->next_attempt_ms;
-    lane_credit(run, delivery->lane, now_ms);
-    if (record->outcome.class_ == OUTCOME_RELEASED)
-        lane_shrink(run, delivery->lane);
-    run->unjudged++;
-    feeder->recorded++;
-    count_jobs(feeder, delivery->lane, -1);
-    delivery_free(delivery);
 }
 
 /* ---- the life of a run ---- */
@@ -507,9 +232,9 @@ static void handle(struct feeder *feeder, struct list *mails)
         struct feeder_mail *mail = list_entry(node, struct feeder_mail, node);
         int64_t now_ms = clock_monotonic_ms();
         if (mail->kind == FEEDER_CLAIMED)
-            on_claimed(feeder, container_of(mail, struct order, mail), now_ms);
+            feeder_claimed(feeder, mail, now_ms);
         else
-            on_recorded(feeder, container_of(mail, struct delivery, mail), now_ms);
+            feeder_recorded(feeder, container_of(mail, struct delivery, mail), now_ms);
     }
 }
 
@@ -539,7 +264,7 @@ static void *feeder_main(void *context)
         bool halted = atomic_load(&feeder->halted);
         (void)inbox_wait(&feeder->inbox, &mails, halted ? 100 : wait_ms(feeder, now_ms, clock_wall_ms()));
         handle(feeder, &mails);
-        start_short(feeder);
+        feeder_start_short(feeder);
         now_ms = clock_monotonic_ms();
         judge_runs(feeder, now_ms >= feeder->tick_ms);
         if (atomic_load(&feeder->halted)) {
@@ -564,7 +289,7 @@ static void *feeder_main(void *context)
             retain(feeder, now_ms);
             retain_links(feeder, now_ms);
         }
-        feed(feeder, now_ms);
+        feeder_feed(feeder, now_ms);
     }
 }
 
