@@ -1,10 +1,10 @@
 /*
  * site.c - jobs on their way through a site: in, composed, given to connections, back, out.
  *
- * The composing of messages and the giving of them to connections is pump.c's; where the servers are is hosts.c's; what
- * each recipient domain may do is lane.c's.
+ * The composing of messages and the giving of them to connections is pump.c's; which message is next is choice.c's;
+ * where the servers are is hosts.c's; what each recipient domain may do is lane.c's.
  */
-#include "engine/site/site.h"
+#include "engine/site/site_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +16,6 @@
 #include "engine/site/pool.h"
 #include "engine/site/transport.h"
 
-#define LANES_TRIED_MAX 64 /* of those in whose turn this connection is of no use */
 #define RELEASED_WAIT_MAX_MS ((int64_t)15 * 60 * 1000)
 
 static struct conn *conn_at(struct list *node)
@@ -289,7 +288,7 @@ static void put(struct engine_job *job, enum job_state state, bool front)
     *(ready ? &lane->site->ready_count : &lane->site->queued) += 1;
 }
 
-static void take(struct engine_job *job)
+void site_take(struct engine_job *job)
 {
     struct lane *lane = lane_of(job);
     bool ready = (job->state & JOB_STATE_MASK) == JOB_READY;
@@ -322,7 +321,7 @@ struct shared_set site_shared(const struct site *site, const struct source *sour
                                         via != NULL ? via->provider : NULL, site->dispatch->machine}};
 }
 
-static bool set_has_any(const struct shared_set *set)
+bool site_set_has_any(const struct shared_set *set)
 {
     for (size_t i = 0; i < SHARED_MAX; i++) {
         if (set->each[i] != NULL)
@@ -348,7 +347,7 @@ static void leave_connection(struct site *site, const struct conn *conn, struct 
     if (via != NULL)
         via_done(via, job->tickets[2], now_us);
     struct shared_set set = site_shared(site, conn->source, via, lane->flow);
-    if (set_has_any(&set))
+    if (site_set_has_any(&set))
         shaping_done(site->dispatch->shaping, &set, job->tickets + 3, now_us);
     lane_settle(lane);
 }
@@ -398,7 +397,7 @@ void site_uncompose(struct site *site)
         struct lane *lane = lane_at(node);
         while (!list_empty(&lane->ready)) {
             struct engine_job *job = job_of(lane->ready.prev);
-            take(job);
+            site_take(job);
             if (job->message != NULL)
                 job->message->release(job->message);
             job->message = NULL;
@@ -445,7 +444,7 @@ static void release_from(struct site *site, struct list *jobs, const struct site
         struct engine_job *job = job_of(node);
         if (!site_release_means(release, job))
             continue;
-        take(job);
+        site_take(job);
         end_released(site, job);
     }
 }
@@ -488,14 +487,13 @@ void site_take_queued(struct site *site, struct list *out)
 
 /* Giving. */
 
-/* Everything of the lane that waits ends so. */
-static void fail_lane(struct lane *lane, const struct outcome *why)
+void site_fail_lane(struct lane *lane, const struct outcome *why)
 {
     struct list *lists[] = {&lane->ready, &lane->queue};
     for (size_t i = 0; i < countof(lists); i++) {
         while (!list_empty(lists[i])) {
             struct engine_job *job = job_of(lists[i]->next);
-            take(job);
+            site_take(job);
             end_transport(lane->site, NULL, job, why);
         }
     }
@@ -513,7 +511,7 @@ static void compose_from(struct flow *flow)
     struct dispatch *dispatch = site->dispatch;
     struct lane *lane = list_entry(flow->feeders.next, struct lane, feed);
     struct engine_job *job = job_of(lane->queue.next);
-    take(job);
+    site_take(job);
     site->composing_count++;
     lane->composing_count++;
     flow->ahead++;
@@ -542,130 +540,4 @@ void site_compose_starved(struct site *site, uint32_t most)
         if (flow->ahead == 0 && (flow->urgent || site->ready_count + site->composing_count < most))
             compose_from(flow);
     }
-}
-
-/* A lane of the flow whose turn it is and to which this connection is of use. */
-static struct lane *next_lane(struct flow *flow, struct conn *conn, int *tries)
-{
-    while ((*tries)-- > 0 && !list_empty(&flow->senders)) {
-        struct lane *lane = list_entry(flow->senders.next, struct lane, send);
-        list_remove(&lane->send);
-        lane_settle(lane); /* to the end, or out when its limit has been reached meanwhile */
-        struct outcome why;
-        if (list_empty(&lane->send) || !lane_may_use(lane, conn))
-            continue;
-        if (transport_allows(lane, conn, &why))
-            return lane;
-        fail_lane(lane, &why);
-    }
-    return NULL;
-}
-
-/* The flow with the first claim may have nothing for this connection: then the next one is asked. */
-static struct lane *choose_lane(struct site *site, struct conn *conn)
-{
-    struct list passed = LIST_INIT(passed);
-    struct lane *lane = NULL;
-    int tries = LANES_TRIED_MAX;
-    struct flow *flow;
-    while (lane == NULL && tries > 0 && (flow = flow_next_sender(site)) != NULL) {
-        lane = next_lane(flow, conn, &tries);
-        if (lane == NULL) {
-            list_remove(&flow->send);
-            list_append(&passed, &flow->send);
-        }
-    }
-    struct list *node;
-    while ((node = list_take_first(&passed)) != NULL)
-        flow_settle(list_entry(node, struct flow, send));
-    return lane;
-}
-
-/* Everything of the connection's way that does not depend on the message. */
-static bool way_is_open(struct site *site, const struct conn *conn, struct via *via)
-{
-    int64_t now_us = site->dispatch->now_us;
-    enum limit_what what = WHAT_NONE;
-    int64_t until = bounds_wait_until_us(&site->bounds, now_us, &what);
-    if (until == 0)
-        until = ruled_wait_until_us(&site->ruled, now_us, &what);
-    if (until != 0) {
-        gate_note(&site->gate, SCOPE_SITE, what, until);
-        return false;
-    }
-    return via_wait_until_us(site, conn->source, via, &site->gate) == 0;
-}
-
-enum taken { TAKEN, FLOW_HELD, WAY_HELD };
-
-/* All limits are asked first, then all are paid. */
-static enum taken take_limits(struct site *site, const struct conn *conn, struct via *via, struct lane *lane,
-                              struct engine_job *job)
-{
-    struct dispatch *dispatch = site->dispatch;
-    struct flow *flow = lane->flow;
-    int64_t now_us = dispatch->now_us;
-    size_t bytes = job->message->size_bytes;
-    memset(job->tickets, 0,
-           sizeof job->tickets); /* of limits that are not there now, should they come before it ends */
-    if (flow_wait_until_us(flow) != 0) {
-        gate_note(&site->gate, flow->held.scope, flow->held.what, flow->held_until_us);
-        return FLOW_HELD;
-    }
-    struct shared_set set = site_shared(site, conn->source, via, flow);
-    if (set_has_any(&set)) {
-        struct shared *by;
-        enum limit_what what = WHAT_NONE;
-        int64_t until = shaping_take(dispatch->shaping, &set, now_us, bytes, job->tickets + 3, &by, &what);
-        if (until > 0 && (by == flow->campaign_limits || by == flow->sender_limits)) {
-            flow_hold(flow, by->scope, what, until);
-            gate_note(&site->gate, by->scope, what, until);
-            return FLOW_HELD;
-        }
-        if (until > 0) {
-            via->held_until_us = until;
-            via->held = (struct gate){.scope = by->scope, .what = what, .until_us = until};
-            gate_note(&site->gate, by->scope, what, until);
-        }
-        if (until != 0)
-            return WAY_HELD;
-    }
-    if (bounds_take(&site->bounds, now_us, bytes, &job->tickets[0]) < 0 ||
-        (lane->zone != NULL && bounds_take(&lane->zone->bounds, now_us, bytes, &job->tickets[1]) < 0) ||
-        via_take(site, via, bytes, &job->tickets[2]) < 0)
-        return WAY_HELD; /* no memory */
-    ruled_take(&site->ruled, now_us);
-    ruled_take(&flow->campaign_ruled, now_us);
-    ruled_take(&flow->sender_ruled, now_us);
-    return TAKEN;
-}
-
-struct engine_job *site_next_job(struct site *site, struct conn *conn)
-{
-    struct via *via = site->ready_count > 0 ? via_get(site, conn->source) : NULL;
-    if (via == NULL || !way_is_open(site, conn, via))
-        return NULL;
-    struct lane *lane;
-    struct engine_job *job = NULL;
-    while (job == NULL && (lane = choose_lane(site, conn)) != NULL) {
-        job = job_of(lane->ready.next);
-        enum taken taken = take_limits(site, conn, via, lane, job);
-        if (taken == WAY_HELD)
-            return NULL;
-        if (taken == FLOW_HELD)
-            job = NULL; /* another campaign may send */
-    }
-    if (job == NULL)
-        return NULL;
-    transport_used(lane, conn);
-    flow_sent(lane->flow);
-    take(job);
-    site->sending_count++;
-    lane->sending_count++;
-    lane_use(lane, conn);
-    job->carrier = conn;
-    list_append(&site->sending, &job->node);
-    job->state = JOB_SENDING;
-    lane_settle(lane);
-    return job;
 }
