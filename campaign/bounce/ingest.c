@@ -195,9 +195,11 @@ static int take_bounce(struct bounce_ingest *ingest, const struct pair *pair, st
     str_make_line(item->text); /* may have been cut inside a character */
     (void)str_copy(item->mx_host, sizeof(item->mx_host), failed->mx);
     str_make_line(item->mx_host);
-    (void)snprintf(item->origin, sizeof(item->origin), "campaign %lld, report %.80s: %s %s: %d %s %.120s",
+    char origin[sizeof(item->origin)]; /* what it is made of lies beside the item, in `ingest` */
+    (void)snprintf(origin, sizeof(origin), "campaign %lld, report %.80s: %s %s: %d %s %.120s",
                    (long long)pair->campaign_id, ingest->report.message_id, bounce_kind_name(class_.kind),
                    bounce_reason_name(class_.reason), item->code, item->enhanced, item->text);
+    (void)str_copy(item->origin, sizeof(item->origin), origin);
     str_make_line(item->origin);
     return 0;
 }

@@ -148,7 +148,7 @@ static void smuggling_content_is_refused(void **state)
     for (size_t len = 0; len <= 6; len++) {
         size_t combinations = (size_t)1 << (2 * len);
         for (size_t which = 0; which < combinations; which++) {
-            char content[8];
+            char content[8] = "";
             bool good = len >= 2, dots = false;
             for (size_t i = 0, left = which; i < len; i++, left >>= 2)
                 content[i] = alphabet[left & 3];
