@@ -20,7 +20,7 @@ enum db_kind {
     DB_READER, /* read-only, small cache */
 };
 
-#define DB_STATEMENTS 512
+#define DB_STATEMENTS 1024
 struct db_statement {
     const char *sql; /* NULL: free slot */
     sqlite3_stmt *handle;

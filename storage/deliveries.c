@@ -36,7 +36,7 @@
     " LEFT JOIN campaign c ON c.id = d.campaign_id "
 #define BY_CAMPAIGN COLUMNS("d", "d") "FROM " DELIVERIES_OF_BLOCKS
 #define BY_STATE COLUMNS("d", "d") "FROM delivery d INDEXED BY delivery_state"
-#define RANGE_OF_BLOCKS BY_PATH("d") "WHERE b.campaign_id = ?1 AND b.block >= ?2 >> 6 AND d.id > ?2 "
+#define RANGE_OF_BLOCKS BY_PATH("d") "WHERE b.campaign_id = ?1 AND b.block >= ?2 >> 6 AND +d.id > ?2 "
 #define END_OF_BLOCKS IN_ORDER_OF_BLOCKS " LIMIT ?3"
 #define RANGE BY_PATH("d") "WHERE d.campaign_id = ?1 AND d.id > ?2 "
 #define END "ORDER BY d.id LIMIT ?3"

@@ -14,7 +14,8 @@ static inline int64_t delivery_block(int64_t delivery_id)
     return delivery_id >> 6; /* as in the schema */
 }
 
-/* SQL: the deliveries `d` of a block `b`, and the order in which a walk over blocks finds them without a sort. */
+/* SQL: the deliveries `d` of a block `b`, and the order in which a walk over blocks finds them without a sort. Further
+ * bounds on the id are written +d.id, lest the planner take them in place of the block's. */
 #define DELIVERIES_OF_BLOCKS                                                                                           \
     "delivery_block b CROSS JOIN delivery d ON d.id BETWEEN b.block << 6 AND (b.block << 6) + 63"                      \
     " AND d.campaign_id = b.campaign_id"

@@ -72,6 +72,38 @@ static int count_slice(struct db *db, struct count *count, struct error *err)
     return more;
 }
 
+/* What could not be carried over (a reader needs it, another process is at it) is the next one's. `carried`: pages of
+ * the WAL that are in the database; negative = not known. */
+static int carry_over(struct db *db, int *carried, struct error *err)
+{
+    *carried = -1;
+    int code = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, carried);
+    return code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY || (code & 0xff) == SQLITE_LOCKED
+               ? 0
+               : db_failure(db, code, err);
+}
+
+static int checkpoint(struct storage *storage, struct error *err)
+{
+    int carried, failed = carry_over(&storage->keeper.db, &carried, err);
+    pthread_mutex_lock(&storage->lock);
+    storage->keeper.carried_pages = MAX_OF(carried, 0);
+    if (!failed)
+        storage->keeper.left_to = 0;
+    pthread_mutex_unlock(&storage->lock);
+    return failed;
+}
+
+/* A count may take minutes, and the log must not wait for it. */
+static int checkpoint_meanwhile(struct storage *storage, struct error *err)
+{
+    pthread_mutex_lock(&storage->lock);
+    bool wanted = (storage->keeper.wanted & KEEPER_CHECKPOINT) != 0;
+    storage->keeper.wanted &= ~(unsigned)KEEPER_CHECKPOINT;
+    pthread_mutex_unlock(&storage->lock);
+    return wanted ? checkpoint(storage, err) : 0;
+}
+
 /* 0; -ECANCELED = the program ends. */
 static int count_campaign(struct storage *storage, struct count *count, struct error *err)
 {
@@ -83,7 +115,9 @@ static int count_campaign(struct storage *storage, struct count *count, struct e
         count->after = INT64_MIN;
         int more;
         do {
-            more = is_closing(storage) ? -ECANCELED : count_slice(db, count, err);
+            more = is_closing(storage) ? -ECANCELED : checkpoint_meanwhile(storage, err);
+            if (more == 0)
+                more = count_slice(db, count, err);
         } while (more > 0);
         if (more < 0)
             return more;
@@ -106,28 +140,12 @@ static int count_all(struct storage *storage, struct error *err)
     return more;
 }
 
-/* What could not be carried over (a reader needs it, another process is at it) is the next one's. `carried`: pages of
- * the WAL that are in the database; negative = not known. */
-static int carry_over(struct db *db, int *carried, struct error *err)
-{
-    *carried = -1;
-    int code = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, carried);
-    return code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY || (code & 0xff) == SQLITE_LOCKED
-               ? 0
-               : db_failure(db, code, err);
-}
-
 static int do_work(struct storage *storage, unsigned what, struct error *err)
 {
     struct db *db = &storage->keeper.db;
     int failed = db->handle == NULL ? db_open(db, storage->database_path, DB_KEEPER, err) : 0;
-    if (!failed && (what & KEEPER_CHECKPOINT) != 0) {
-        int carried;
-        failed = carry_over(db, &carried, err);
-        pthread_mutex_lock(&storage->lock);
-        storage->keeper.carried_pages = MAX_OF(carried, 0);
-        pthread_mutex_unlock(&storage->lock);
-    }
+    if (!failed && (what & KEEPER_CHECKPOINT) != 0)
+        failed = checkpoint(storage, err);
     if (!failed && (what & KEEPER_COUNT) != 0)
         failed = count_all(storage, err);
     return failed;
@@ -153,7 +171,7 @@ static void *keeper_main(void *arg)
             pthread_cond_wait(&keeper->wake, &storage->lock);
             continue;
         }
-        /* Checkpoints first and alone: a long count would keep them waiting. */
+        /* Checkpoints first and alone. */
         unsigned what = keeper->wanted & KEEPER_CHECKPOINT ? KEEPER_CHECKPOINT : KEEPER_COUNT;
         keeper->wanted &= ~what;
         keeper->checkpointing = what == KEEPER_CHECKPOINT;
@@ -178,7 +196,8 @@ void keeper_wake(struct storage *storage, unsigned what)
     struct keeper *keeper = &storage->keeper;
     pthread_mutex_lock(&storage->lock);
     keeper->wanted |= what;
-    /* No thread to be had now: the next one who wakes it tries again, and the writer bounds the WAL itself. */
+    /* No thread to be had now: the next one who wakes it tries again, and the writer bounds the log (KEEPER_ASKED_MAX).
+     */
     if (!keeper->started && !keeper->closing)
         keeper->started = pthread_create(&keeper->thread, NULL, keeper_main, storage) == 0;
     pthread_cond_signal(&keeper->wake);
@@ -199,23 +218,31 @@ void keeper_stop(struct storage *storage)
 
 void keeper_after_commit(struct storage *storage)
 {
+    struct keeper *keeper = &storage->keeper;
     int pages = storage->wal_pages;
-    if (pages < storage->wal_pages_seen) /* it began again */
+    bool again = pages < storage->wal_pages_seen; /* the log has begun again */
+    if (again)
         storage->wal_pages_seen = 0;
-    if (pages - storage->wal_pages_seen < KEEPER_CHECKPOINT_PAGES)
+    bool due = pages - storage->wal_pages_seen >= KEEPER_CHECKPOINT_PAGES;
+    if (!again && !due)
+        return;
+    pthread_mutex_lock(&storage->lock);
+    if (again)
+        keeper->carried_pages = 0;
+    bool much = pages - keeper->carried_pages > KEEPER_REST_PAGES;
+    bool own =
+        due && pages >= KEEPER_WAL_PAGES && !keeper->checkpointing && (!much || keeper->left_to >= KEEPER_ASKED_MAX);
+    keeper->left_to += due && much && !own;
+    pthread_mutex_unlock(&storage->lock);
+    if (!due)
         return;
     storage->wal_pages_seen = pages;
-    pthread_mutex_lock(&storage->lock);
-    bool busy = storage->keeper.checkpointing;
-    int rest = pages - storage->keeper.carried_pages;
-    pthread_mutex_unlock(&storage->lock);
-    if (pages < KEEPER_WAL_PAGES || busy || rest > KEEPER_REST_PAGES) {
+    if (!own) {
         keeper_wake(storage, KEEPER_CHECKPOINT);
         return;
     }
     struct error err = {.text = ""};
     int carried;
-    if (carry_over(&storage->db, &carried, &err) !=
-        0) /* nothing is lost; the next commit that fails says so where it counts */
+    if (carry_over(&storage->db, &carried, &err) < 0) /* the next commit that fails says so where it counts */
         log_debug("storage", "checkpoint_failed error=%s", LOG_QUOTE(err.text));
 }

@@ -22,12 +22,15 @@ enum {
  * than so many pages, for a commit waits for it. */
 #define KEEPER_WAL_PAGES 8000
 #define KEEPER_REST_PAGES (2 * KEEPER_CHECKPOINT_PAGES)
+/* A keeper that does not get to it (it could not be started, it has no descriptor) is not asked for ever. */
+#define KEEPER_ASKED_MAX 4
 
 struct keeper {
     pthread_cond_t wake; /* with storage->lock; on CLOCK_MONOTONIC */
     pthread_t thread;
     bool started, closing, checkpointing;
     int carried_pages; /* of the WAL, when the keeper last looked */
+    int left_to;       /* how often the writer left a long log to it, since it last carried something over */
     unsigned wanted;
     struct db db; /* the keeper thread's own */
 };

@@ -60,10 +60,12 @@ static int apply_step(struct db *db, int64_t *version, struct error *err)
     return 0;
 }
 
-int migrate(struct db *db, struct error *err)
+int migrate(struct db *db, bool served, struct error *err)
 {
     int64_t version;
     int failed = read_version(db, &version, err);
+    if (!failed && served && version < storage_schema_version)
+        return error_set(err, -EBUSY, "%s: an older posthaste serves it; restart the server first", db->path);
     while (!failed && version < storage_schema_version) {
         failed = db_begin(db, err);
         if (failed)

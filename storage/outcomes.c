@@ -6,8 +6,8 @@
  * ended, a recipient nobody claimed) changes nothing and is logged: the counters can only ever move together with a
  * row.
  *
- * First outcomes are gathered, and written together (outcome_rows.c), before anything else of the same delivery and at
- * the end. In between others may pass them: nothing depends on the order of two deliveries.
+ * First outcomes are gathered, and written together (outcome_rows.c): before anything else of the same delivery, before
+ * a soft bounce is counted against a person who may have been delivered to meanwhile, and at the end.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -225,7 +225,7 @@ static int write_one(struct storage *storage, struct gathered *gathered, const s
     enum delivery_state state = state_for(line, record);
     struct open_claim *claim = waiting_claim(storage, record);
     /* A claim that seems to be settled may have one back when the gathered are written. */
-    bool doubtful = claim == NULL && record->claim_id != 0;
+    bool doubtful = claim == NULL && (record->claim_id != 0 || record->soft_limit > 0);
     if (rows->count == OUTCOME_ROWS_MAX || doubtful || is_gathered(rows, record)) {
         int failed = write_gathered(storage, gathered, err);
         if (failed)

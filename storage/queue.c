@@ -5,8 +5,8 @@
  * load and with the slowness of the disk. A transaction has a price that is the same for one row and for fifty (its
  * pages are copied, summed and synced), so what holds nobody up waits for company: outcomes STORAGE_COMMIT_MS, for
  * nobody waits for them; a claim until the last transaction is as long ago, so the first one of a quiet server is
- * answered at once, and whoever claims in a busy one still has messages in the air. A call is worked on at once, and
- * takes along all that lies there.
+ * answered at once (calls do not count), and whoever claims in a busy one still has messages in the air. A call is
+ * worked on at once, and takes along all that lies there.
  */
 #include "storage/queue.h"
 
@@ -124,7 +124,7 @@ void queue_take(struct storage *storage, struct batch *batch)
 {
     batch_init(batch);
     take_outcomes(storage, batch);
-    /* What stays, of outcomes and of claims, has waited since before this batch, and so is due at once. */
+    /* Outcomes that stay have waited since before this batch, and so are due at once. */
     uint64_t reached = storage->outcomes_written + batch->outcome_count;
     list_for_each_safe(node, &storage->calls)
     {

@@ -52,7 +52,8 @@ int storage_split_counts(struct storage_reader *reader, int64_t campaign_id, con
         db_query(&reader->db, err,
                  "SELECT " SLOT " % ?2 AS variant, count(*), sum(d.state = 2), sum(" HIT(">= 0") "), sum(" HIT(
                      "> 0") ")"
-                            " FROM " DELIVERIES_OF_BLOCKS " WHERE b.campaign_id = ?1 AND d.id <="
+                            " FROM " DELIVERIES_OF_BLOCKS " WHERE b.campaign_id = ?1 AND b.block <="
+                            " (SELECT upto >> 6 FROM campaign_split WHERE campaign_id = ?1) AND +d.id <="
                             " (SELECT upto FROM campaign_split WHERE campaign_id = ?1) AND " SLOT " < ?3 GROUP BY 1",
                  DB_I(campaign_id), DB_I(split->variants), DB_I(split->share));
     if (rows == NULL)

@@ -125,7 +125,7 @@ static int open_all(struct storage *storage, const struct storage_options *optio
     if (!failed)
         failed = db_open(&storage->db, storage->database_path, DB_WRITER, err);
     if (!failed)
-        failed = migrate(&storage->db, err);
+        failed = migrate(&storage->db, !options->server && storage_server_running(options->data_dir), err);
     int64_t uncounted = 0;
     if (!failed && storage->server)
         failed =

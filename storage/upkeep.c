@@ -308,7 +308,9 @@ static int retain_run(struct storage *storage, void *arg, struct error *err)
         if (failed)
             return failed;
     }
-    return missing < 0 ? missing : retain_messages(db, retention, err);
+    int failed = missing < 0 ? missing : retain_messages(db, retention, err);
+    delivery_blocks_forget(&storage->blocks); /* some may be gone */
+    return failed;
 }
 
 int storage_retain(struct storage *storage, int64_t keep_ms, int slice, int64_t now_ms, int64_t *removed,

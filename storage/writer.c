@@ -273,6 +273,7 @@ static void *writer_main(void *arg)
         struct error why = {.text = ""};
         int64_t begun_us = clock_monotonic_us(), took_us = 0;
         size_t rows = batch.outcome_count;
+        bool in_rhythm = rows > 0 || !list_empty(&batch.claims);
         int failed = apply(storage, &batch, &why);
         if (failed) {
             batch_failed(storage, &batch, failed, &why);
@@ -283,7 +284,8 @@ static void *writer_main(void *arg)
         }
 
         pthread_mutex_lock(&storage->lock);
-        storage->last_commit_us = clock_monotonic_us();
+        if (in_rhythm)
+            storage->last_commit_us = clock_monotonic_us();
         if (!failed)
             commits_note(storage, took_us, rows);
         if (failed && storage->db.damaged)

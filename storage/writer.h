@@ -31,8 +31,8 @@ struct storage {
     struct list outcomes, calls, claims;
     size_t outcome_count;
     uint64_t outcomes_posted, outcomes_written; /* ever; a call waits until `written` reaches what `posted` was */
-    int64_t first_outcome_us; /* when the oldest waiting outcome was posted */
-    int64_t last_commit_us;   /* when the last transaction ended, well or not */
+    int64_t first_outcome_us;                   /* when the oldest waiting outcome was posted */
+    int64_t last_commit_us; /* when the last transaction with outcomes or claims ended, well or not */
     struct storage_commits commits;
     bool closing;
     bool unhealthy;

@@ -75,6 +75,20 @@ static void refuses_a_newer_version(void **state)
     remove_dir(fixture.dir);
 }
 
+/* An old server goes on with the schema that it knows. */
+static void leaves_a_served_database_as_it_is(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_open(&fixture, true);
+    char version[64];
+    (void)snprintf(version, sizeof(version), "PRAGMA user_version = %d", storage_schema_version - 1);
+    sql_exec(&fixture, version);
+    refused(fixture.dir, false, -EBUSY, "restart the server first");
+    assert_int_equal(sql_int(&fixture, "PRAGMA user_version"), storage_schema_version - 1);
+    fixture_remove(&fixture);
+}
+
 static void refuses_what_is_not_ours(void **state)
 {
     (void)state;
@@ -168,6 +182,7 @@ int main(void)
         cmocka_unit_test(migrates_from_empty_and_from_the_same_version),
         cmocka_unit_test(makes_private_files_in_a_new_directory),
         cmocka_unit_test(refuses_a_newer_version),
+        cmocka_unit_test(leaves_a_served_database_as_it_is),
         cmocka_unit_test(refuses_what_is_not_ours),
         cmocka_unit_test(refuses_a_directory_that_is_a_file),
         cmocka_unit_test(reports_a_damaged_page),
