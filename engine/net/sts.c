@@ -27,6 +27,7 @@
 #define WAITING_MAX 1000
 #define POLICIES_MAX 100000
 #define FILE_MAX_BYTES ((size_t)64 << 20)
+#define LINE_MAX_BYTES ((size_t)32 << 10)
 #define LOOK_UP_MS 10000
 #define ADDRESSES_MAX 8
 #define FAULT_MS INT64_C(3600000)
@@ -51,6 +52,7 @@ struct sts {
     const struct config *config;
     struct resolver *resolver;
     pthread_mutex_t lock, file_lock; /* the second is taken first */
+    uint64_t changes, saved_changes; /* of the policies ever; of those, in the file (under file_lock) */
     struct hashmap map;              /* domain -> held */
     struct list all;
     size_t waiting;
@@ -103,14 +105,14 @@ static void put_fault(struct sts *sts, const char *domain, enum tls_result fault
     held->fault_until_ms = clock_wall_ms() + FAULT_MS;
 }
 
-/* "DOMAIN ID MODE MAX_AGE EXPIRES MX MX …", one a line. */
+/* "DOMAIN ID MODE MAX_AGE EXPIRES MX MX …", one a line. What there is no room for is fetched anew after a start. */
 static void write_policies(const struct sts *sts, struct buffer *out)
 {
     list_for_each(node, &sts->all)
     {
         const struct held *held = list_entry(node, struct held, node);
         const struct sts_policy *policy = held->policy;
-        if (policy == NULL)
+        if (policy == NULL || out->len > FILE_MAX_BYTES - LINE_MAX_BYTES)
             continue;
         buffer_printf(out, "%s %s %d %lld %lld", held->domain, policy->id, (int)policy->mode,
                       (long long)policy->max_age_s, (long long)policy->expires_wall_ms);
@@ -120,17 +122,23 @@ static void write_policies(const struct sts *sts, struct buffer *out)
     }
 }
 
-/* Without the lock while the disk is at work: connections ask for policies under it. */
+/* Without the lock while the disk is at work: connections ask for policies under it. Who finds that another worker has
+ * written what he changed is done. */
 static void save(struct sts *sts)
 {
-    if (sts->path == NULL)
-        return;
     struct buffer text = BUFFER_INIT(FILE_MAX_BYTES);
+    int r = 0;
     (void)pthread_mutex_lock(&sts->file_lock);
     (void)pthread_mutex_lock(&sts->lock);
-    write_policies(sts, &text);
+    uint64_t changes = sts->changes;
+    bool due = sts->path != NULL && changes != sts->saved_changes;
+    if (due)
+        write_policies(sts, &text);
     (void)pthread_mutex_unlock(&sts->lock);
-    int r = text.failed ? -ENOMEM : file_replace(sts->path, buffer_text(&text), text.len);
+    if (due)
+        r = text.failed ? -ENOMEM : file_replace(sts->path, buffer_text(&text), text.len);
+    if (r == 0)
+        sts->saved_changes = changes;
     (void)pthread_mutex_unlock(&sts->file_lock);
     if (r < 0)
         log_warn("engine", "mta-sts policies not saved path=%s reason=%s", LOG_QUOTE(sts->path),
@@ -271,10 +279,9 @@ static void work_on(struct sts *sts, struct job *job)
         put_fault(sts, job->domain, fault);
     } else {
         put(sts, job->domain, policy);
+        sts->changes++;
     }
     (void)pthread_mutex_unlock(&sts->lock);
-    if (r == 0)
-        save(sts);
 }
 
 static void *work(void *context)
@@ -300,6 +307,7 @@ static void *work(void *context)
             (void)pthread_mutex_unlock(&sts->lock);
             job->done(job->context, job->domain);
             free(job);
+            save(sts);                     /* nobody waits for it */
             node = list_take_first(&jobs); /* only what could not be given back */
         }
     }
