@@ -1,11 +1,11 @@
 /*
  * reload.c - one configuration in place of another.
  *
- * First everything that can be wrong is found out: the file, then what it names (addresses, passwords, rules files), by
- * those who use it (mailer_reload()). Only then does anything change, and from there on nothing can fail. Keys that
- * take effect at a start only keep their value and are named; so do the names of certificates, but the files are read
- * anew, before all else, for they are renewed while the configuration stays. Who reads the configuration holds the
- * snapshot that he began with (base/config_live.h), so the order in which the parts take it over does not matter.
+ * First everything that can be wrong is found out: the file, then what it names (addresses, passwords, rules files,
+ * certificates), by those who use it. Only then does anything change, and from there on nothing can fail. Keys that
+ * take effect at a start only keep their value and are named; the files of certificates are read anew under their
+ * former names. Who reads the configuration holds the snapshot that he began with (base/config_live.h), so the order in
+ * which the parts take it over does not matter.
  */
 #include "api/cli/reload.h"
 
@@ -68,14 +68,15 @@ void reload(struct app *app, struct http_server *http, const char *file, const c
     struct buffer kept = BUFFER_INIT((size_t)1 << 20);
     int rc = config_load(file, &next, &err);
     if (rc == 0)
-        rc = http_server_renew(http, &err);
+        rc = http_server_check(http, &err);
     if (rc == 0)
-        rc = intake_renew(app->intake, &err);
+        rc = intake_check(app->intake, &err);
     if (rc == 0)
         rc = take_over(app, next, url, &kept, &err);
     if (rc == 0) {
         log_set_level(next->log_level);
         http_server_reload(http, next);
+        intake_reload(app->intake);
         tell(&kept);
         log_info("serve", "reloaded config=%s", LOG_QUOTE(next->file[0] != '\0' ? next->file : "built in"));
         config_live_set(app->live, next);

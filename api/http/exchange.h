@@ -19,8 +19,10 @@ struct http_server {
     struct throttle *throttle;
     struct error library_error; /* what libmicrohttpd said last while it was started */
     pthread_t starter;          /* the thread whose messages those are; the library's own never touch it */
-    struct acceptor *acceptor;
+    int listen_fd;
+    struct spare *spare;
     struct front front, former[FRONTS_FORMER];
+    struct front next; /* between http_server_check() and http_server_reload() */
 };
 
 /* libmicrohttpd's callbacks; `context` is the http_server. */

@@ -35,25 +35,22 @@ static void library_log(void *context, const char *format, va_list args)
 }
 
 /* A quarter of the descriptors: the rest is for sending. */
-unsigned front_connections_max(void)
+static intptr_t connections_max(void)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur / 4 >= HTTP_CONNECTIONS_MAX)
         return HTTP_CONNECTIONS_MAX;
-    return MAX_OF((unsigned)(limit.rlim_cur / 4), HTTP_THREADS);
+    return MAX_OF((intptr_t)(limit.rlim_cur / 4), (intptr_t)HTTP_THREADS);
 }
 
-/*
- * The acceptor keeps the limit of connections. The library's own is never reached: it counts each thread's connections
- * when the thread takes them over, and one that then turns out to be too many leaves the thread's lock taken (0.9.75).
- */
-static struct MHD_Daemon *start_daemon(const struct front *front, struct http_server *server)
+/* The library closes the socket when it fails. listen_fd < 0: none. */
+static struct MHD_Daemon *start_daemon(const struct front *front, struct http_server *server, int listen_fd)
 {
     bool tls = front->certificate != NULL;
     struct MHD_OptionItem options[] = {
         {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)library_log, server},
         {MHD_OPTION_THREAD_POOL_SIZE, HTTP_THREADS, NULL},
-        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)(front_connections_max() * HTTP_THREADS * 2), NULL},
+        {MHD_OPTION_CONNECTION_LIMIT, connections_max(), NULL},
         {MHD_OPTION_PER_IP_CONNECTION_LIMIT, HTTP_CONNECTIONS_PER_IP_MAX, NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)HTTP_HEAD_MAX_BYTES, NULL},
         {MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S, NULL},
@@ -68,9 +65,20 @@ static struct MHD_Daemon *start_daemon(const struct front *front, struct http_se
         {MHD_OPTION_HTTPS_PRIORITIES, 0, TLS_PRIORITIES},
         {MHD_OPTION_END, 0, NULL},
     };
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC | MHD_USE_ERROR_LOG |
-                     MHD_ALLOW_SUSPEND_RESUME | (tls ? (unsigned)MHD_USE_TLS : 0u);
-    return MHD_start_daemon(flags, 0, NULL, NULL, exchange_step, server, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME |
+                     (tls ? (unsigned)MHD_USE_TLS : 0u) | (listen_fd < 0 ? (unsigned)MHD_USE_NO_LISTEN_SOCKET : 0u);
+    server->library_error.text[0] = '\0';
+    return listen_fd < 0 ? MHD_start_daemon(flags, 0, NULL, NULL, exchange_step, server, MHD_OPTION_ARRAY, options,
+                                            MHD_OPTION_END)
+                         : MHD_start_daemon(flags, 0, NULL, NULL, exchange_step, server, MHD_OPTION_LISTEN_SOCKET,
+                                            listen_fd, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+}
+
+static int refused(const struct front *front, const struct http_server *server, struct error *err)
+{
+    return error_set(err, -EIO, "the HTTP server did not start%s%s%s",
+                     front->certificate != NULL ? " (do tls_cert and tls_key belong together?)" : "",
+                     server->library_error.text[0] != '\0' ? ": " : "", server->library_error.text);
 }
 
 static int read_pem(const char *path, const char *what, char **out, struct error *err)
@@ -116,15 +124,29 @@ bool front_same(const struct front *a, const struct front *b)
     return strcmp(a->certificate, b->certificate) == 0 && strcmp(a->key, b->key) == 0;
 }
 
-int front_start(struct front *front, struct http_server *server, struct error *err)
+int front_check(const struct front *front, struct http_server *server, struct error *err)
 {
-    server->library_error.text[0] = '\0';
-    front->daemon = start_daemon(front, server);
-    return front->daemon != NULL
-               ? 0
-               : error_set(err, -EIO, "the HTTP server did not start%s%s%s",
-                           front->certificate != NULL ? " (do tls_cert and tls_key belong together?)" : "",
-                           server->library_error.text[0] != '\0' ? ": " : "", server->library_error.text);
+    struct MHD_Daemon *daemon = start_daemon(front, server, -1);
+    if (daemon == NULL)
+        return refused(front, server, err);
+    MHD_stop_daemon(daemon);
+    return 0;
+}
+
+int front_start(struct front *front, struct http_server *server, int listen_fd, struct error *err)
+{
+    int own = fcntl(listen_fd, F_DUPFD_CLOEXEC, 0);
+    if (own < 0)
+        return error_errno(err, -errno, "the HTTP server did not start");
+    front->daemon = start_daemon(front, server, own);
+    return front->daemon != NULL ? 0 : refused(front, server, err);
+}
+
+void front_retire(struct front *front)
+{
+    int own = MHD_quiesce_daemon(front->daemon);
+    if (own >= 0)
+        (void)close(own);
 }
 
 bool front_is_idle(const struct front *front)

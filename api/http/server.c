@@ -15,8 +15,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "api/http/acceptor.h"
 #include "api/http/exchange.h"
+#include "api/http/spare.h"
 #include "api/http/throttle.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -82,7 +82,10 @@ int http_listen(const struct config *config, int *fd, char url[HTTP_URL_BYTES], 
 
 static void free_server(struct http_server *server)
 {
+    spare_stop(server->spare);
+    (void)close(server->listen_fd);
     front_stop(&server->front);
+    front_stop(&server->next);
     for (size_t i = 0; i < FRONTS_FORMER; i++)
         front_stop(&server->former[i]);
     watch_stop(server->watch);
@@ -98,18 +101,18 @@ int http_server_start(struct app *app, int listen_fd, const struct route *routes
         (void)close(listen_fd);
         return error_memory(err);
     }
-    *server = (struct http_server){.app = app, .routes = routes, .route_count = route_count, .starter = pthread_self()};
+    *server = (struct http_server){
+        .app = app, .listen_fd = listen_fd, .routes = routes, .route_count = route_count, .starter = pthread_self()};
     int rc = watch_start(&server->watch, err);
     if (rc == 0)
         rc = front_load(&server->front, app->config->tls_cert, app->config->tls_key, err);
     if (rc == 0 && (server->throttle = throttle_create(app->config->api_rate)) == NULL)
         rc = error_memory(err);
     if (rc == 0)
-        rc = front_start(&server->front, server, err);
+        rc = front_start(&server->front, server, listen_fd, err);
     if (rc == 0)
-        rc = acceptor_start(server->front.daemon, listen_fd, front_connections_max(), &server->acceptor, err);
+        rc = spare_start(listen_fd, &server->spare, err);
     if (rc != 0) {
-        (void)close(listen_fd);
         free_server(server);
         return rc;
     }
@@ -117,55 +120,60 @@ int http_server_start(struct app *app, int listen_fd, const struct route *routes
     return 0;
 }
 
-/* A place for the front that goes; NULL: people are still connected to all that went before. */
-static struct front *former_place(struct http_server *server)
+int http_server_check(struct http_server *server, struct error *err)
 {
-    for (size_t i = 0; i < FRONTS_FORMER; i++) {
-        if (front_is_idle(&server->former[i])) {
-            front_stop(&server->former[i]);
-            return &server->former[i];
-        }
-    }
-    return NULL;
+    front_stop(&server->next);
+    int rc = front_load(&server->next, server->app->config->tls_cert, server->app->config->tls_key, err);
+    bool same = rc == 0 && front_same(&server->next, &server->front);
+    if (rc == 0 && !same)
+        rc = front_check(&server->next, server, err);
+    if (rc != 0 || same)
+        front_stop(&server->next);
+    return rc;
 }
 
-int http_server_renew(struct http_server *server, struct error *err)
+/* The place of a front that nobody is connected to any more; NULL: there is none. */
+static struct front *free_place(struct http_server *server)
 {
-    struct front next;
-    int rc = front_load(&next, server->app->config->tls_cert, server->app->config->tls_key, err);
+    struct front *place = NULL;
+    for (size_t i = 0; i < FRONTS_FORMER; i++) {
+        if (!front_is_idle(&server->former[i]))
+            continue;
+        front_stop(&server->former[i]);
+        place = &server->former[i];
+    }
+    return place;
+}
+
+static int renew(struct http_server *server, struct error *err)
+{
+    struct front *place = free_place(server);
+    if (server->next.certificate == NULL)
+        return 0;
+    if (place == NULL)
+        return error_set(err, -EBUSY, "clients of the last %d certificates are still connected", FRONTS_FORMER);
+    int rc = front_start(&server->next, server, server->listen_fd, err);
     if (rc != 0)
         return rc;
-    struct front *place = front_same(&next, &server->front) ? NULL : former_place(server);
-    if (place == NULL) {
-        if (!front_same(&next, &server->front))
-            rc = error_set(err, -EBUSY,
-                           "tls_cert: clients of the last %d certificates are still connected; try again"
-                           " when they have gone",
-                           FRONTS_FORMER);
-        front_stop(&next);
-        return rc;
-    }
-    rc = front_start(&next, server, err);
-    if (rc != 0) {
-        front_stop(&next);
-        return rc;
-    }
-    acceptor_switch(server->acceptor, next.daemon);
+    front_retire(&server->front);
     *place = server->front;
-    server->front = next;
+    server->front = server->next;
+    server->next = (struct front){0};
     log_info("http", "certificate_renewed file=%s", LOG_QUOTE(server->app->config->tls_cert));
     return 0;
 }
 
 void http_server_reload(struct http_server *server, const struct config *config)
 {
+    struct error err = {""};
     throttle_set(server->throttle, config->api_rate);
+    if (renew(server, &err) != 0)
+        log_error("http", "the certificate was not renewed, the one before is still shown: %s", err.text);
+    front_stop(&server->next);
 }
 
 void http_server_stop(struct http_server *server)
 {
-    if (server == NULL)
-        return;
-    acceptor_stop(server->acceptor);
-    free_server(server);
+    if (server != NULL)
+        free_server(server);
 }

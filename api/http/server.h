@@ -29,10 +29,10 @@ struct http_server;
 /* Takes over the socket, also on failure. `app` and `routes` outlive the server. */
 int http_server_start(struct app *app, int listen_fd, const struct route *routes, size_t route_count,
                       struct http_server **out, struct error *err) ATTR_MUSTCHECK;
-/* Reads the certificate anew and shows another one to whoever comes from now on; those who are there keep theirs. The
- * thread that started it. Negative: all is as before. */
-int http_server_renew(struct http_server *server, struct error *err) ATTR_MUSTCHECK;
-/* What of the configuration may change under a running server: the rate of requests. */
+/* Two steps, on the thread that started it. The first reads the certificate anew and changes nothing; negative: it would
+ * not do. The second shows it to whoever comes from then on (those who are there keep theirs), and takes over what else
+ * may change under a running server: the rate of requests. It cannot fail; what goes wrong after all is logged. */
+int http_server_check(struct http_server *server, struct error *err) ATTR_MUSTCHECK;
 void http_server_reload(struct http_server *server, const struct config *config);
 /* Stops listening, lets running handlers finish, closes all connections, frees. NULL is allowed. */
 void http_server_stop(struct http_server *server);

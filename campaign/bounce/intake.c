@@ -280,9 +280,15 @@ void intake_stop(struct intake *intake)
     free(intake);
 }
 
-int intake_renew(struct intake *intake, struct error *err)
+int intake_check(const struct intake *intake, struct error *err)
 {
-    return intake == NULL ? 0 : listener_renew(intake->listener, err);
+    return intake == NULL ? 0 : listener_check(intake->listener, err);
+}
+
+void intake_reload(struct intake *intake)
+{
+    if (intake != NULL)
+        listener_reload(intake->listener);
 }
 
 uint16_t intake_port(const struct intake *intake)

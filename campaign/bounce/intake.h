@@ -21,8 +21,9 @@ struct intake;
 int intake_start(struct config_live *live, struct storage *storage, struct intake **out,
                  struct error *err) ATTR_MUSTCHECK;
 void intake_stop(struct intake *intake); /* NULL is harmless; what was accepted is answered */
-/* As listener_renew(). NULL is harmless. */
-int intake_renew(struct intake *intake, struct error *err) ATTR_MUSTCHECK;
+/* As listener_check() and listener_reload(). NULL is harmless. */
+int intake_check(const struct intake *intake, struct error *err) ATTR_MUSTCHECK;
+void intake_reload(struct intake *intake);
 uint16_t intake_port(const struct intake *intake);
 
 struct intake_stats {

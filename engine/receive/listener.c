@@ -252,6 +252,13 @@ static int start_loop(struct listener *listener, struct error *err)
     return err->text[0] != '\0' ? r : error_errno(err, r, "cannot start the listener");
 }
 
+static int read_certificate(const struct listener *listener, struct secure_context **out, struct error *err)
+{
+    const struct config_bounces *bounces = &listener->config->bounces;
+    *out = NULL;
+    return bounces->tls_cert[0] == '\0' ? 0 : secure_context_create(bounces->tls_cert, bounces->tls_key, out, err);
+}
+
 int listener_start(const struct config *config, const struct listener_callbacks *callbacks, struct listener **out,
                    struct error *err)
 {
@@ -265,9 +272,7 @@ int listener_start(const struct config *config, const struct listener_callbacks 
     listener->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     listener->budget.max_bytes = MAX_OF(BUDGET_BYTES, (size_t)config->bounces.message_bytes);
     list_init(&listener->connections);
-    int r = 0;
-    if (config->bounces.tls_cert[0] != '\0')
-        r = secure_context_create(config->bounces.tls_cert, config->bounces.tls_key, &listener->secure, err);
+    int r = read_certificate(listener, &listener->secure, err);
     listener->settings = (struct receive_settings){.hostname = config->hostname,
                                                    .message_bytes = config->bounces.message_bytes,
                                                    .tls = listener->secure != NULL,
@@ -292,15 +297,23 @@ int listener_start(const struct config *config, const struct listener_callbacks 
     return 0;
 }
 
-int listener_renew(struct listener *listener, struct error *err)
+int listener_check(const struct listener *listener, struct error *err)
 {
-    const struct config_bounces *bounces = &listener->config->bounces;
-    struct secure_context *renewed = NULL;
-    int r =
-        bounces->tls_cert[0] == '\0' ? 0 : secure_context_create(bounces->tls_cert, bounces->tls_key, &renewed, err);
+    struct secure_context *context;
+    int r = read_certificate(listener, &context, err);
     if (r == 0)
-        secure_context_free(atomic_exchange(&listener->renewed, renewed));
+        secure_context_free(context);
     return r;
+}
+
+void listener_reload(struct listener *listener)
+{
+    struct secure_context *renewed;
+    struct error err = {""};
+    if (read_certificate(listener, &renewed, &err) == 0)
+        secure_context_free(atomic_exchange(&listener->renewed, renewed));
+    else
+        log_error("engine", "the listener's certificate was not renewed: %s", err.text);
 }
 
 uint16_t listener_port(const struct listener *listener)

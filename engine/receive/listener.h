@@ -43,8 +43,10 @@ int listener_start(const struct config *config, const struct listener_callbacks 
                    struct error *err) ATTR_MUSTCHECK;
 uint16_t listener_port(const struct listener *listener);
 void listener_answer(struct receive_mail *mail, enum receive_answer answer); /* any thread */
-/* Reads the certificate anew; whoever comes from now on gets it. Any thread. Negative: all is as before. */
-int listener_renew(struct listener *listener, struct error *err) ATTR_MUSTCHECK;
+/* Whether the files of certificate and key would do now. Any thread. */
+int listener_check(const struct listener *listener, struct error *err) ATTR_MUSTCHECK;
+/* Reads them anew; whoever comes from now on gets them. Any thread. What goes wrong after all is logged. */
+void listener_reload(struct listener *listener);
 /* Takes no more and says so to those who are there; waits until every mail was answered, and up to deadline_ms until
  * the answers are sent. The threads that answer must have ended before listener_free(). */
 void listener_stop(struct listener *listener, int64_t deadline_ms);
