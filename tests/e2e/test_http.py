@@ -365,3 +365,25 @@ def test_cookies_are_neither_set_nor_read(server):
 def test_other_origins_get_no_permission(server):
     answer = server.api.call("OPTIONS", "/v1/lists", headers={"Origin": "https://elsewhere.test", "Access-Control-Request-Method": "POST"})
     assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+
+
+@pytest.mark.alone
+def test_a_slow_handler_keeps_nobody_else_waiting(place):
+    """Two checks of a domain wait for a name server that never answers. Whoever comes meanwhile is served by a thread that is free."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        server = place.server(place.sink(), config='dns { server = "127.0.0.1@%d" }\nsource "ip1" { address = "127.0.0.1" }\n' % silent.getsockname()[1])
+        checks = [threading.Thread(target=Api(server.url, server.api.token).get, args=("/v1/domains/sender.test/check",)) for _ in range(2)]
+        for check in checks:
+            check.start()
+        silent.settimeout(10)
+        silent.recv(4096)  # the first question: it has begun
+        took = []
+        for _ in range(40):
+            begin = time.monotonic()
+            assert Api(server.url).get("/healthz").status == 200
+            took.append(time.monotonic() - begin)
+        assert any(check.is_alive() for check in checks), "the checks were not slow"
+        assert max(took) < 2, sorted(took)[-5:]
+        for check in checks:
+            check.join()
