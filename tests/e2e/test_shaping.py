@@ -392,6 +392,12 @@ def test_an_automation_rule_suspends_and_says_so(place):
     rows = wait_until(lambda: server.api.get("/v1/suspensions").json["data"], 40, "the rule to act")
     assert rows[0]["scope"] == "source at site" and rows[0]["value"] == "1/min" and rows[0]["target"] == "one.test"
     assert "address deferred" in rows[0]["origin"] and "temporarily deferred" in rows[0]["reason"]
+
+    def is_durable():  # it acts before it is written down
+        with sqlite3.connect(server.data_dir / "posthaste.db") as database:
+            return database.execute("SELECT count(*) FROM shaping WHERE key = ?", ("measure %s" % rows[0]["id"],)).fetchone()[0]
+
+    wait_until(is_durable, 10, "the measure to be durable")
     kill_and_start(server)
     assert [row["id"] for row in server.api.get("/v1/suspensions").json["data"]] == [row["id"] for row in rows]
 
