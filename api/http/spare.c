@@ -21,16 +21,14 @@ struct spare {
     pthread_t thread;
 };
 
-static void take_spare(struct spare *spare)
+static int open_one(void)
 {
-    spare->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 static bool none_is_left(const struct spare *spare)
 {
-    if (spare->spare_fd < 0)
-        return true;
-    int probe = fcntl(spare->spare_fd, F_DUPFD_CLOEXEC, 0);
+    int probe = spare->spare_fd >= 0 ? open_one() : -1;
     if (probe >= 0)
         (void)close(probe);
     return probe < 0;
@@ -43,7 +41,7 @@ static void turn_away(struct spare *spare)
     int fd;
     for (int i = 0; i < TURNED_AWAY_MAX && (fd = accept4(spare->listen_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0; i++)
         (void)close(fd);
-    take_spare(spare);
+    spare->spare_fd = open_one();
 }
 
 static void *spare_main(void *context)
@@ -64,7 +62,7 @@ int spare_start(int listen_fd, struct spare **out, struct error *err)
     if (spare == NULL)
         return error_memory(err);
     spare->listen_fd = listen_fd;
-    take_spare(spare);
+    spare->spare_fd = open_one();
     spare->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int code = spare->stop_fd < 0 ? errno : pthread_create(&spare->thread, NULL, spare_main, spare);
     if (code != 0) {
