@@ -10,7 +10,7 @@
 #include "api/http/front.h"
 #include "api/http/watch.h"
 
-#define FRONTS_FORMER 3 /* with a certificate that has been renewed, while somebody is connected to them */
+#define FRONTS_FORMER 3 /* with a certificate that has been renewed; each until a SIGHUP finds nobody connected to it */
 struct http_server {
     struct app *app;
     const struct route *routes;
