@@ -40,26 +40,28 @@ enum outcome_stage {
     STAGE_COUNT
 };
 
+/* Numbers first, then the texts by how much of them is used: of its kilobyte most outcomes touch a few cache lines, on
+ * each of the threads that they pass. */
 struct outcome {
     enum outcome_class class_;
     enum outcome_stage stage;
-    uint16_t code;       /* SMTP reply code, 200..599, or 0 */
-    char enhanced[12];   /* RFC 3463 "5.1.1", or "" */
-    char text[480];      /* reply text without code and enhanced code, lines joined by a space; or our own sentence */
-    char mx_host[256];   /* name or address of the host that was tried, or "" */
-    char address[56];    /* its address and port, "192.0.2.1:25", "[2001:db8::1]:25", or "" */
-    char source[48];     /* name of the source (local address) used, or "" */
-    bool tls;            /* the attempt ran under TLS */
+    uint16_t code;              /* SMTP reply code, 200..599, or 0 */
+    bool tls;                   /* the attempt ran under TLS */
     enum tls_rule tls_rule;     /* what held for it: DANE wins over MTA-STS */
     enum tls_result tls_result; /* and how that went */
-    char tls_version[8]; /* "TLSv1.3", or "" */
-    char tls_cipher[40]; /* "TLS_AES_256_GCM_SHA384", or "" */
+    uint32_t duration_ms;       /* from MAIL (or connect) to the end */
+    int64_t ended_wall_ms;
+    uint32_t wait_ms; /* RELEASED: what it waited for will not be there sooner; 0 = not known. Not kept */
     /* When the reply of a stage had come; 0 = it had not. CONNECT to AUTH since the connection was begun, and only for
      * the first message on it: the others did not wait for that. MAIL to CONTENT since MAIL was said. At least 1. */
     uint32_t times_ms[STAGE_COUNT];
-    uint32_t duration_ms; /* from MAIL (or connect) to the end */
-    int64_t ended_wall_ms;
-    uint32_t wait_ms; /* RELEASED: what it waited for will not be there sooner; 0 = not known. Not kept */
+    char enhanced[12];   /* RFC 3463 "5.1.1", or "" */
+    char tls_version[8]; /* "TLSv1.3", or "" */
+    char tls_cipher[40]; /* "TLS_AES_256_GCM_SHA384", or "" */
+    char source[48];     /* name of the source (local address) used, or "" */
+    char address[56];    /* of the host that was tried, with port: "192.0.2.1:25", "[2001:db8::1]:25", or "" */
+    char mx_host[256];   /* name or address of the host that was tried, or "" */
+    char text[480];      /* reply text without code and enhanced code, lines joined by a space; or our own sentence */
 };
 
 const char *outcome_class_name(enum outcome_class class_); /* "delivered", "temporary", … */

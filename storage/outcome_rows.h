@@ -18,6 +18,9 @@ struct outcome_rows {
     size_t count;
 };
 
+/* The record will be among them: the other core that wrote it has the memory in its cache, and one after the other what
+ * is read of it would be waited for. */
+void outcome_rows_expect(const struct storage_outcome *record);
 /* Inserts the rows that are not there yet; stored[i]: this one was not. */
 int outcome_rows_insert(struct storage *storage, const struct outcome_rows *rows, bool stored[OUTCOME_ROWS_MAX],
                         struct error *err);

@@ -235,6 +235,7 @@ static int write_one(struct storage *storage, struct gathered *gathered, const s
     if (claim == NULL)
         return MIN_OF(write_later(storage, record, state, err), 0);
     ledger_claim_settle(&storage->ledger, claim);
+    outcome_rows_expect(record);
     gathered->claims[rows->count] = claim;
     rows->states[rows->count] = state;
     rows->records[rows->count++] = record;
