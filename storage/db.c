@@ -19,6 +19,7 @@
 #include "base/str.h"
 #include "storage/db.h"
 #include "storage/storage.h"
+#include "storage/wal_vfs.h"
 
 #define BUSY_LIMIT_MS 10000
 
@@ -117,7 +118,7 @@ static int open_handle(struct db *db, enum db_kind kind, struct error *err)
 {
     int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE |
                 (kind == DB_READER ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE);
-    int code = sqlite3_open_v2(db->path, &db->handle, flags, NULL);
+    int code = sqlite3_open_v2(db->path, &db->handle, flags, kind == DB_WRITER ? wal_vfs_name() : NULL);
     if (code != SQLITE_OK)
         return db_failure(db, code, err);
     sqlite3_busy_handler(db->handle, nap, db);
@@ -278,6 +279,14 @@ int db_begin(struct db *db, struct error *err)
 int db_commit(struct db *db, struct error *err)
 {
     return db_run(db, err, "COMMIT");
+}
+
+unsigned db_data_version(struct db *db)
+{
+    unsigned version = 0;
+    int code = sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_DATA_VERSION, &version);
+    assure(code == SQLITE_OK); /* SQLite answers it itself, from memory */
+    return version;
 }
 
 void db_rollback(struct db *db)

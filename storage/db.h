@@ -89,6 +89,11 @@ int db_begin(struct db *db,
 int db_commit(struct db *db, struct error *err) ATTR_MUSTCHECK;
 void db_rollback(struct db *db);
 
+/* A number that this connection's commits change, and the begin of a transaction before which another one has
+ * committed.
+ */
+unsigned db_data_version(struct db *db);
+
 /* The failure that the handle is in, as -errno, with "PATH: text" in err. */
 int db_failure(struct db *db, int code, struct error *err);
 

@@ -84,6 +84,8 @@ static int on_read(sqlite3_file *file, void *out, int amount, sqlite3_int64 at)
 static int on_write(sqlite3_file *file, const void *bytes, int amount, sqlite3_int64 at)
 {
     int code = fault();
+    if (((struct file *)(void *)file)->wal)
+        atomic_fetch_add(&faulty_vfs.wal_writes, 1);
     if (code == SQLITE_OK && hooked_path(file) != NULL)
         return hooks->write(hooked_path(file), real_of(file), bytes, amount, at);
     return code != SQLITE_OK ? code : real_of(file)->pMethods->xWrite(real_of(file), bytes, amount, at);

@@ -12,7 +12,7 @@ struct faulty_vfs {
     atomic_int fail_count; /* how many fail from there, -1 = all */
     atomic_int code;       /* with what: SQLITE_FULL, SQLITE_IOERR_WRITE, ... */
     atomic_int failed;     /* how many did */
-    atomic_int wal_syncs;
+    atomic_int wal_syncs, wal_writes;
 };
 extern struct faulty_vfs faulty_vfs;
 

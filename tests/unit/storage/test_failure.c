@@ -272,6 +272,27 @@ static void outcomes_share_their_syncs(void **state)
     campaign_close(&campaign);
 }
 
+/* SQLite's own would be two for each page. Behind the sync others see the commit whole. */
+static void a_commit_is_one_write(void **state)
+{
+    (void)state;
+    struct campaign campaign;
+    campaign_open(&campaign, 1000);
+    int writes = atomic_load(&faulty_vfs.wal_writes), syncs = atomic_load(&faulty_vfs.wal_syncs);
+    for (int i = 0; i < 50; i++) {
+        struct error err = {.text = ""};
+        char name[32];
+        int64_t id;
+        (void)snprintf(name, sizeof(name), "list %d", i);
+        must(storage_list_create(campaign.fixture.storage, name, "", &id, &err));
+        assert_int_equal(sql_int(&campaign.fixture, "SELECT max(id) FROM list"), id);
+    }
+    syncs = atomic_load(&faulty_vfs.wal_syncs) - syncs;
+    assert_in_range(syncs, 50, 60);
+    assert_in_range(atomic_load(&faulty_vfs.wal_writes) - writes, 50, syncs + 5);
+    campaign_close(&campaign);
+}
+
 struct caller {
     struct fixture *fixture;
     int number, failed;
@@ -363,11 +384,17 @@ int main(void)
 {
     faulty_vfs_install();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_full_disk_loses_nothing),        cmocka_unit_test(a_damaged_database_is_not_written_again),
-        cmocka_unit_test(every_single_fault_is_survived),   cmocka_unit_test(waiting_outcomes_keep_their_order),
-        cmocka_unit_test(closing_on_a_dead_disk_ends),      cmocka_unit_test(an_import_on_a_full_disk_says_so),
-        cmocka_unit_test(a_file_size_limit_is_a_full_disk), cmocka_unit_test(outcomes_share_their_syncs),
-        cmocka_unit_test(a_refused_call_spares_its_batch),  cmocka_unit_test(closing_answers_claims),
+        cmocka_unit_test(a_full_disk_loses_nothing),
+        cmocka_unit_test(a_damaged_database_is_not_written_again),
+        cmocka_unit_test(every_single_fault_is_survived),
+        cmocka_unit_test(waiting_outcomes_keep_their_order),
+        cmocka_unit_test(closing_on_a_dead_disk_ends),
+        cmocka_unit_test(an_import_on_a_full_disk_says_so),
+        cmocka_unit_test(a_file_size_limit_is_a_full_disk),
+        cmocka_unit_test(outcomes_share_their_syncs),
+        cmocka_unit_test(a_commit_is_one_write),
+        cmocka_unit_test(a_refused_call_spares_its_batch),
+        cmocka_unit_test(closing_answers_claims),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
