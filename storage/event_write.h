@@ -20,5 +20,7 @@ int event_write_plain(struct storage *storage, enum event_kind kind, int64_t cam
 /* writer.c: at the begin of each transaction, and whenever something was rolled back. */
 int event_write_begin(struct storage *storage, struct error *err) ATTR_MUSTCHECK;
 void event_write_undone(struct storage *storage);
+/* A call was run, which may have changed what is wanted from the next transaction on. */
+void event_write_called(struct storage *storage);
 
 #endif

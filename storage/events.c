@@ -2,7 +2,8 @@
  * events.c - the outbox: events in, events out, the old away.
  *
  * What is wanted stands in `meta`, so that every process that changes something (a command that takes in bounces, the
- * server) sees it in its own transaction. The first event of each minute leaves a mark; a replay and the removal of the
+ * server) sees it in its own transaction; what the writer read stays true until a call of its own is run or somebody
+ * else has written. The first event of each minute leaves a mark; a replay and the removal of the
  * old find their place through the marks, so the table of events needs no second index and an insert stays an append.
  */
 #include <errno.h>
@@ -44,10 +45,18 @@ uint32_t event_kinds_parse(const char *name)
 int event_write_begin(struct storage *storage, struct error *err)
 {
     int64_t kinds = 0;
+    storage->event_added = 0;
+    if (storage->event_kinds_known && storage->version_left == db_data_version(&storage->db))
+        return 0;
     int failed = db_get(&storage->db, err, &kinds, "SELECT event_hooks | event_live FROM meta");
     storage->event_kinds = failed ? 0 : (uint32_t)kinds & EVENT_ALL;
-    storage->event_added = 0;
+    storage->event_kinds_known = !failed;
     return failed < 0 ? failed : 0;
+}
+
+void event_write_called(struct storage *storage)
+{
+    storage->event_kinds_known = false;
 }
 
 void event_write_undone(struct storage *storage)

@@ -40,6 +40,7 @@ static int run_calls(struct storage *storage, struct batch *batch, struct error 
         int failed = db_run(&storage->db, err, "SAVEPOINT change");
         if (failed)
             return failed;
+        event_write_called(storage);
         call->result = call->run(storage, call->arg, call->err);
         if (call->result != 0)
             forget_undone(storage);
@@ -92,7 +93,10 @@ static int apply(struct storage *storage, struct batch *batch, struct error *err
     if (!failed)
         failed = run_claims(storage, batch, err);
     CRASH_POINT("before-commit");
-    return failed ? failed : db_commit(&storage->db, err);
+    if (!failed)
+        failed = db_commit(&storage->db, err);
+    storage->version_left = db_data_version(&storage->db);
+    return failed;
 }
 
 static void answer_calls(struct storage *storage, struct batch *batch, int failed, const struct error *why)

@@ -52,7 +52,9 @@ struct storage {
     struct paths paths;
     struct delivery_blocks blocks;
     int64_t next_claim_id;
+    unsigned version_left;   /* db_data_version() behind this thread's last transaction */
     uint32_t event_kinds;    /* wanted, as this transaction saw it */
+    bool event_kinds_known;  /* false: to be read anew */
     int event_added;         /* in this transaction */
     int64_t event_minute_ms; /* has its mark; 0 = unknown */
     int wal_pages,

@@ -305,6 +305,33 @@ static void a_disabled_one_is_written_for_no_more(void **state)
     fixture_remove(&fixture);
 }
 
+/* A command in another process adds a webhook, and removes it: from the next transaction on. */
+static void what_another_process_wants_is_written(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_open(&fixture, true);
+    int64_t campaign = three(&fixture), lane;
+    launch(&fixture, campaign);
+    assert_int_equal(lanes_of(&fixture, campaign, &lane, 1), 1);
+    struct storage_claim claim = {.campaign_id = campaign, .lane = lane, .max = 3, .now_ms = 1};
+    claim_wait(fixture.storage, &claim);
+    assert_int_equal(claim.job_count, 3);
+    static const struct {
+        const char *sql;
+        int events;
+    } steps[] = {{"UPDATE meta SET event_hooks = 0", 0},
+                 {"UPDATE meta SET event_hooks = -1", 1},
+                 {"UPDATE meta SET event_hooks = 0", 1}};
+    for (size_t i = 0; i < countof(steps); i++) {
+        sql_exec(&fixture, steps[i].sql);
+        post_one(&fixture, make_outcome(&claim.jobs[i], DELIVERY_DELIVERED, NULL));
+        assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM event"), steps[i].events);
+    }
+    arena_finish(&claim.arena);
+    fixture_remove(&fixture);
+}
+
 static void the_old_goes_when_everybody_has_it(void **state)
 {
     (void)state;
@@ -393,6 +420,7 @@ int main(void)
         cmocka_unit_test(pages_lead_through_everything),
         cmocka_unit_test(a_place_moves_only_from_where_it_was),
         cmocka_unit_test(a_disabled_one_is_written_for_no_more),
+        cmocka_unit_test(what_another_process_wants_is_written),
         cmocka_unit_test(the_old_goes_when_everybody_has_it),
         cmocka_unit_test(a_mark_survives_a_refused_change),
         cmocka_unit_test(whoever_listens_is_told_after_the_commit),
