@@ -2,7 +2,8 @@
  * claiming.c - the way of a delivery through the feeder's thread.
  *
  * Claimed here -> engine -> outcome (loop thread) -> writer -> back here, where its place in the lane's window is free again. Nothing is
- * forgotten between: run->out counts what is in memory, and a run is freed only when that is zero.
+ * forgotten between: run->out counts what is in memory, and a run is freed only when that is zero. What a claim brings beyond the window stays with its order, and
+ * is begun as places become free.
  *
  * When the database cannot take a claim (disk full), claiming rests for a second at a time; outcomes wait in the writer. So sending stops before it cannot be recorded.
  */
@@ -22,8 +23,10 @@
 #include "engine/engine.h"
 
 #define CLAIM_MAX 1000 /* rows of one claim (storage's bound) */
+/* A lane whose site is away holds what is unbegun until it is back; so claims bring more than is begun only while less than this is in memory. */
+#define FEEDER_BULK_MAX (FEEDER_JOBS_MAX / 4)
 
-/* A claim under way. */
+/* A claim under way, or what it brought. */
 struct order {
     struct feeder_mail mail;
     struct storage_claim claim;
@@ -55,7 +58,8 @@ static bool claim_start(struct feeder *feeder, struct run *run, struct lane *lan
     int room = FEEDER_JOBS_MAX - (run->stream ? 0 : FEEDER_MESSAGES_MIN) - atomic_load(&feeder->jobs);
     if (lane->shared && !run->stream)
         room = MIN_OF(room, FEEDER_TAIL_MAX - feeder->tail_jobs);
-    int want = MIN_OF(MIN_OF(lane->window - lane->out, room), CLAIM_MAX);
+    int bulk = MAX_OF(MIN_OF(lane->bulk, FEEDER_BULK_MAX - atomic_load(&feeder->jobs)), 0);
+    int want = MIN_OF(MIN_OF(MAX_OF(lane->window - lane->out, 0) + bulk, room), CLAIM_MAX);
     if (want <= 0)
         return false;
     struct order *order = calloc(1, sizeof(*order));
@@ -79,36 +83,6 @@ static bool claim_start(struct feeder *feeder, struct run *run, struct lane *lan
     lane_check(run, lane);
     storage_claim_post(feeder->mailer->storage, &order->claim);
     return true;
-}
-
-static void feed_runs(struct feeder *feeder, bool streams)
-{
-    list_for_each(node, &feeder->runs) {
-        struct run *run = list_entry(node, struct run, node);
-        if (run->stream != streams || atomic_load(&run->status) != CAMPAIGN_RUNNING || run->content == NULL ||
-            atomic_load(&run->closed))
-            continue;
-        struct list waiting = LIST_INIT(waiting), *first;
-        while ((first = list_take_first(&run->hungry)) != NULL) { /* claiming takes a lane off the hungry */
-            if (!claim_start(feeder, run, list_entry(first, struct lane, hungry)))
-                list_append(&waiting, first);
-        }
-        list_splice(&run->hungry, &waiting);
-    }
-}
-
-void feeder_feed(struct feeder *feeder, int64_t now_ms)
-{
-    if (atomic_load(&feeder->halted) || now_ms < feeder->blocked_until_ms)
-        return;
-    feed_runs(feeder, true);
-    feed_runs(feeder, false);
-    /* The first in the list had the first choice; next time it is another's turn. */
-    pthread_mutex_lock(&feeder->lock);
-    struct list *front = list_take_first(&feeder->runs);
-    if (front != NULL)
-        list_append(&feeder->runs, front);
-    pthread_mutex_unlock(&feeder->lock);
 }
 
 /* ---- deliveries that never reach the engine ---- */
@@ -162,25 +136,32 @@ static bool wait_for_window(struct feeder *feeder, struct delivery *delivery, st
     return true;
 }
 
-/* ---- what comes back ---- */
+/* ---- begun ---- */
 
-/* Makes deliveries of the claimed jobs; false: there is no memory for the next one now. Nobody is dropped for that. */
-static bool start_deliveries(struct feeder *feeder, struct order *order)
+bool feeder_holds(struct feeder *feeder, const struct run *run)
+{
+    return atomic_load(&run->status) != CAMPAIGN_RUNNING || atomic_load(&feeder->halted) || atomic_load(&run->closed);
+}
+
+/* Makes deliveries of the next jobs; how many. Fewer than `most`: there is no memory for the next one now. Nobody is dropped for that. */
+static int start_deliveries(struct feeder *feeder, struct order *order, int most)
 {
     struct run *run = order->run;
     struct list jobs = LIST_INIT(jobs), records = LIST_INIT(records);
-    bool running = atomic_load(&run->status) == CAMPAIGN_RUNNING && !atomic_load(&feeder->halted) && !atomic_load(&run->closed);
+    bool held = feeder_holds(feeder, run);
     int64_t wall_ms = clock_wall_ms();
+    int count = 0;
 
-    for (; order->started < order->claim.job_count; order->started++) {
+    for (; count < most; count++) {
         struct delivery *delivery = delivery_create(&order->claim.jobs[order->started], run, order->lane);
         if (delivery == NULL)
             break;
+        order->started++;
         feeder_prepare(feeder, delivery);
         bool expired = wall_ms >= delivery->deadline_ms;
         run->expire_ms = MIN_OF(run->expire_ms, delivery->deadline_ms);
-        if (!running || (expired && delivery->attempts == 0))
-            end_untried(feeder, delivery, &records, running);
+        if (held || (expired && delivery->attempts == 0))
+            end_untried(feeder, delivery, &records, !held);
         else if (!wait_for_window(feeder, delivery, &records, wall_ms))
             list_append(&jobs, &delivery->job.node);
     }
@@ -188,7 +169,7 @@ static bool start_deliveries(struct feeder *feeder, struct order *order)
         engine_submit(feeder->mailer->engine, &jobs);
     if (!list_empty(&records))
         storage_outcomes_post(feeder->mailer->storage, &records);
-    return order->started == order->claim.job_count;
+    return count;
 }
 
 static void order_free(struct order *order)
@@ -197,19 +178,82 @@ static void order_free(struct order *order)
     free(order);
 }
 
-void feeder_start_short(struct feeder *feeder)
+/* Begins what the lane's window lets out of its orders; all of it when nothing goes to the engine. False for want of memory. */
+static bool lane_begin(struct feeder *feeder, struct run *run, struct lane *lane, int64_t now_ms)
 {
-    struct list orders = LIST_INIT(orders);
-    struct list *node;
-    list_splice(&orders, &feeder->short_of_memory);
-    while ((node = list_take_first(&orders)) != NULL) {
-        struct order *order = container_of(list_entry(node, struct feeder_mail, node), struct order, mail);
-        if (start_deliveries(feeder, order))
+    int room = feeder_holds(feeder, run) ? lane->unbegun : MAX_OF(lane->window - lane_begun(lane), 0);
+    bool memory = true;
+    while (memory && room > 0 && !list_empty(&lane->orders)) {
+        struct order *order = container_of(list_entry(lane->orders.next, struct feeder_mail, node), struct order, mail);
+        int most = MIN_OF(room, order->claim.job_count - order->started);
+        int count = start_deliveries(feeder, order, most);
+        lane_began(run, lane, count, now_ms);
+        room -= count;
+        memory = count == most;
+        if (order->started == order->claim.job_count) {
+            list_remove(&order->mail.node);
             order_free(order);
-        else
-            list_append(&feeder->short_of_memory, node);
+        }
+    }
+    if (!memory && !feeder->short_of_memory)
+        log_error("campaign", "out of memory, claimed deliveries wait for it");
+    feeder->short_of_memory = !memory;
+    return memory;
+}
+
+void feeder_give_back(struct feeder *feeder, int64_t now_ms)
+{
+    list_for_each(node, &feeder->runs) {
+        struct run *run = list_entry(node, struct run, node);
+        if (run->unbegun == 0 || !feeder_holds(feeder, run))
+            continue;
+        for (size_t i = 0; i < run->lane_count; i++) {
+            if (run->lanes[i].unbegun > 0 && !lane_begin(feeder, run, &run->lanes[i], now_ms))
+                return;
+        }
     }
 }
+
+/* ---- who next ---- */
+
+static void feed_runs(struct feeder *feeder, bool streams, int64_t now_ms)
+{
+    list_for_each(node, &feeder->runs) {
+        struct run *run = list_entry(node, struct run, node);
+        if (run->stream != streams || atomic_load(&run->status) != CAMPAIGN_RUNNING || run->content == NULL ||
+            atomic_load(&run->closed))
+            continue;
+        struct list waiting = LIST_INIT(waiting), *first;
+        while ((first = list_take_first(&run->hungry)) != NULL) { /* what succeeds takes a lane off the hungry */
+            struct lane *lane = list_entry(first, struct lane, hungry);
+            bool idle = lane->unbegun == 0;
+            bool fed = idle || lane_begin(feeder, run, lane, now_ms);
+            if (fed && (idle || lane_claims(lane)))
+                fed = claim_start(feeder, run, lane);
+            if (fed)
+                continue;
+            list_remove(first);
+            list_append(&waiting, first);
+        }
+        list_splice(&run->hungry, &waiting);
+    }
+}
+
+void feeder_feed(struct feeder *feeder, int64_t now_ms)
+{
+    if (atomic_load(&feeder->halted) || now_ms < feeder->blocked_until_ms)
+        return;
+    feed_runs(feeder, true, now_ms);
+    feed_runs(feeder, false, now_ms);
+    /* The first in the list had the first choice; next time it is another's turn. */
+    pthread_mutex_lock(&feeder->lock);
+    struct list *front = list_take_first(&feeder->runs);
+    if (front != NULL)
+        list_append(&feeder->runs, front);
+    pthread_mutex_unlock(&feeder->lock);
+}
+
+/* ---- what comes back ---- */
 
 static void claim_failed(struct feeder *feeder, const struct storage_claim *claim, int64_t now_ms)
 {
@@ -268,13 +312,12 @@ void feeder_claimed(struct feeder *feeder, struct feeder_mail *mail, int64_t now
     }
     lane->more = false;
     lane_claimed(run, lane, claim->job_count, now_ms);
-    if (start_deliveries(feeder, order)) {
+    if (claim->job_count == 0) {
         order_free(order);
         return;
     }
-    if (list_empty(&feeder->short_of_memory))
-        log_error("campaign", "out of memory, claimed deliveries wait for it");
-    list_append(&feeder->short_of_memory, &order->mail.node);
+    list_append(&lane->orders, &order->mail.node);
+    (void)lane_begin(feeder, run, lane, now_ms); /* what waits for memory is tried again */
 }
 
 void feeder_recorded(struct feeder *feeder, struct delivery *delivery, int64_t now_ms)
@@ -285,7 +328,7 @@ void feeder_recorded(struct feeder *feeder, struct delivery *delivery, int64_t n
         run_count_delivered(run, now_ms / 1000);
     if (record->state == DELIVERY_DEFERRED && (run->next_due_ms == 0 || record->next_attempt_ms < run->next_due_ms))
         run->next_due_ms = record->next_attempt_ms;
-    lane_credit(run, delivery->lane, now_ms);
+    lane_credit(run, delivery->lane);
     if (record->outcome.class_ == OUTCOME_RELEASED)
         lane_shrink(run, delivery->lane);
     run->unjudged++;

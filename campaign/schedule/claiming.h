@@ -6,10 +6,12 @@
 
 #include "campaign/schedule/roster.h"
 
-/* One claim for every hungry lane of every run in turn, so that no campaign starves another; single messages first. */
+/* Every hungry lane of every run in turn begins more or claims once, so that no campaign starves another; single messages first. */
 void feeder_feed(struct feeder *feeder, int64_t now_ms);
-/* What had to wait for memory: tried again with each turn of the thread. */
-void feeder_start_short(struct feeder *feeder);
+/* Nothing more of the run is to go to the engine now: it is paused, cancelled, outside its window, or the server stops. */
+bool feeder_holds(struct feeder *feeder, const struct run *run);
+/* What is unbegun of such runs ends untried. With each turn of the thread. */
+void feeder_give_back(struct feeder *feeder, int64_t now_ms);
 
 /* A mail of the kind FEEDER_CLAIMED: its deliveries go to the engine. */
 void feeder_claimed(struct feeder *feeder, struct feeder_mail *mail, int64_t now_ms);

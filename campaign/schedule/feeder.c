@@ -241,13 +241,15 @@ static void handle(struct feeder *feeder, struct list *mails)
 /* Milliseconds until something falls due, at most until the next tick. */
 static int wait_ms(struct feeder *feeder, int64_t now_ms, int64_t wall_ms)
 {
-    int64_t wait = list_empty(&feeder->short_of_memory) ? feeder->tick_ms - now_ms : 20;
+    int64_t wait = feeder->short_of_memory ? 20 : feeder->tick_ms - now_ms;
     list_for_each(node, &feeder->runs) {
         const struct run *run = list_entry(node, struct run, node);
         int status = atomic_load(&run->status);
         int64_t due_ms = status == CAMPAIGN_SCHEDULED ? run->scheduled_ms : run->next_due_ms;
         if (status == CAMPAIGN_CANCELLED && run->out == 0 && run->claims == 0)
             return 0; /* the next slice */
+        if (run->unbegun > 0 && feeder_holds(feeder, run) && !feeder->short_of_memory)
+            return 0; /* to be given back */
         if ((status == CAMPAIGN_SCHEDULED || status == CAMPAIGN_RUNNING) && due_ms > wall_ms)
             wait = MIN_OF(wait, due_ms - wall_ms);
     }
@@ -264,8 +266,8 @@ static void *feeder_main(void *context)
         bool halted = atomic_load(&feeder->halted);
         (void)inbox_wait(&feeder->inbox, &mails, halted ? 100 : wait_ms(feeder, now_ms, clock_wall_ms()));
         handle(feeder, &mails);
-        feeder_start_short(feeder);
         now_ms = clock_monotonic_ms();
+        feeder_give_back(feeder, now_ms);
         judge_runs(feeder, now_ms >= feeder->tick_ms);
         if (atomic_load(&feeder->halted)) {
             if (atomic_load(&feeder->finish) && atomic_load(&feeder->claims) == 0 && atomic_load(&feeder->jobs) == 0)
@@ -301,7 +303,6 @@ int feeder_start(struct mailer *mailer, struct feeder **out, struct error *err)
     feeder->mailer = mailer;
     feeder->zones = ZONES_INIT;
     list_init(&feeder->runs);
-    list_init(&feeder->short_of_memory);
     atomic_init(&feeder->look, true);
     int result = inbox_init(&feeder->inbox, NULL, NULL);
     if (result != 0) {

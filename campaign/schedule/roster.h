@@ -22,7 +22,7 @@ struct feeder {
     pthread_mutex_t lock; /* guards `runs`, their existence, and held_by, against feeder_*view() */
     struct list runs;
     struct zones zones;   /* of the windows */
-    struct list short_of_memory; /* orders whose deliveries are not all made */
+    bool short_of_memory; /* a delivery could not be made; all that are unbegun wait, and it is tried again soon */
     int64_t tick_ms;      /* monotonic: next second */
     int recorded;         /* outcomes since the last second */
     int64_t retain_links_ms; /* the same for links */

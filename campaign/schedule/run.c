@@ -2,7 +2,8 @@
  * run.c - the books of one running campaign: how much of each lane is in memory and how much may be.
  *
  * The window is feedback, nothing else: a lane that drains its window before the next claim can answer gets a larger one, a lane that
- * lives on one claim for seconds a smaller one. So a fast provider is never starved by the round trip to the disk, and a slow one never fills the memory. A lane of
+ * lives on one claim for seconds a smaller one. So a fast provider is never starved by the round trip to the disk, and a slow one never fills the memory. How much one
+ * claim brings is another matter, which only the database feels: what the window does not let out waits here, unbegun. A lane of
  * the tail serves many sites; when one of them is slow, its deliveries stay in the window and would starve the others, so a shared lane that stands still may hold more, up to
  * LANE_HOLD_MAX; beyond that the feeder asks the engine to give back those that have waited longest, and they become deferred rows. A lane of one domain waits with what it has:
  * the rest stays behind its cursor, and no row is written while its site is away.
@@ -76,8 +77,9 @@ static int load_lanes(struct run *run, struct storage_reader *reader, struct err
     for (size_t i = 0; i < run->lane_count; i++) {
         struct lane *lane = &run->lanes[i];
         list_init(&lane->hungry);
+        list_init(&lane->orders);
         lane->window = fair < 8 ? 8 : MIN_OF(fair, LANE_WINDOW_MIN);
-        lane->claimed_ms = lane->moved_ms = now_ms;
+        lane->claimed_ms = lane->began_ms = now_ms;
     }
     return 0;
 }
@@ -186,7 +188,8 @@ bool run_window(struct run *run, struct zones *zones, int64_t wall_ms)
 
 void lane_check(struct run *run, struct lane *lane)
 {
-    bool due = !lane->done && !lane->claiming && lane->out <= lane->window / 2;
+    bool begins = lane->unbegun > 0 && lane_begun(lane) <= lane->window / 2;
+    bool due = begins || lane_claims(lane);
     if (due && list_empty(&lane->hungry))
         list_append(&run->hungry, &lane->hungry);
     else if (!due)
@@ -196,10 +199,17 @@ void lane_check(struct run *run, struct lane *lane)
 void lane_claimed(struct run *run, struct lane *lane, int count, int64_t now_ms)
 {
     bool starved = lane->out <= lane->window / 8;
+    bool often = now_ms - lane->claimed_ms < 1000;
     bool slow = now_ms - lane->claimed_ms > 4000;
     lane->claiming = false;
     lane->out += count;
+    lane->unbegun += count;
     run->out += count;
+    run->unbegun += count;
+    if (often && count > 0)
+        lane->bulk = MIN_OF(lane->bulk * 2 + LANE_WINDOW_MIN / 2, LANE_BULK_MAX);
+    else if (slow)
+        lane->bulk /= 2;
     if (starved && count > 0 && lane->window < LANE_WINDOW_MAX)
         lane->window = MIN_OF(lane->window * 2, LANE_WINDOW_MAX);
     else if (slow && lane->window > LANE_WINDOW_MIN)
@@ -208,12 +218,20 @@ void lane_claimed(struct run *run, struct lane *lane, int count, int64_t now_ms)
     lane_check(run, lane);
 }
 
-void lane_credit(struct run *run, struct lane *lane, int64_t now_ms)
+void lane_began(struct run *run, struct lane *lane, int count, int64_t now_ms)
 {
-    assure(lane->out > 0 && run->out > 0);
+    assure(count <= lane->unbegun && count <= run->unbegun);
+    lane->began_ms = now_ms;
+    lane->unbegun -= count;
+    run->unbegun -= count;
+    lane_check(run, lane);
+}
+
+void lane_credit(struct run *run, struct lane *lane)
+{
+    assure(lane_begun(lane) > 0 && run->out > 0);
     lane->out--;
     run->out--;
-    lane->moved_ms = now_ms;
     lane_check(run, lane);
 }
 
@@ -228,12 +246,13 @@ void lane_shrink(struct run *run, struct lane *lane)
 
 bool lane_stuck(struct run *run, struct lane *lane, int64_t now_ms)
 {
-    if (!lane->shared || lane->done || lane->claiming || !list_empty(&lane->hungry) || now_ms - lane->claimed_ms < 1000)
+    bool over = lane->done && lane->unbegun == 0;
+    if (!lane->shared || over || lane->claiming || lane_begun(lane) <= lane->window / 2 || now_ms - lane->began_ms < 1000)
         return false;
-    if (lane->out >= LANE_HOLD_MAX)
+    if (lane_begun(lane) >= LANE_HOLD_MAX)
         return true;
     lane->window = MIN_OF(lane->window * 2, LANE_HOLD_MAX);
-    if (lane->out < lane->window)
+    if (lane_begun(lane) < lane->window && list_empty(&lane->hungry))
         list_append(&run->hungry, &lane->hungry); /* at once: more than half of it may be taken */
     return false;
 }

@@ -21,20 +21,26 @@
 #define LANE_WINDOW_MIN 64   /* deliveries of a lane in memory, to begin with */
 #define LANE_WINDOW_MAX 2000 /* enough for 10,000/s at 200 ms from claim to commit */
 #define LANE_HOLD_MAX 5000   /* a lane of the tail, while some of its sites are slow */
+#define LANE_BULK_MAX 448    /* with the smallest window a claim of 512 */
 
 /*
- * A lane, or the retries of the campaign. `out` deliveries of it are in memory; when they fall to half the window, the next claim is due. The window
- * doubles whenever a claim came back too late (nearly nothing was left), and halves when a claim lasted for seconds.
+ * A lane, or the retries of the campaign. `out` deliveries of it are in memory. The engine has all but the `unbegun` of them; when what it has falls to half
+ * the window it is given more, and when nothing would be left to give the next claim is due. The window doubles whenever a claim came back too late (nearly
+ * nothing was left), and halves when a claim lasted for seconds.
+ *
+ * To the database a claim has its price, whatever it brings; so one brings `bulk` more than the window has room for, as many as make it last for a second or
+ * some.
  */
 struct lane {
-    struct list hungry; /* in run.hungry while a claim is due */
+    struct list hungry; /* in run.hungry while it is to begin more, or to claim */
     int64_t id;         /* storage's number, or STORAGE_LANE_RETRIES */
     bool shared;        /* many domains: some may be slow while others wait */
     bool done;          /* nothing left behind the cursor (retries: nothing due) */
     bool claiming;      /* a claim is under way */
     bool more;          /* a message was posted meanwhile, which it may not have seen */
-    int out, window;
-    int64_t claimed_ms, moved_ms; /* monotonic: last claim, last outcome */
+    int out, unbegun, window, bulk;
+    struct list orders;           /* what claims brought and is unbegun (claiming.c) */
+    int64_t claimed_ms, began_ms; /* monotonic: the last claim came back, some were last begun */
 };
 
 struct run {
@@ -60,7 +66,7 @@ struct run {
     struct lane *lanes; /* lane_count of them; the last one is the retries */
     size_t lane_count, lanes_done;
     struct list hungry;
-    int out;              /* deliveries in memory */
+    int out, unbegun;     /* deliveries in memory; of them, not given to the engine yet */
     int claims;           /* under way */
     int unjudged;         /* outcomes since the guard looked */
     int64_t next_due_ms;  /* wall clock: when the next deferred row falls due; 0 = there is none */
@@ -87,12 +93,27 @@ static inline struct lane *run_retries(struct run *run)
     return &run->lanes[run->lane_count - 1];
 }
 
-/* Puts the lane among the hungry when a claim is due for it. */
+/* Deliveries that the engine has, or has had and are not durable yet. */
+static inline int lane_begun(const struct lane *lane)
+{
+    return lane->out - lane->unbegun;
+}
+
+/* With a bulk the claim is due before the half is reached: what it brings should be there by then. */
+static inline bool lane_claims(const struct lane *lane)
+{
+    int ahead = lane->bulk < lane->window / 2 ? lane->bulk : lane->window / 2;
+    return !lane->done && !lane->claiming && lane->out <= lane->window / 2 + ahead;
+}
+
+/* Puts the lane among the hungry when it is to begin more, or to claim. */
 void lane_check(struct run *run, struct lane *lane);
-/* A claim of `count` deliveries came back. */
+/* A claim of `count` deliveries came back. None of them is begun. */
 void lane_claimed(struct run *run, struct lane *lane, int count, int64_t now_ms);
+/* `count` of the unbegun are given to the engine, or end untried. */
+void lane_began(struct run *run, struct lane *lane, int count, int64_t now_ms);
 /* One delivery of the lane is durable. */
-void lane_credit(struct run *run, struct lane *lane, int64_t now_ms);
+void lane_credit(struct run *run, struct lane *lane);
 /* One delivery of the lane came back untried: it was given more than its site could take. */
 void lane_shrink(struct run *run, struct lane *lane);
 /* Once a second: lets a stuck lane of the tail hold more; true when it holds all it may, and waits still. */

@@ -1,5 +1,5 @@
 /*
- * test_run.c - the windows of the lanes: what is hungry when, how the window follows the pace, and the ring of rates.
+ * test_run.c - the windows of the lanes: what is hungry when, how the window and the size of a claim follow the pace, and the ring of rates.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,12 +28,15 @@ static void claim(int count, int64_t now_ms)
     lane_check(&run, &lane);
     assert_true(list_empty(&lane.hungry)); /* never two claims of one lane at once */
     lane_claimed(&run, &lane, count, now_ms);
+    lane_began(&run, &lane, count, now_ms);
+    lane.bulk = 0; /* how much it brings is another test's */
+    lane_check(&run, &lane);
 }
 
-static void credit(int count, int64_t now_ms)
+static void credit(int count)
 {
     while (count-- > 0)
-        lane_credit(&run, &lane, now_ms);
+        lane_credit(&run, &lane);
 }
 
 static void hungry_at_half_the_window(void **state)
@@ -45,9 +48,9 @@ static void hungry_at_half_the_window(void **state)
     lane.window = 64;
     lane_check(&run, &lane);
     assert_true(list_empty(&run.hungry));
-    credit(31, 20);
+    credit(31);
     assert_true(list_empty(&run.hungry));
-    credit(1, 20);
+    credit(1);
     assert_false(list_empty(&run.hungry));
     assert_int_equal(run.out, 32);
 }
@@ -57,7 +60,7 @@ static void what_came_back_untried_makes_the_window_small(void **state)
     (void)state;
     lane.window = LANE_WINDOW_MAX;
     claim(LANE_WINDOW_MAX, 10);
-    credit(LANE_WINDOW_MAX / 2, 20);
+    credit(LANE_WINDOW_MAX / 2);
     assert_false(list_empty(&run.hungry));
     lane_shrink(&run, &lane);
     assert_int_equal(lane.window, LANE_WINDOW_MIN);
@@ -87,7 +90,8 @@ static void starved_lane_gets_a_larger_window(void **state)
     int64_t now_ms = 0;
     for (int i = 0; i < 20; i++) {
         claim(lane.window - lane.out, now_ms += 10);
-        credit(lane.out, now_ms += 10);
+        credit(lane.out);
+        now_ms += 10;
     }
     assert_int_equal(lane.window, LANE_WINDOW_MAX);
 }
@@ -98,10 +102,67 @@ static void steady_lane_keeps_its_window(void **state)
     claim(64, 0);
     int window = lane.window;
     for (int64_t now_ms = 10; now_ms < 1000; now_ms += 10) {
-        credit(lane.out - window / 2, now_ms);
+        credit(lane.out - window / 2);
         claim(window - lane.out, now_ms);
         assert_int_equal(lane.window, window);
     }
+}
+
+/* A lane with `rate` deliveries a second for ten seconds, given what its window lets out as soon as it is hungry; the number of claims. */
+static int run_steadily(int rate, int64_t *now_ms)
+{
+    int claims = 0;
+    for (int64_t end_ms = *now_ms + 10000; *now_ms < end_ms; *now_ms += 1000 / rate) {
+        if (lane_claims(&lane)) {
+            int room = lane.window - lane.out;
+            claims++;
+            lane.claiming = true;
+            lane_check(&run, &lane);
+            lane_claimed(&run, &lane, (room > 0 ? room : 0) + lane.bulk, *now_ms);
+        }
+        int room = lane.window - lane_begun(&lane);
+        if (!list_empty(&lane.hungry) && room > 0)
+            lane_began(&run, &lane, room < lane.unbegun ? room : lane.unbegun, *now_ms);
+        assert_in_range(lane_begun(&lane), 1, 2 * LANE_WINDOW_MIN);
+        lane_credit(&run, &lane);
+    }
+    return claims;
+}
+
+static void busy_lane_claims_more_at_a_time(void **state)
+{
+    (void)state;
+    int64_t now_ms = 0;
+    lane_check(&run, &lane);
+    (void)run_steadily(200, &now_ms);
+    int claims = run_steadily(200, &now_ms);
+    assert_in_range(claims, 4, 12); /* 32 at a time would make 62 */
+    for (int i = 0; i < 40; i++)
+        (void)run_steadily(5, &now_ms); /* a minute and more for a claim */
+    assert_true(lane.bulk < LANE_WINDOW_MIN);
+}
+
+static void unbegun_are_given_before_more_is_claimed(void **state)
+{
+    (void)state;
+    lane.claiming = true;
+    lane_claimed(&run, &lane, 100, 10);
+    lane.window = 64;
+    assert_int_equal(lane_begun(&lane), 0);
+    assert_false(list_empty(&run.hungry));
+    lane_began(&run, &lane, 64, 10);
+    assert_true(list_empty(&run.hungry));
+    credit(32);
+    assert_false(list_empty(&run.hungry)); /* for the 36 */
+    assert_false(lane_claims(&lane));
+    lane.done = true;
+    lane_began(&run, &lane, 32, 20);
+    credit(32);
+    assert_false(list_empty(&run.hungry)); /* the last four of a lane that has no more */
+    lane_began(&run, &lane, 4, 30);
+    assert_true(list_empty(&run.hungry));
+    assert_int_equal(run.unbegun, 0);
+    assert_int_equal(run.out, 36);
 }
 
 static void slow_lane_shrinks(void **state)
@@ -111,7 +172,7 @@ static void slow_lane_shrinks(void **state)
     claim(2000, 0);
     lane.window = LANE_WINDOW_MAX;
     for (int64_t now_ms = 5000; now_ms < 100000; now_ms += 5000) {
-        credit(lane.out - lane.window / 2 > 0 ? lane.out - lane.window / 2 : 0, now_ms);
+        credit(lane.out - lane.window / 2 > 0 ? lane.out - lane.window / 2 : 0);
         if (!list_empty(&lane.hungry))
             claim(1, now_ms);
     }
@@ -138,6 +199,23 @@ static void stuck_shared_lane_may_hold_more_but_not_all(void **state)
     }
     assert_true(full);
     assert_int_equal(lane.out, LANE_HOLD_MAX);
+}
+
+/* Its last claim brought more than the window, and slow sites hold that: the others' are begun all the same. */
+static void stuck_shared_lane_begins_what_is_left(void **state)
+{
+    (void)state;
+    lane.shared = lane.done = true;
+    lane_claimed(&run, &lane, 200, 0);
+    lane.window = 64;
+    lane_began(&run, &lane, 64, 0);
+    assert_true(list_empty(&run.hungry));
+    assert_false(lane_stuck(&run, &lane, 1500));
+    assert_int_equal(lane.window, 128);
+    assert_false(list_empty(&run.hungry));
+    lane_began(&run, &lane, 136, 1500);
+    assert_false(lane_stuck(&run, &lane, 5000));
+    assert_int_equal(lane.window, 128); /* nothing is left that would need more */
 }
 
 static void own_lane_waits_with_its_window(void **state)
@@ -171,8 +249,11 @@ int main(void)
         cmocka_unit_test_setup(done_lane_is_never_hungry, setup),
         cmocka_unit_test_setup(starved_lane_gets_a_larger_window, setup),
         cmocka_unit_test_setup(steady_lane_keeps_its_window, setup),
+        cmocka_unit_test_setup(busy_lane_claims_more_at_a_time, setup),
+        cmocka_unit_test_setup(unbegun_are_given_before_more_is_claimed, setup),
         cmocka_unit_test_setup(slow_lane_shrinks, setup),
         cmocka_unit_test_setup(stuck_shared_lane_may_hold_more_but_not_all, setup),
+        cmocka_unit_test_setup(stuck_shared_lane_begins_what_is_left, setup),
         cmocka_unit_test_setup(own_lane_waits_with_its_window, setup),
         cmocka_unit_test_setup(rate_counts_the_last_five_seconds, setup),
     };
