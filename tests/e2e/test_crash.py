@@ -85,7 +85,7 @@ def test_power_cuts(place):
     sink, server, audience = scene(place, 1500)
     draw = random.Random()
     totals = crashing.Totals()
-    cuts = [(draw.randint(*span), draw.randrange(1 << 31)) for span in ((5, 40), (60, 400), (60, 400), (1, 60), (100, 500), (100, 500))]
+    cuts = [(draw.randint(*span), draw.randrange(1 << 31)) for span in ((3, 12), (8, 50), (8, 50), (1, 10), (12, 60), (12, 60))]
     print(cuts)
     crashing.run_power(server, sink, audience, cuts, totals)
     print(totals.words(), totals.shown)
