@@ -21,7 +21,7 @@
 #define LANE_WINDOW_MIN 64   /* deliveries of a lane in memory, to begin with */
 #define LANE_WINDOW_MAX 2000 /* enough for 10,000/s at 200 ms from claim to commit */
 #define LANE_HOLD_MAX 5000   /* a lane of the tail, while some of its sites are slow */
-#define LANE_BULK_MAX 448    /* with the smallest window a claim of 512 */
+#define LANE_BULK_MAX 320    /* with the smallest window a claim of 384; not more, for a power cut makes all of it uncertain */
 
 /*
  * A lane, or the retries of the campaign. `out` deliveries of it are in memory. The engine has all but the `unbegun` of them; when what it has falls to half
