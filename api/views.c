@@ -145,16 +145,13 @@ static json_t *reply_code(int code)
     return code > 0 ? json_integer(code) : json_null();
 }
 
-/* "mail:12 rcpt:12" -> {"mail": 12, "rcpt": 12} */
-static json_t *times_json(const char *times)
+/* {"mail": 12, "rcpt": 12} */
+static json_t *times_json(const uint32_t times_ms[STAGE_COUNT])
 {
     json_t *object = json_object();
-    char stage[16];
-    unsigned ms;
-    int used = 0;
-    while (sscanf(times, " %15[a-z]:%9u%n", stage, &ms, &used) == 2) {
-        (void)json_object_set_new(object, stage, json_integer(ms));
-        times += used;
+    for (enum outcome_stage stage = STAGE_NONE; stage < STAGE_COUNT; stage++) {
+        if (times_ms[stage] > 0)
+            (void)json_object_set_new(object, outcome_stage_name(stage), json_integer(times_ms[stage]));
     }
     return object;
 }
@@ -173,7 +170,7 @@ static void add_attempt_fields(json_t *object, const struct storage_delivery *de
     (void)json_object_set_new(object, "tls_cipher", json_line(delivery->tls_cipher));
     (void)json_object_set_new(object, "tls_policy", json_string(tls_rule_name(delivery->tls_rule)));
     (void)json_object_set_new(object, "tls_result", json_string(tls_result_name(delivery->tls_result)));
-    (void)json_object_set_new(object, "times_ms", times_json(delivery->times));
+    (void)json_object_set_new(object, "times_ms", times_json(delivery->times_ms));
     (void)json_object_set_new(object, "duration_ms", json_integer(delivery->duration_ms));
 }
 

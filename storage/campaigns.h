@@ -7,6 +7,7 @@
 #ifndef POSTHASTE_STORAGE_CAMPAIGNS_H
 #define POSTHASTE_STORAGE_CAMPAIGNS_H
 
+#include "base/outcome.h"
 #include "base/tls_result.h"
 #include "storage/storage.h"
 
@@ -80,7 +81,7 @@ struct storage_delivery {
     int code;
     const char *enhanced, *stage, *reply, *mx_host, *source; /* of the last attempt; "" when none */
     const char *address, *tls_version, *tls_cipher; /* "" when not known */
-    const char *times; /* the replies' times in ms (outcome.h), "stage:ms" separated by spaces, "" when none */
+    uint32_t times_ms[STAGE_COUNT]; /* as in struct outcome */
     bool tls;
     enum tls_rule tls_rule;
     enum tls_result tls_result;

@@ -11,6 +11,7 @@
 
 #include "base/outcome.h"
 #include "storage/delivery_blocks.h"
+#include "storage/stage_times.h"
 #include "storage/writer.h"
 
 #define PAGE_MAX 10000
@@ -36,7 +37,7 @@
     " LEFT JOIN campaign c ON c.id = d.campaign_id "
 #define BY_CAMPAIGN COLUMNS("d", "d") "FROM " DELIVERIES_OF_BLOCKS
 #define BY_STATE COLUMNS("d", "d") "FROM delivery d INDEXED BY delivery_state"
-#define RANGE_OF_BLOCKS BY_PATH("d") "WHERE b.campaign_id = ?1 AND b.block >= ?2 >> 6 AND +d.id > ?2 "
+#define RANGE_OF_BLOCKS BY_PATH("d") "WHERE b.campaign_id = ?1 AND b.block >= " DELIVERY_BLOCK("?2") " AND +d.id > ?2 "
 #define END_OF_BLOCKS IN_ORDER_OF_BLOCKS " LIMIT ?3"
 #define RANGE BY_PATH("d") "WHERE d.campaign_id = ?1 AND d.id > ?2 "
 #define END "ORDER BY d.id LIMIT ?3"
@@ -76,10 +77,10 @@ static void fill(sqlite3_stmt *row, struct storage_delivery *out)
         .address = db_text(row, 19),
         .tls_version = db_text(row, 20),
         .tls_cipher = db_text(row, 21),
-        .times = db_text(row, 22),
         .opened_ms = db_count(row, 23),
         .clicked_ms = db_count(row, 24),
     };
+    stage_times_read(db_text(row, 22), out->times_ms);
     tls_unpack(db_int(row, 12), &out->tls, &out->tls_rule, &out->tls_result);
     if (storage_is_message(out->recipient_id)) {
         out->message_id = out->recipient_id;

@@ -27,6 +27,6 @@ int delivery_blocks_leave(struct db *db, int64_t campaign_id, int64_t block, str
 {
     return db_run(db, err,
                   "DELETE FROM delivery_block WHERE campaign_id = ?1 AND block = ?2 AND NOT EXISTS (SELECT 1 FROM"
-                  " delivery WHERE id BETWEEN ?2 << 6 AND (?2 << 6) + 63 AND campaign_id = ?1)",
+                  " delivery WHERE id" IDS_OF_BLOCK("?2") "AND campaign_id = ?1)",
                   DB_I(campaign_id), DB_I(block));
 }

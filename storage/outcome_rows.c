@@ -2,7 +2,8 @@
  * outcome_rows.c - outcomes into delivery rows, many to a statement.
  *
  * A third of what a row costs is starting and ending its statement, so first outcomes, nearly all, go in 32 or 8 at a
- * time. A row that is there already is passed over, and rows get their ids one after another: should some have been
+ * time. Nearly all of them say the same in half of the columns, which the statements for those hold as constants. A row
+ * that is there already is passed over, and rows get their ids one after another: should some have been
  * passed over, the ids tell which were not.
  */
 #include "storage/outcome_rows.h"
@@ -11,9 +12,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-
-#define STAGE_TIME_BYTES 24
-#define TIMES_BYTES (STAGE_COUNT * STAGE_TIME_BYTES)
+#include "storage/stage_times.h"
 
 #define VALUES_8(row) row "," row "," row "," row "," row "," row "," row "," row
 #define VALUES_32(row) VALUES_8(row) "," VALUES_8(row) "," VALUES_8(row) "," VALUES_8(row)
@@ -23,13 +22,21 @@
 #define ROW "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 #define COLUMNS 17
 
+/* Of one campaign, ?1; delivered by the first attempt with a plain 250. */
+#define USUAL_ROW "(?1,?,2,0,1,0,?,250,11,?,?,?,?,?,?,?,?)"
+#define USUAL_CODE 250
+#define USUAL_COLUMNS 10
+_Static_assert(DELIVERY_DELIVERED == 2 && STAGE_CONTENT == 11, "as in the usual row");
+
 static const char insert_one[] = INSERT ROW;
 static const char insert_8[] = INSERT VALUES_8(ROW);
 static const char insert_32[] = INSERT VALUES_32(ROW);
-static const struct {
+static const char insert_usual_8[] = INSERT VALUES_8(USUAL_ROW);
+static const char insert_usual_32[] = INSERT VALUES_32(USUAL_ROW);
+static const struct insert {
     size_t rows;
-    const char *sql;
-} inserts[] = {{32, insert_32}, {8, insert_8}, {1, insert_one}};
+    const char *sql, *usual_sql;
+} inserts[] = {{32, insert_32, insert_usual_32}, {8, insert_8, insert_usual_8}, {1, insert_one, NULL}};
 _Static_assert(OUTCOME_ROWS_MAX == 32, "the widest statement takes a full group");
 
 static const char update_sql[] =
@@ -49,46 +56,26 @@ static int bind_text(sqlite3_stmt *statement, int index, const char *text, size_
     return sqlite3_bind_text(statement, index, text, (int)strnlen(text, size), SQLITE_STATIC);
 }
 
-/* "mail:12 rcpt:12 content:40": the stages of whose replies there is a time. By hand, for it is done for each message
- * and snprintf() takes a tenth of the time of the whole row. */
-static void write_times(const uint32_t times_ms[STAGE_COUNT], char out[STAGE_COUNT * STAGE_TIME_BYTES])
+/* What every statement sets, from parameter *at on, which moves behind it; returns a bit set when SQLite refused one.
+ */
+static int bind_state(sqlite3_stmt *statement, int *at, const struct storage_outcome *record, enum delivery_state state,
+                      bool usual)
 {
-    char *at = out;
-    for (enum outcome_stage stage = STAGE_NONE; stage < STAGE_COUNT; stage++) {
-        if (times_ms[stage] == 0)
-            continue;
-        const char *name = outcome_stage_name(stage);
-        char digits[10];
-        size_t count = 0;
-        for (uint32_t left = times_ms[stage]; left > 0; left /= 10)
-            digits[count++] = (char)('0' + left % 10);
-        size_t len = strlen(name);
-        assure(len + count + 2 < STAGE_TIME_BYTES);
-        if (at != out)
-            *at++ = ' ';
-        memcpy(at, name, len);
-        at += len;
-        *at++ = ':';
-        while (count > 0)
-            *at++ = digits[--count];
+    int failed = usual ? 0 : sqlite3_bind_int64(statement, (*at)++, record->campaign_id);
+    failed |= sqlite3_bind_int64(statement, (*at)++, record->recipient_id);
+    if (!usual) {
+        failed |= sqlite3_bind_int(statement, (*at)++, (int)state);
+        failed |= sqlite3_bind_int(statement, (*at)++, record->uncertain);
+        failed |= sqlite3_bind_int(statement, (*at)++, MAX_OF(record->attempts, 0));
+        failed |= sqlite3_bind_int64(statement, (*at)++, state == DELIVERY_DEFERRED ? record->next_attempt_ms : 0);
     }
-    *at = '\0';
+    return failed | sqlite3_bind_int64(statement, (*at)++, outcome_ended_ms(record));
 }
 
-/* What every statement sets; returns a bit set when SQLite refused one. */
-static int bind_common(sqlite3_stmt *statement, int at, const struct storage_outcome *record, enum delivery_state state)
-{
-    return sqlite3_bind_int64(statement, at, record->campaign_id) |
-           sqlite3_bind_int64(statement, at + 1, record->recipient_id) |
-           sqlite3_bind_int(statement, at + 2, (int)state) | sqlite3_bind_int(statement, at + 3, record->uncertain) |
-           sqlite3_bind_int(statement, at + 4, MAX_OF(record->attempts, 0)) |
-           sqlite3_bind_int64(statement, at + 5, state == DELIVERY_DEFERRED ? record->next_attempt_ms : 0) |
-           sqlite3_bind_int64(statement, at + 6, outcome_ended_ms(record));
-}
-
-/* All COLUMNS, from parameter `at` on; untried ones have no reply to tell. `times` must live as long as the binding. */
+/* All COLUMNS or USUAL_COLUMNS, from parameter `at` on; untried ones have no reply to tell. `times` must live as long
+ * as the binding. */
 static int bind_row(struct storage *storage, sqlite3_stmt *statement, int at, const struct storage_outcome *record,
-                    enum delivery_state state, char times[TIMES_BYTES], struct error *err)
+                    enum delivery_state state, bool usual, char times[STAGE_TIMES_BYTES], struct error *err)
 {
     static const struct outcome nothing;
     const struct outcome *outcome = record->tried ? &record->outcome : &nothing;
@@ -96,19 +83,23 @@ static int bind_row(struct storage *storage, sqlite3_stmt *statement, int at, co
     int missing = paths_id(&storage->paths, &storage->db, outcome, &path_id, err);
     if (missing)
         return missing;
-    write_times(outcome->times_ms, times);
-    int failed =
-        bind_common(statement, at, record, state) | sqlite3_bind_int(statement, at + 7, outcome->code) |
-        (record->tried ? sqlite3_bind_int(statement, at + 8, (int)outcome->stage)
-                       : sqlite3_bind_null(statement, at + 8)) |
-        sqlite3_bind_int(statement, at + 9, tls_pack(outcome->tls, outcome->tls_rule, outcome->tls_result)) |
-        sqlite3_bind_int64(statement, at + 10, outcome->duration_ms) |
-        bind_text(statement, at + 11, outcome->enhanced, sizeof(outcome->enhanced)) |
-        bind_text(statement, at + 12, outcome->text, sizeof(outcome->text)) |
-        bind_text(statement, at + 13, outcome->mx_host, sizeof(outcome->mx_host)) |
-        bind_text(statement, at + 14, outcome->source, sizeof(outcome->source)) |
-        (path_id != 0 ? sqlite3_bind_int64(statement, at + 15, path_id) : sqlite3_bind_null(statement, at + 15)) |
-        (times[0] != '\0' ? bind_text(statement, at + 16, times, TIMES_BYTES) : sqlite3_bind_null(statement, at + 16));
+    stage_times_write(outcome->times_ms, times);
+    int failed = bind_state(statement, &at, record, state, usual);
+    if (!usual) {
+        failed |= sqlite3_bind_int(statement, at++, outcome->code);
+        failed |=
+            record->tried ? sqlite3_bind_int(statement, at, (int)outcome->stage) : sqlite3_bind_null(statement, at);
+        at++;
+    }
+    failed |= sqlite3_bind_int(statement, at, tls_pack(outcome->tls, outcome->tls_rule, outcome->tls_result)) |
+              sqlite3_bind_int64(statement, at + 1, outcome->duration_ms) |
+              bind_text(statement, at + 2, outcome->enhanced, sizeof(outcome->enhanced)) |
+              bind_text(statement, at + 3, outcome->text, sizeof(outcome->text)) |
+              bind_text(statement, at + 4, outcome->mx_host, sizeof(outcome->mx_host)) |
+              bind_text(statement, at + 5, outcome->source, sizeof(outcome->source)) |
+              (path_id != 0 ? sqlite3_bind_int64(statement, at + 6, path_id) : sqlite3_bind_null(statement, at + 6)) |
+              (times[0] != '\0' ? bind_text(statement, at + 7, times, STAGE_TIMES_BYTES)
+                                : sqlite3_bind_null(statement, at + 7));
     assure(failed == 0); /* binding can only fail for a wrong index or size: our own bug */
     return 0;
 }
@@ -149,16 +140,32 @@ static int tell_stored(struct storage *storage, const struct storage_outcome *co
     return 0;
 }
 
-static int insert_some(struct storage *storage, const char *sql, const struct outcome_rows *rows, size_t from,
-                       size_t count, bool *stored, struct error *err)
+static bool are_usual(const struct outcome_rows *rows, size_t from, size_t count)
+{
+    for (size_t i = from; i < from + count; i++) {
+        const struct storage_outcome *record = rows->records[i];
+        if (record->campaign_id != rows->records[from]->campaign_id || rows->states[i] != DELIVERY_DELIVERED ||
+            !record->tried || record->uncertain || record->attempts != 1 || record->outcome.code != USUAL_CODE ||
+            record->outcome.stage != STAGE_CONTENT)
+            return false;
+    }
+    return true;
+}
+
+static int insert_some(struct storage *storage, const struct insert *insert, const struct outcome_rows *rows,
+                       size_t from, bool *stored, struct error *err)
 {
     struct db *db = &storage->db;
-    char times[OUTCOME_ROWS_MAX][TIMES_BYTES];
-    sqlite3_stmt *statement = db_prepare(db, sql, err);
-    int failed = statement == NULL ? -EIO : 0;
-    for (size_t i = 0; !failed && i < count; i++)
-        failed = bind_row(storage, statement, (int)i * COLUMNS + 1, rows->records[from + i], rows->states[from + i],
-                          times[i], err);
+    char times[OUTCOME_ROWS_MAX][STAGE_TIMES_BYTES];
+    size_t count = insert->rows;
+    bool usual = insert->usual_sql != NULL && are_usual(rows, from, count);
+    sqlite3_stmt *statement = db_prepare(db, usual ? insert->usual_sql : insert->sql, err);
+    int failed = statement == NULL ? -EIO : 0, at = 1;
+    if (!failed && usual)
+        assure(sqlite3_bind_int64(statement, at++, rows->records[from]->campaign_id) == SQLITE_OK);
+    for (size_t i = 0; !failed && i < count; i++, at += usual ? USUAL_COLUMNS : COLUMNS)
+        failed =
+            bind_row(storage, statement, at, rows->records[from + i], rows->states[from + i], usual, times[i], err);
     if (!failed)
         failed = db_step(db, statement, err);
     return failed
@@ -172,7 +179,7 @@ int outcome_rows_insert(struct storage *storage, const struct outcome_rows *rows
     size_t done = 0;
     for (size_t i = 0; i < countof(inserts); i++) {
         while (rows->count - done >= inserts[i].rows) {
-            int failed = insert_some(storage, inserts[i].sql, rows, done, inserts[i].rows, &stored[done], err);
+            int failed = insert_some(storage, &inserts[i], rows, done, &stored[done], err);
             if (failed)
                 return failed;
             done += inserts[i].rows;
@@ -198,16 +205,17 @@ int outcome_row_update(struct storage *storage, int64_t id, const struct storage
                        enum delivery_state state, struct error *err)
 {
     struct db *db = &storage->db;
-    char times[TIMES_BYTES];
+    char times[STAGE_TIMES_BYTES];
     int failed = record->tried ? keep_attempt(db, id, err) : 0;
     if (failed)
         return failed;
     sqlite3_stmt *statement = db_prepare(db, record->tried ? update_sql : release_sql, err);
     if (statement == NULL)
         return -EIO;
+    int at = 1;
     if (record->tried)
-        failed = bind_row(storage, statement, 1, record, state, times, err);
+        failed = bind_row(storage, statement, at, record, state, false, times, err);
     else
-        assure(bind_common(statement, 1, record, state) == 0);
+        assure(bind_state(statement, &at, record, state, false) == 0);
     return failed ? failed : db_step(db, statement, err);
 }

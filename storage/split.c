@@ -48,14 +48,15 @@ int storage_split_counts(struct storage_reader *reader, int64_t campaign_id, con
 {
     for (int i = 0; i < SPLIT_VARIANTS_MAX; i++)
         counts[i] = (struct storage_split_counts){0};
-    sqlite3_stmt *rows =
-        db_query(&reader->db, err,
-                 "SELECT " SLOT " % ?2 AS variant, count(*), sum(d.state = 2), sum(" HIT(">= 0") "), sum(" HIT(
-                     "> 0") ")"
-                            " FROM " DELIVERIES_OF_BLOCKS " WHERE b.campaign_id = ?1 AND b.block <="
-                            " (SELECT upto >> 6 FROM campaign_split WHERE campaign_id = ?1) AND +d.id <="
-                            " (SELECT upto FROM campaign_split WHERE campaign_id = ?1) AND " SLOT " < ?3 GROUP BY 1",
-                 DB_I(campaign_id), DB_I(split->variants), DB_I(split->share));
+    sqlite3_stmt *rows = db_query(
+        &reader->db, err,
+        "SELECT " SLOT " % ?2 AS variant, count(*), sum(d.state = 2), sum(" HIT(">= 0") "), sum(" HIT(
+            "> 0") ")"
+                   " FROM " DELIVERIES_OF_BLOCKS " WHERE b.campaign_id = ?1 AND b.block <="
+                   " (SELECT " DELIVERY_BLOCK(
+                       "upto") " FROM campaign_split WHERE campaign_id = ?1) AND +d.id <="
+                               " (SELECT upto FROM campaign_split WHERE campaign_id = ?1) AND " SLOT " < ?3 GROUP BY 1",
+        DB_I(campaign_id), DB_I(split->variants), DB_I(split->share));
     if (rows == NULL)
         return -EIO;
     int more;

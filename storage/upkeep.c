@@ -196,7 +196,7 @@ struct retention {
 };
 
 /* The first rows of a block, and the block when these were the last. */
-#define OF_BLOCK " FROM delivery WHERE id BETWEEN ?2 << 6 AND (?2 << 6) + 63 AND campaign_id = ?1 ORDER BY id LIMIT ?3)"
+#define OF_BLOCK " FROM delivery WHERE id" IDS_OF_BLOCK("?2") "AND campaign_id = ?1 ORDER BY id LIMIT ?3)"
 
 static int retain_block(struct db *db, int64_t campaign_id, int64_t block, int64_t limit, int64_t *removed,
                         struct error *err)

@@ -79,8 +79,9 @@ static int run_claims(struct storage *storage, struct batch *batch, struct error
 
 static int apply(struct storage *storage, struct batch *batch, struct error *err)
 {
-    delivery_blocks_forget(&storage->blocks);
     int failed = db_begin(&storage->db, err);
+    if (!failed && db_data_version(&storage->db) != storage->version_left)
+        delivery_blocks_forget(&storage->blocks);
     if (!failed)
         failed = event_write_begin(storage, err);
     if (failed)

@@ -96,7 +96,7 @@ def fill(server, campaign, count):
                       CASE WHEN id % 11 = 0 THEN 451 WHEN id % 13 = 0 THEN 550 ELSE 250 END, 11, 1, id % 900, '',
                       CASE WHEN id % 11 = 0 THEN 'too busy, try ' || id % 97 || ' later' WHEN id % 13 = 0 THEN 'no such user ' || id ELSE 'ok' END,
                       'mx.one.test', 'ip1' FROM recipient WHERE 1""", (campaign,))
-        db.execute("INSERT OR IGNORE INTO delivery_block SELECT DISTINCT campaign_id, id >> 6 FROM delivery")
+        db.execute("INSERT OR IGNORE INTO delivery_block SELECT DISTINCT campaign_id, id >> 8 FROM delivery")
         states = dict(db.execute("SELECT state, count(*) FROM delivery WHERE campaign_id = ? GROUP BY state", (campaign,)))
         db.execute("""UPDATE campaign SET status = 3, launched = unixepoch() * 1000 - 3600000, audience = ?2, delivered = ?3, deferred = ?4, bounced = ?5,
                       first_delivery = unixepoch() * 1000 - 3600000, last_delivery = unixepoch() * 1000 WHERE id = ?1""",

@@ -58,7 +58,7 @@ def test_what_waits_costs_no_memory(place):
         database.execute("INSERT INTO delivery (campaign_id, recipient_id, state, uncertain, attempts, next_attempt, updated, code, stage, tls, duration,"
                          " enhanced, reply, mx_host, source) SELECT ?, id, 3, 0, 1, ?, ?, 451, 5, 0, 12, '4.7.1', 'later, please', 'mx.test', '' FROM recipient",
                          (idle, now + 86400000, now))
-        database.execute("INSERT INTO delivery_block SELECT DISTINCT campaign_id, id >> 6 FROM delivery")
+        database.execute("INSERT INTO delivery_block SELECT DISTINCT campaign_id, id >> 8 FROM delivery")
         database.execute("UPDATE campaign_lane SET cursor = 9223372036854775807, done = 1 WHERE campaign_id = ?", (idle,))
         database.execute("UPDATE campaign SET deferred = audience, status = 2 WHERE id = ?", (idle,))
         database.execute("UPDATE campaign_spec SET spec = json_remove(spec, '$.window') WHERE campaign_id = ?", (idle,))

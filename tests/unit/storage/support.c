@@ -372,11 +372,11 @@ int64_t sql_int(const struct fixture *fixture, const char *sql)
 
 void assert_blocks(const struct fixture *fixture)
 {
-    assert_int_equal(sql_int(fixture, "SELECT count(*) FROM (SELECT campaign_id, id >> 6 FROM delivery EXCEPT"
+    assert_int_equal(sql_int(fixture, "SELECT count(*) FROM (SELECT campaign_id, id >> 8 FROM delivery EXCEPT"
                                       " SELECT campaign_id, block FROM delivery_block)"),
                      0);
     assert_int_equal(sql_int(fixture, "SELECT count(*) FROM (SELECT campaign_id, block FROM delivery_block EXCEPT"
-                                      " SELECT campaign_id, id >> 6 FROM delivery)"),
+                                      " SELECT campaign_id, id >> 8 FROM delivery)"),
                      0);
 }
 
