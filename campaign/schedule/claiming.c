@@ -58,8 +58,7 @@ static bool claim_start(struct feeder *feeder, struct run *run, struct lane *lan
     int room = FEEDER_JOBS_MAX - (run->stream ? 0 : FEEDER_MESSAGES_MIN) - atomic_load(&feeder->jobs);
     if (lane->shared && !run->stream)
         room = MIN_OF(room, FEEDER_TAIL_MAX - feeder->tail_jobs);
-    int bulk = MAX_OF(MIN_OF(lane->bulk, FEEDER_BULK_MAX - atomic_load(&feeder->jobs)), 0);
-    int want = MIN_OF(MIN_OF(MAX_OF(lane->window - lane->out, 0) + bulk, room), CLAIM_MAX);
+    int want = MIN_OF(MIN_OF(MAX_OF(lane->window - lane->out, 0) + lane->bulk, room), CLAIM_MAX);
     if (want <= 0)
         return false;
     struct order *order = calloc(1, sizeof(*order));
@@ -216,6 +215,17 @@ void feeder_give_back(struct feeder *feeder, int64_t now_ms)
 
 /* ---- who next ---- */
 
+/* Begins or claims for a hungry lane; false: something lacks, and it stays hungry. */
+static bool lane_feed(struct feeder *feeder, struct run *run, struct lane *lane, int64_t now_ms)
+{
+    bool idle = lane->unbegun == 0, stuck = idle && !lane_claims(lane);
+    if (!idle && !lane_begin(feeder, run, lane, now_ms))
+        return false;
+    /* Where there is no room for a bulk the claim is not due before the half is reached, or it would bring next to nothing. */
+    lane->bulk = MIN_OF(lane->bulk, MAX_OF(FEEDER_BULK_MAX - atomic_load(&feeder->jobs), 0));
+    return stuck || lane_claims(lane) ? claim_start(feeder, run, lane) : true;
+}
+
 static void feed_runs(struct feeder *feeder, bool streams, int64_t now_ms)
 {
     list_for_each(node, &feeder->runs) {
@@ -226,11 +236,7 @@ static void feed_runs(struct feeder *feeder, bool streams, int64_t now_ms)
         struct list waiting = LIST_INIT(waiting), *first;
         while ((first = list_take_first(&run->hungry)) != NULL) { /* what succeeds takes a lane off the hungry */
             struct lane *lane = list_entry(first, struct lane, hungry);
-            bool idle = lane->unbegun == 0;
-            bool fed = idle || lane_begin(feeder, run, lane, now_ms);
-            if (fed && (idle || lane_claims(lane)))
-                fed = claim_start(feeder, run, lane);
-            if (fed)
+            if (lane_feed(feeder, run, lane, now_ms))
                 continue;
             list_remove(first);
             list_append(&waiting, first);

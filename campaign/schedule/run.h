@@ -21,7 +21,7 @@
 #define LANE_WINDOW_MIN 64   /* deliveries of a lane in memory, to begin with */
 #define LANE_WINDOW_MAX 2000 /* enough for 10,000/s at 200 ms from claim to commit */
 #define LANE_HOLD_MAX 5000   /* a lane of the tail, while some of its sites are slow */
-#define LANE_BULK_MAX 320    /* with the smallest window a claim of 384; not more, for a power cut makes all of it uncertain */
+#define LANE_BULK_MAX 192    /* with the smallest window a claim of 256; not more, for a power cut makes all of it uncertain */
 
 /*
  * A lane, or the retries of the campaign. `out` deliveries of it are in memory. The engine has all but the `unbegun` of them; when what it has falls to half
@@ -102,7 +102,7 @@ static inline int lane_begun(const struct lane *lane)
 /* With a bulk the claim is due before the half is reached: what it brings should be there by then. */
 static inline bool lane_claims(const struct lane *lane)
 {
-    int ahead = lane->bulk < lane->window / 2 ? lane->bulk : lane->window / 2;
+    int ahead = MIN_OF(lane->bulk, lane->window / 2);
     return !lane->done && !lane->claiming && lane->out <= lane->window / 2 + ahead;
 }
 

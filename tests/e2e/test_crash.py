@@ -82,7 +82,7 @@ def test_killed_with_hold_sends_nothing_twice(place):
 
 
 def test_power_cuts(place):
-    sink, server, audience = scene(place, 1500)
+    sink, server, audience = scene(place, 4000)
     draw = random.Random()
     totals = crashing.Totals()
     cuts = [(draw.randint(*span), draw.randrange(1 << 31)) for span in ((3, 12), (8, 50), (8, 50), (1, 10), (12, 60), (12, 60))]
