@@ -9,161 +9,172 @@
  * sync writes first; what this connection itself reads back is written before. A process that dies leaves a log that
  * ends earlier, within a transaction that was not committed.
  *
- * A write that fails is told to whoever made it necessary, mostly the sync, and what waits stays: should SQLite go on
- * all the same, the log has no gap.
+ * And what waits never outlives its transaction. When the write lock is given up, a commit has been synced; what is
+ * still there was rolled back, and from then on its place in the log is whoever's writes next. So it is dropped with
+ * the lock, which is the database file's, not the log's. A write that fails is told to whoever made it necessary,
+ * mostly the sync, and until then what waits stays: should SQLite go on all the same, the log has no gap.
+ *
+ * A file is the real one, with methods of our own and what they need behind it in the memory that SQLite gives.
  */
 #include "storage/wal_vfs.h"
 
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #define NAME "posthaste-wal"
 #define GATHERED_MAX_BYTES (128 * 1024)
+#define WRITE_LOCK 0 /* of the slots of xShmLock; WALINDEX format, sqlite.org/walformat.html 2.3 */
 
-/* The real file lies behind it in the memory that SQLite gives. */
-struct wal_file {
-    sqlite3_file base;
-    sqlite3_file *real;
-    uint8_t *gathered; /* NULL: no memory, nothing is gathered */
-    sqlite3_int64 at;  /* where it belongs */
-    int count;         /* bytes of it */
+struct more {
+    sqlite3_io_methods methods;     /* the real ones but for a few */
+    const sqlite3_io_methods *real; /* all of them */
+    struct more *other;             /* the database's log, the log's database; NULL = not open */
+    uint8_t *gathered;              /* a log: NULL = nothing is gathered */
+    sqlite3_int64 at;               /* where it belongs */
+    int count;                      /* bytes of it */
 };
 
 static sqlite3_vfs *real_vfs;
 static sqlite3_vfs wal_vfs;
+static size_t real_bytes; /* of a file, rounded up */
 
-static struct wal_file *wal_of(sqlite3_file *file)
+static struct more *more_of(sqlite3_file *file)
 {
-    return (struct wal_file *)(void *)file;
+    return (struct more *)(void *)((char *)file + real_bytes);
 }
 
-static int write_gathered(struct wal_file *wal)
+/* ---- the log ---- */
+
+static int write_gathered(sqlite3_file *file)
 {
-    if (wal->count == 0)
+    struct more *log = more_of(file);
+    if (log->count == 0)
         return SQLITE_OK;
-    int code = wal->real->pMethods->xWrite(wal->real, wal->gathered, wal->count, wal->at);
+    int code = log->real->xWrite(file, log->gathered, log->count, log->at);
     if (code == SQLITE_OK)
-        wal->count = 0;
+        log->count = 0;
     return code;
 }
 
-static int wal_write(sqlite3_file *file, const void *bytes, int count, sqlite3_int64 at)
+static int log_write(sqlite3_file *file, const void *bytes, int count, sqlite3_int64 at)
 {
-    struct wal_file *wal = wal_of(file);
-    if (at != wal->at + wal->count || count > GATHERED_MAX_BYTES - wal->count) {
-        int code = write_gathered(wal);
+    struct more *log = more_of(file);
+    if (at != log->at + log->count || count > GATHERED_MAX_BYTES - log->count) {
+        int code = write_gathered(file);
         if (code != SQLITE_OK)
             return code;
     }
-    if (wal->gathered == NULL || count > GATHERED_MAX_BYTES)
-        return wal->real->pMethods->xWrite(wal->real, bytes, count, at);
-    if (wal->count == 0)
-        wal->at = at;
-    memcpy(wal->gathered + wal->count, bytes, (size_t)count);
-    wal->count += count;
+    if (log->gathered == NULL || count > GATHERED_MAX_BYTES)
+        return log->real->xWrite(file, bytes, count, at);
+    if (log->count == 0)
+        log->at = at;
+    memcpy(log->gathered + log->count, bytes, (size_t)count);
+    log->count += count;
     return SQLITE_OK;
 }
 
-static int wal_read(sqlite3_file *file, void *out, int count, sqlite3_int64 at)
+static int log_read(sqlite3_file *file, void *out, int count, sqlite3_int64 at)
 {
-    struct wal_file *wal = wal_of(file);
-    bool waits = at < wal->at + wal->count && wal->at < at + count;
-    int code = waits ? write_gathered(wal) : SQLITE_OK;
-    return code != SQLITE_OK ? code : wal->real->pMethods->xRead(wal->real, out, count, at);
+    const struct more *log = more_of(file);
+    bool waits = at < log->at + log->count && log->at < at + count;
+    int code = waits ? write_gathered(file) : SQLITE_OK;
+    return code != SQLITE_OK ? code : log->real->xRead(file, out, count, at);
 }
 
-static int wal_sync(sqlite3_file *file, int flags)
+static int log_sync(sqlite3_file *file, int flags)
 {
-    struct wal_file *wal = wal_of(file);
-    int code = write_gathered(wal);
-    return code != SQLITE_OK ? code : wal->real->pMethods->xSync(wal->real, flags);
+    int code = write_gathered(file);
+    return code != SQLITE_OK ? code : more_of(file)->real->xSync(file, flags);
 }
 
-static int wal_truncate(sqlite3_file *file, sqlite3_int64 size)
+static int log_truncate(sqlite3_file *file, sqlite3_int64 size)
 {
-    struct wal_file *wal = wal_of(file);
-    int code = write_gathered(wal);
-    return code != SQLITE_OK ? code : wal->real->pMethods->xTruncate(wal->real, size);
+    int code = write_gathered(file);
+    return code != SQLITE_OK ? code : more_of(file)->real->xTruncate(file, size);
 }
 
-static int wal_size(sqlite3_file *file, sqlite3_int64 *size)
+static int log_size(sqlite3_file *file, sqlite3_int64 *size)
 {
-    struct wal_file *wal = wal_of(file);
-    int code = write_gathered(wal);
-    return code != SQLITE_OK ? code : wal->real->pMethods->xFileSize(wal->real, size);
+    int code = write_gathered(file);
+    return code != SQLITE_OK ? code : more_of(file)->real->xFileSize(file, size);
 }
 
-static int wal_close(sqlite3_file *file)
+static int log_close(sqlite3_file *file)
 {
-    struct wal_file *wal = wal_of(file);
-    (void)write_gathered(wal); /* of no commit: those have been synced */
-    sqlite3_free(wal->gathered);
-    return wal->real->pMethods->xClose(wal->real);
+    struct more *log = more_of(file);
+    if (log->other != NULL)
+        log->other->other = NULL;
+    sqlite3_free(log->gathered);
+    return log->real->xClose(file);
 }
 
-static int wal_lock(sqlite3_file *file, int level)
+/* ---- the database ---- */
+
+static int database_lock(sqlite3_file *file, int slot, int count, int flags)
 {
-    return wal_of(file)->real->pMethods->xLock(wal_of(file)->real, level);
+    struct more *database = more_of(file);
+    bool ends = slot <= WRITE_LOCK && WRITE_LOCK < slot + count && (flags & SQLITE_SHM_UNLOCK) != 0;
+    if (ends && database->other != NULL)
+        database->other->count = 0;
+    return database->real->xShmLock(file, slot, count, flags);
 }
 
-static int wal_unlock(sqlite3_file *file, int level)
+static int database_close(sqlite3_file *file)
 {
-    return wal_of(file)->real->pMethods->xUnlock(wal_of(file)->real, level);
+    struct more *database = more_of(file);
+    if (database->other != NULL)
+        database->other->other = NULL;
+    return database->real->xClose(file);
 }
 
-static int wal_check_reserved(sqlite3_file *file, int *out)
+/* ---- opening ---- */
+
+static struct more *add_more(sqlite3_file *file)
 {
-    return wal_of(file)->real->pMethods->xCheckReservedLock(wal_of(file)->real, out);
+    struct more *more = more_of(file);
+    *more = (struct more){.methods = *file->pMethods, .real = file->pMethods};
+    file->pMethods = &more->methods;
+    return more;
 }
 
-static int wal_control(sqlite3_file *file, int op, void *arg)
+static void make_database(sqlite3_file *file)
 {
-    return wal_of(file)->real->pMethods->xFileControl(wal_of(file)->real, op, arg);
+    struct more *database = add_more(file);
+    database->methods.xShmLock = database_lock;
+    database->methods.xClose = database_close;
 }
 
-static int wal_sector_size(sqlite3_file *file)
+/* Without powersafe overwrites SQLite fills the log up to the next sector, partly behind the sync. */
+static void make_log(sqlite3_file *file, const char *name)
 {
-    return wal_of(file)->real->pMethods->xSectorSize(wal_of(file)->real);
+    sqlite3_file *database = sqlite3_database_file_object(name);
+    struct more *log = add_more(file);
+    log->methods.xWrite = log_write;
+    log->methods.xRead = log_read;
+    log->methods.xSync = log_sync;
+    log->methods.xTruncate = log_truncate;
+    log->methods.xFileSize = log_size;
+    log->methods.xClose = log_close;
+    if ((database->pMethods->xDeviceCharacteristics(database) & SQLITE_IOCAP_POWERSAFE_OVERWRITE) != 0)
+        log->gathered = sqlite3_malloc(GATHERED_MAX_BYTES);
+    log->other = more_of(database);
+    log->other->other = log;
 }
 
-static int wal_characteristics(sqlite3_file *file)
-{
-    return wal_of(file)->real->pMethods->xDeviceCharacteristics(wal_of(file)->real);
-}
-
-/* A log is neither mapped nor has it shared memory: those are the database's own file's. */
-static const sqlite3_io_methods wal_methods = {
-    .iVersion = 1,
-    .xClose = wal_close,
-    .xRead = wal_read,
-    .xWrite = wal_write,
-    .xTruncate = wal_truncate,
-    .xSync = wal_sync,
-    .xFileSize = wal_size,
-    .xLock = wal_lock,
-    .xUnlock = wal_unlock,
-    .xCheckReservedLock = wal_check_reserved,
-    .xFileControl = wal_control,
-    .xSectorSize = wal_sector_size,
-    .xDeviceCharacteristics = wal_characteristics,
-};
-
-/* Every other file is the real one itself. */
 static int open_file(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out_flags)
 {
     (void)vfs;
-    if ((flags & SQLITE_OPEN_WAL) == 0)
-        return real_vfs->xOpen(real_vfs, name, file, flags, out_flags);
-    struct wal_file *wal = wal_of(file);
-    *wal = (struct wal_file){.real = (sqlite3_file *)(void *)(wal + 1)};
-    int code = real_vfs->xOpen(real_vfs, name, wal->real, flags, out_flags);
+    int code = real_vfs->xOpen(real_vfs, name, file, flags, out_flags);
     if (code != SQLITE_OK)
         return code;
-    wal->gathered = sqlite3_malloc(GATHERED_MAX_BYTES);
-    wal->base.pMethods = &wal_methods;
+    if ((flags & SQLITE_OPEN_MAIN_DB) != 0 && file->pMethods->iVersion >= 2)
+        make_database(file);
+    else if ((flags & SQLITE_OPEN_WAL) != 0)
+        make_log(file, name);
     return SQLITE_OK;
 }
 
@@ -172,9 +183,11 @@ static void make(void)
     real_vfs = sqlite3_vfs_find(NULL);
     if (real_vfs == NULL)
         return;
+    size_t alignment = _Alignof(max_align_t);
+    real_bytes = ((size_t)real_vfs->szOsFile + alignment - 1) / alignment * alignment;
     wal_vfs = *real_vfs;
     wal_vfs.zName = NAME;
-    wal_vfs.szOsFile = (int)sizeof(struct wal_file) + real_vfs->szOsFile;
+    wal_vfs.szOsFile = (int)(real_bytes + sizeof(struct more));
     wal_vfs.xOpen = open_file;
     if (sqlite3_vfs_register(&wal_vfs, 0) != SQLITE_OK)
         real_vfs = NULL;

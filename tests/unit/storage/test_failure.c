@@ -293,6 +293,40 @@ static void a_commit_is_one_write(void **state)
     campaign_close(&campaign);
 }
 
+/* What the writer could not write is not written later over what another program has committed meanwhile: neither for
+ * readers of now, nor for who finds the files after a crash. */
+static void a_failed_write_leaves_others_alone(void **state)
+{
+    (void)state;
+    struct campaign campaign;
+    struct error err = {.text = ""};
+    struct fixture crashed = {.dir = ""};
+    char command[256];
+    int64_t id;
+    campaign_open(&campaign, 100);
+    campaign.fixture.storage->retry_ms = 2000; /* until the other one is done */
+    faulty_vfs_fail(1, 1, SQLITE_FULL);
+    post(&campaign, 0, 60);
+    assert_int_equal(storage_list_create(campaign.fixture.storage, "refused", "", &id, &err), -ENOSPC);
+    sql_exec(&campaign.fixture, "CREATE TABLE other (x); INSERT INTO other WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL"
+                                " SELECT i + 1 FROM n WHERE i < 2000) SELECT hex(randomblob(20)) FROM n");
+    assert_int_equal(campaign.gate.count, 0);
+    gate_wait(&campaign.gate, 60);
+    make_dir(crashed.dir);
+    (void)snprintf(command, sizeof(command), "cp %s/posthaste.db %s/posthaste.db-wal %s", campaign.fixture.dir,
+                   campaign.fixture.dir, crashed.dir);
+    assert_int_equal(system(command), 0);
+    const struct fixture *const both[] = {&campaign.fixture, &crashed};
+    for (size_t i = 0; i < countof(both); i++) {
+        assert_int_equal(sql_int(both[i], "SELECT count(*) FROM other WHERE length(x) = 40"), 2000);
+        assert_int_equal(sql_int(both[i], "SELECT count(*) FROM delivery WHERE state = 2"), 60);
+        assert_int_equal(sql_int(both[i], "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'"),
+                         1);
+    }
+    remove_dir(crashed.dir);
+    campaign_close(&campaign);
+}
+
 struct caller {
     struct fixture *fixture;
     int number, failed;
@@ -393,6 +427,7 @@ int main(void)
         cmocka_unit_test(a_file_size_limit_is_a_full_disk),
         cmocka_unit_test(outcomes_share_their_syncs),
         cmocka_unit_test(a_commit_is_one_write),
+        cmocka_unit_test(a_failed_write_leaves_others_alone),
         cmocka_unit_test(a_refused_call_spares_its_batch),
         cmocka_unit_test(closing_answers_claims),
     };
