@@ -194,9 +194,10 @@ static bool lane_begin(struct feeder *feeder, struct run *run, struct lane *lane
             order_free(order);
         }
     }
-    if (!memory && !feeder->short_of_memory)
+    if (!memory && !feeder->shortage_told)
         log_error("campaign", "out of memory, claimed deliveries wait for it");
-    feeder->short_of_memory = !memory;
+    feeder->shortage_told |= !memory;
+    feeder->short_of_memory |= !memory;
     return memory;
 }
 
@@ -218,12 +219,15 @@ void feeder_give_back(struct feeder *feeder, int64_t now_ms)
 /* Begins or claims for a hungry lane; false: something lacks, and it stays hungry. */
 static bool lane_feed(struct feeder *feeder, struct run *run, struct lane *lane, int64_t now_ms)
 {
-    bool idle = lane->unbegun == 0, stuck = idle && !lane_claims(lane);
-    if (!idle && !lane_begin(feeder, run, lane, now_ms))
+    bool testing = run->split.variants > 0 && !run->split_state.rest, stretched = lane->stretched;
+    /* Where there is no room for a bulk the claim is not due before the half is reached, or it would bring next to nothing. The share of an A/B test is over
+     * when it is claimed: little should be unbegun then. */
+    lane->bulk = testing ? 0 : MIN_OF(lane->bulk, MAX_OF(FEEDER_BULK_MAX - atomic_load(&feeder->jobs), 0));
+    lane->stretched = false;
+    if (lane->unbegun > 0 && !lane_begin(feeder, run, lane, now_ms))
         return false;
-    /* Where there is no room for a bulk the claim is not due before the half is reached, or it would bring next to nothing. */
-    lane->bulk = MIN_OF(lane->bulk, MAX_OF(FEEDER_BULK_MAX - atomic_load(&feeder->jobs), 0));
-    return stuck || lane_claims(lane) ? claim_start(feeder, run, lane) : true;
+    bool claims = lane_claims(lane) || (stretched && lane->unbegun == 0 && !lane->done && !lane->claiming);
+    return claims ? claim_start(feeder, run, lane) : true;
 }
 
 static void feed_runs(struct feeder *feeder, bool streams, int64_t now_ms)

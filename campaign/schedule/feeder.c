@@ -265,6 +265,8 @@ static void *feeder_main(void *context)
         int64_t now_ms = clock_monotonic_ms();
         bool halted = atomic_load(&feeder->halted);
         (void)inbox_wait(&feeder->inbox, &mails, halted ? 100 : wait_ms(feeder, now_ms, clock_wall_ms()));
+        feeder->shortage_told &= feeder->short_of_memory;
+        feeder->short_of_memory = false;
         handle(feeder, &mails);
         now_ms = clock_monotonic_ms();
         feeder_give_back(feeder, now_ms);

@@ -22,7 +22,8 @@ struct feeder {
     pthread_mutex_t lock; /* guards `runs`, their existence, and held_by, against feeder_*view() */
     struct list runs;
     struct zones zones;   /* of the windows */
-    bool short_of_memory; /* a delivery could not be made; all that are unbegun wait, and it is tried again soon */
+    bool short_of_memory; /* a delivery could not be made in this turn of the thread: it is tried again soon */
+    bool shortage_told;   /* in the log; until a turn without */
     int64_t tick_ms;      /* monotonic: next second */
     int recorded;         /* outcomes since the last second */
     int64_t retain_links_ms; /* the same for links */

@@ -252,7 +252,8 @@ bool lane_stuck(struct run *run, struct lane *lane, int64_t now_ms)
     if (lane_begun(lane) >= LANE_HOLD_MAX)
         return true;
     lane->window = MIN_OF(lane->window * 2, LANE_HOLD_MAX);
-    lane->bulk = 0; /* more than that may be claimed at once, and nothing ahead */
+    lane->bulk = 0;
+    lane->stretched = true;
     if (lane_begun(lane) < lane->window && list_empty(&lane->hungry))
         list_append(&run->hungry, &lane->hungry); /* at once: more than half of it may be taken */
     return false;

@@ -38,6 +38,7 @@ struct lane {
     bool done;          /* nothing left behind the cursor (retries: nothing due) */
     bool claiming;      /* a claim is under way */
     bool more;          /* a message was posted meanwhile, which it may not have seen */
+    bool stretched;     /* its window has just become larger because it was stuck: it may claim, due or not */
     int out, unbegun, window, bulk;
     struct list orders;           /* what claims brought and is unbegun (claiming.c) */
     int64_t claimed_ms, began_ms; /* monotonic: the last claim came back, some were last begun */
