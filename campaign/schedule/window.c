@@ -151,6 +151,8 @@ bool window_parse(const json_t *json, struct window *out, struct problem *proble
         else
             problem_add(problem, field, "is not a known field");
     }
+    if (out->to_min == 0 && out->from_min > 0)
+        out->to_min = DAY_MIN;
     if (problem->count == faults && (out->from_min == out->to_min || out->from_min == DAY_MIN || out->to_min == 0))
         problem_add(problem, "window.to", "leaves no time between from and to");
     return problem->count == faults;

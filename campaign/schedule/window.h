@@ -2,9 +2,9 @@
  * window.h - when a campaign may send: days and hours of a time zone, or of each recipient's own. Private to the room.
  *
  * {"days": ["mon", ...], "from": "09:00", "to": "18:00", "time_zone": "Europe/Berlin", "time_zone_attribute": "tz"},
- * all optional. `to` is exclusive, "24:00" the end of the day; from > to goes over midnight and belongs to the day on
- * which it begins. An hour that the clock skips is not there, one that it repeats is there twice. With an attribute, a
- * recipient without it (or with a zone that is not known) has `time_zone`.
+ * all optional. `to` is exclusive, "24:00" or "00:00" the end of the day; from > to goes over midnight and belongs to
+ * the day on which it begins. An hour that the clock skips is not there, one that it repeats is there twice. With an
+ * attribute, a recipient without it (or with a zone that is not known) has `time_zone`.
  */
 #ifndef POSTHASTE_CAMPAIGN_SCHEDULE_WINDOW_H
 #define POSTHASTE_CAMPAIGN_SCHEDULE_WINDOW_H

@@ -31,6 +31,7 @@ WRONG = [
     ("window", {"from": "9:00"}, "window.from"),
     ("window", {"to": "24:30"}, "window.to"),
     ("window", {"from": "09:00", "to": "09:00"}, "window.to"),
+    ("window", {"from": "00:00", "to": "00:00"}, "window.to"),
     ("window", {"time_zone": "Mars/Olympus"}, "window.time_zone"),
     ("window", {"time_zone": "../../etc/passwd"}, "window.time_zone"),
     ("window", {"time_zone_attribute": ""}, "window.time_zone_attribute"),

@@ -49,6 +49,8 @@ static void opens_when_it_says(void **state)
         {"{\"days\":[\"mon\",\"tue\",\"wed\",\"thu\",\"fri\"],\"from\":\"09:00\",\"to\":\"18:00\",\"time_zone\":"
          "\"America/New_York\"}",
          "2026-10-30T22:00:00Z", "2026-11-02T14:00:00Z", "2026-11-02T23:00:00Z"},
+        {"{\"days\":[\"fri\"],\"from\":\"22:00\",\"to\":\"00:00\"}", "2026-11-27T12:00:00Z", "2026-11-27T22:00:00Z",
+         "2026-11-28T00:00:00Z"},
         /* over midnight: Friday's window lasts into Saturday, Saturday has none */
         {"{\"days\":[\"fri\"],\"from\":\"22:00\",\"to\":\"02:00\"}", "2026-11-27T12:00:00Z", "2026-11-27T22:00:00Z",
          "2026-11-28T02:00:00Z"},
