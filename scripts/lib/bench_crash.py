@@ -90,7 +90,7 @@ def bench_power(say, folder, runs, count):
                 server.write_config(config % sink.port)
                 server.start()
                 server.login()
-                cuts = [(draw.randint(1, 10) if draw.random() < 0.3 else draw.randint(8, 80), draw.randrange(1 << 31)) for _ in range(CUTS)]
+                cuts = [(draw.randint(1, 10) if draw.random() < 0.3 else draw.randint(8, 50), draw.randrange(1 << 31)) for _ in range(CUTS)]
                 crashing.run_power(server, sink, audience, cuts, totals, finish_s=600)
                 server.stop()
             finally:
