@@ -89,9 +89,7 @@ int db_begin(struct db *db,
 int db_commit(struct db *db, struct error *err) ATTR_MUSTCHECK;
 void db_rollback(struct db *db);
 
-/* A number that this connection's commits change, and the begin of a transaction before which another one has
- * committed.
- */
+/* Changed by commits of this connection, and by the begin of a transaction when others have committed before it. */
 unsigned db_data_version(struct db *db);
 
 /* The failure that the handle is in, as -errno, with "PATH: text" in err. */

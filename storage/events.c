@@ -3,8 +3,8 @@
  *
  * What is wanted stands in `meta`, so that every process that changes something (a command that takes in bounces, the
  * server) sees it in its own transaction; what the writer read stays true until a call of its own is run or somebody
- * else has written. The first event of each minute leaves a mark; a replay and the removal of the
- * old find their place through the marks, so the table of events needs no second index and an insert stays an append.
+ * else has written. The first event of each minute leaves a mark; a replay and the removal of the old find their place
+ * through the marks, so the table of events needs no second index and an insert stays an append.
  */
 #include <errno.h>
 #include <string.h>

@@ -2,9 +2,9 @@
  * outcome_rows.c - outcomes into delivery rows, many to a statement.
  *
  * A third of what a row costs is starting and ending its statement, so first outcomes, nearly all, go in 32 or 8 at a
- * time. Nearly all of them say the same in half of the columns, which the statements for those hold as constants. A row
- * that is there already is passed over, and rows get their ids one after another: should some have been
- * passed over, the ids tell which were not.
+ * time. Nearly all of them say the same in seven columns, which the statements for those hold as constants. A row that
+ * is there already is passed over, and rows get their ids one after another: should some have been passed over, the ids
+ * tell which were not.
  */
 #include "storage/outcome_rows.h"
 

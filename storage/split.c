@@ -1,9 +1,9 @@
 /*
  * split.c - the two parts of an A/B campaign, and what its variants came to.
  *
- * `upto` is the highest delivery id when the rest began: the test's rows all lie at or below it, so counting them never
- * walks the rows of the rest. Rows of other campaigns lie between them and cost nothing (the index begins with the
- * campaign).
+ * `upto` is the highest delivery id when the rest began: the test's rows lie at or below it, so counting them never
+ * walks the rows of the rest. What was in flight then has its row behind it and is not counted. Rows of other campaigns
+ * lie between them and are passed over, block by block.
  */
 #include <errno.h>
 
@@ -39,24 +39,25 @@ int storage_split_get(struct storage_reader *reader, int64_t campaign_id, struct
 }
 
 /* A person looked at it, or followed a link. */
+#define OPENED HIT(">= 0")
+#define CLICKED HIT("> 0")
 #define HIT(link)                                                                                                      \
     "EXISTS (SELECT 1 FROM hit h WHERE h.recipient_id = d.recipient_id AND h.campaign_id = d.campaign_id"              \
     " AND h.link " link " AND h.first > 0)"
+#define UPTO "(SELECT upto FROM campaign_split WHERE campaign_id = ?1)"
 
 int storage_split_counts(struct storage_reader *reader, int64_t campaign_id, const struct storage_split *split,
                          struct storage_split_counts counts[SPLIT_VARIANTS_MAX], struct error *err)
 {
     for (int i = 0; i < SPLIT_VARIANTS_MAX; i++)
         counts[i] = (struct storage_split_counts){0};
-    sqlite3_stmt *rows = db_query(
-        &reader->db, err,
-        "SELECT " SLOT " % ?2 AS variant, count(*), sum(d.state = 2), sum(" HIT(">= 0") "), sum(" HIT(
-            "> 0") ")"
-                   " FROM " DELIVERIES_OF_BLOCKS " WHERE b.campaign_id = ?1 AND b.block <="
-                   " (SELECT " DELIVERY_BLOCK(
-                       "upto") " FROM campaign_split WHERE campaign_id = ?1) AND +d.id <="
-                               " (SELECT upto FROM campaign_split WHERE campaign_id = ?1) AND " SLOT " < ?3 GROUP BY 1",
-        DB_I(campaign_id), DB_I(split->variants), DB_I(split->share));
+    sqlite3_stmt *rows =
+        db_query(&reader->db, err,
+                 "SELECT " SLOT " % ?2 AS variant, count(*), sum(d.state = 2), sum(" OPENED "), sum(" CLICKED ")"
+                 " FROM " DELIVERIES_OF_BLOCKS
+                 " WHERE b.campaign_id = ?1 AND b.block <= " DELIVERY_BLOCK(UPTO) " AND +d.id <= " UPTO " AND " SLOT
+                                                                                  " < ?3 GROUP BY 1",
+                 DB_I(campaign_id), DB_I(split->variants), DB_I(split->share));
     if (rows == NULL)
         return -EIO;
     int more;
