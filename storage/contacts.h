@@ -39,7 +39,8 @@ struct upsert_counts {
 
 /*
  * A bulk load. Rows are copied, gathered in chunks, sorted by address and merged (the later row of the same address wins key by key), then written in
- * transactions that hold the database at most about 50 ms when a server runs on it, longer ones when not. One thread.
+ * transactions that hold the database at most about 50 ms when a server runs on it, longer ones when not. One thread; outside a server a full chunk is written by
+ * another while the next is gathered, so a failure to write may be told by a later call than the one that filled it.
  */
 struct storage_import;
 int storage_import_begin(struct storage *storage, int64_t list_id, enum upsert_mode mode, struct storage_import **out, struct error *err);
@@ -47,7 +48,7 @@ int storage_import_add(struct storage_import *import, const char *email, size_t 
 /* Writes the rest and frees. With `abandon` the rows not yet written are dropped (what was written stays). counts may be NULL. */
 int storage_import_finish(struct storage_import *import, bool abandon, struct upsert_counts *counts, struct error *err);
 /* Counts so far (rows written). */
-void storage_import_counts(const struct storage_import *import, struct upsert_counts *counts);
+void storage_import_counts(struct storage_import *import, struct upsert_counts *counts);
 
 struct storage_member {
     int64_t recipient_id, list_id;

@@ -1,6 +1,5 @@
 /*
- * import.c - a bulk load: rows are gathered into chunks of fixed size, so memory does not grow with the file, and each
- * chunk is sorted and written in a row of transactions.
+ * import.c - a bulk load, its door and its transactions: each chunk of rows (import_chunk.c) is written in a row of them.
  *
  * While a server runs on the database a transaction lasts at most about 40 ms and is followed by a gap, in which the
  * server's writer takes its turn. Commits of a long load are not synced one by one; its last one is, and syncing the
@@ -17,13 +16,6 @@
 #include "storage/members.h"
 #include "storage/writer.h"
 
-/* The larger a chunk, the more of its rows share a page of the index of addresses. A command has the memory for it
- * (some 200 MB), a server that also sends does not. */
-#define ROWS_MAX ((size_t)800000)
-#define SERVER_ROWS_MAX ((size_t)250000)
-#define ROWS_FIRST ((size_t)1024) /* room to begin with: most loads over HTTP are small */
-#define TEXT_BYTES ((size_t)96 << 20)
-#define SERVER_TEXT_BYTES ((size_t)28 << 20)
 #define MERGED_BYTES ((size_t)64 << 20)
 #define DOMAIN_BYTES ((size_t)256 << 20)
 #define ATTRIBUTES_MAX_BYTES ((size_t)65536)
@@ -75,8 +67,8 @@ static void import_free(struct storage_import *import)
     hashmap_finish(&import->domains);
     arena_finish(&import->domain_arena);
     arena_finish(&import->merged);
-    free(import->rows);
-    free(import->text);
+    import_chunks_free(import);
+    (void)pthread_mutex_destroy(&import->total_lock);
     free(import);
 }
 
@@ -90,8 +82,8 @@ int storage_import_begin(struct storage *storage, int64_t list_id, enum upsert_m
     import->storage = storage;
     import->list_id = list_id;
     import->mode = mode;
-    import->rows_max = storage->server ? SERVER_ROWS_MAX : ROWS_MAX;
-    import->text_bytes = storage->server ? SERVER_TEXT_BYTES : TEXT_BYTES;
+    import_chunks_init(import);
+    (void)pthread_mutex_init(&import->total_lock, NULL); /* cannot fail: a plain one */
     import->merged = ARENA_INIT(MERGED_BYTES);
     import->domain_arena = ARENA_INIT(DOMAIN_BYTES);
     int64_t id;
@@ -180,9 +172,11 @@ int import_commit(struct storage_import *import, struct error *err)
         failed = db_commit(import->db, err);
     if (failed)
         return failed;
+    pthread_mutex_lock(&import->total_lock);
     import->total.created += import->slice.created;
     import->total.updated += import->slice.updated;
     import->total.unchanged += import->slice.unchanged;
+    pthread_mutex_unlock(&import->total_lock);
     import->slice = (struct upsert_counts){0};
     import->new_recipients = 0;
     return 0;
@@ -212,66 +206,6 @@ int import_pause(struct storage_import *import, struct error *err)
     return begin_transaction(import, err);
 }
 
-/* A load that fits into one chunk is synced as it goes; the chunks of a longer one are not. (Not through the statement
- * cache: this pragma acts when it is prepared, not when it is stepped.) */
-static int set_sync(struct storage_import *import, bool full, struct error *err)
-{
-    import->unsynced = !full;
-    int code = sqlite3_exec(import->db->handle, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", NULL,
-                            NULL, NULL);
-    return code == SQLITE_OK ? 0 : db_failure(import->db, code, err);
-}
-
-static int run_chunk(struct storage_import *import, bool last, struct error *err)
-{
-    if (import->row_count == 0)
-        return 0;
-    int failed = last || import->unsynced ? 0 : set_sync(import, false, err);
-    if (!failed) {
-        import->keys = reallocarray(NULL, import->row_count, 2 * sizeof(*import->keys));
-        failed = import->keys != NULL ? 0 : error_memory(err);
-    }
-    if (!failed)
-        import_sort(import->rows, import->keys, import->keys + import->row_count, import->row_count);
-    if (!failed)
-        failed = import_domains(import, err);
-    if (!failed)
-        failed = import_rows(import, err);
-    /* Nobody may be kept waiting while the next rows are being read. The last chunk's is ended by the flush of the
-     * domains. */
-    if (!failed && !last) {
-        failed = import_commit(import, err);
-        if (failed)
-            import_rollback(import);
-    }
-    free(import->keys);
-    import->keys = NULL;
-    import->row_count = 0;
-    import->text_used = 0;
-    arena_finish(&import->merged);
-    import->failed = failed != 0;
-    return failed;
-}
-
-static int make_room(struct storage_import *import, struct error *err)
-{
-    if (import->text == NULL) {
-        /* Touched page by page as it fills: a small load does not pay for it. */
-        import->text = malloc(import->text_bytes);
-        if (import->text == NULL)
-            return error_memory(err);
-    }
-    if (import->row_count == import->row_capacity) {
-        size_t capacity = import->row_capacity == 0 ? ROWS_FIRST : MIN_OF(import->row_capacity * 4, import->rows_max);
-        struct import_row *grown = reallocarray(import->rows, capacity, sizeof(*grown));
-        if (grown == NULL)
-            return error_memory(err);
-        import->rows = grown;
-        import->row_capacity = capacity;
-    }
-    return 0;
-}
-
 static int check_row(const char *email, size_t email_len, const char *json, size_t json_len, size_t *at_out,
                      struct error *err)
 {
@@ -297,22 +231,13 @@ int storage_import_add(struct storage_import *import, const char *email, size_t 
     int failed = check_row(email, email_len, attributes_json, json_len, &at, err);
     if (failed)
         return failed;
-    if (import->row_count == import->rows_max || import->text_used + email_len + json_len > import->text_bytes)
-        failed = run_chunk(import, false, err);
-    if (!failed)
-        failed = make_room(import, err);
-    if (failed)
-        return failed;
-    char *place = import->text + import->text_used;
-    memcpy(place, email, email_len);
-    memcpy(place + email_len, attributes_json, json_len);
-    import->text_used += email_len + json_len;
-    import->rows[import->row_count++] = (struct import_row){.email = place,
-                                                            .email_len = (uint16_t)email_len,
-                                                            .at = (uint16_t)at,
-                                                            .attributes = place + email_len,
-                                                            .attributes_len = (uint32_t)json_len};
-    return 0;
+    return import_chunk_add(import,
+                            &(struct import_row){.email = email,
+                                                 .email_len = (uint16_t)email_len,
+                                                 .at = (uint16_t)at,
+                                                 .attributes = attributes_json,
+                                                 .attributes_len = (uint32_t)json_len},
+                            err);
 }
 
 /* One synced commit makes all that were not durable: they lie before it in the same log. */
@@ -320,7 +245,7 @@ static int make_durable(struct storage_import *import, struct error *err)
 {
     if (!import->unsynced)
         return 0;
-    int failed = set_sync(import, true, err);
+    int failed = import_set_sync(import, true, err);
     if (!failed)
         failed = db_run(import->db, err, "UPDATE meta SET recipients = recipients");
     /* Not waited for when others read or write: the next one will do it. */
@@ -333,15 +258,7 @@ int storage_import_finish(struct storage_import *import, bool abandon, struct up
 {
     if (import == NULL)
         return 0;
-    int failed = 0;
-    if (abandon)
-        import->row_count = 0;
-    if (!import->failed) {
-        failed = run_chunk(import, true, err);
-        if (!failed)
-            failed = import_domains_flush(import, err);
-        import->failed = failed != 0;
-    }
+    int failed = import_chunks_end(import, abandon, err);
     if (import->unsynced) { /* what was written counts as written, whatever came after it */
         int unsynced = make_durable(import, failed ? NULL : err);
         failed = failed ? failed : unsynced;
@@ -352,7 +269,9 @@ int storage_import_finish(struct storage_import *import, bool abandon, struct up
     return failed;
 }
 
-void storage_import_counts(const struct storage_import *import, struct upsert_counts *counts)
+void storage_import_counts(struct storage_import *import, struct upsert_counts *counts)
 {
+    pthread_mutex_lock(&import->total_lock);
     *counts = import->total;
+    pthread_mutex_unlock(&import->total_lock);
 }

@@ -1,11 +1,14 @@
 /*
  * import.h - the parts of a bulk load; private to storage/.
  *
- * import.c gathers rows into a chunk and runs it: sort (import_sort.c), domains and lanes (import_domains.c), rows
- * (import_rows.c).
+ * import.c is the door and the transactions. import_chunk.c gathers rows into a chunk and has it written: sort
+ * (import_sort.c), domains and lanes (import_domains.c), rows (import_rows.c).
  */
 #ifndef POSTHASTE_STORAGE_IMPORT_H
 #define POSTHASTE_STORAGE_IMPORT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/arena.h"
 #include "base/hashmap.h"
@@ -22,6 +25,14 @@ struct import_row {
 struct import_key {
     uint64_t bytes;
     uint32_t row;
+};
+
+struct import_chunk {
+    char *text; /* addresses and attributes */
+    size_t text_used;
+    struct import_row *rows; /* in the order in which they came */
+    size_t row_count, row_capacity;
+    struct import_key *keys; /* of a full one: the rows sorted; its second half is scratch */
 };
 
 struct import_domain {
@@ -43,16 +54,17 @@ struct storage_import {
     struct db *db;
     int64_t list_id;
     enum upsert_mode mode;
-    bool failed;   /* nothing more is accepted */
+    bool failed;   /* nothing more is accepted, and nothing is being written */
     bool unsynced; /* something was committed with synchronous=NORMAL */
 
-    char *text; /* TEXT_BYTES: addresses and attributes of the chunk */
-    size_t text_used;
-    struct import_row *rows;
-    struct import_key *keys; /* the order of the chunk's rows; its second half is scratch */
-    size_t row_count, row_capacity;
+    struct import_chunk next;    /* the caller's, being filled */
+    struct import_chunk chunk;   /* being written; as all below, by `thread` while `beside` */
     size_t rows_max, text_bytes; /* of a chunk */
-    struct arena merged;         /* attributes that were merged within the chunk */
+    bool beside;
+    pthread_t thread;
+    atomic_int result; /* of what was written beside, and why: read after the join, but for a look whether to join now */
+    struct error why;
+    struct arena merged; /* attributes that were merged within the chunk */
 
     struct hashmap domains;
     struct arena domain_arena;
@@ -64,8 +76,20 @@ struct storage_import {
     struct import_lane lanes[IMPORT_LANES]; /* open addressing by lane */
     size_t lane_count;
     bool expect_known;                 /* the previous row was known already: a guess about the next */
-    struct upsert_counts slice, total; /* of this transaction; committed */
+    struct upsert_counts slice; /* of this transaction */
+    pthread_mutex_t total_lock;
+    struct upsert_counts total; /* committed */
 };
+
+void import_chunks_init(struct storage_import *import);
+void import_chunks_free(struct storage_import *import);
+/* Copies a checked row; a full chunk is written first, or handed to the thread. Sets `failed`. */
+int import_chunk_add(struct storage_import *import, const struct import_row *row, struct error *err) ATTR_MUSTCHECK;
+/* Writes what is left and waits for everything; with `abandon` what has not been handed over is dropped. 0 when the
+ * failure was told before. */
+int import_chunks_end(struct storage_import *import, bool abandon, struct error *err) ATTR_MUSTCHECK;
+/* Whether commits are synced from now on. */
+int import_set_sync(struct storage_import *import, bool full, struct error *err) ATTR_MUSTCHECK;
 
 /* Fills `keys` with the rows' numbers in the order of their addresses, bytewise as SQLite compares; equal ones in the
  * order in which they came. Both arrays hold `count`. */

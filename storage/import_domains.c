@@ -52,8 +52,8 @@ static int assign_domains(struct storage_import *import, struct error *err)
     size_t cursor = 0;
     for (struct import_domain *domain; (domain = hashmap_next(&import->domains, &cursor)) != NULL;)
         domain->in_chunk = 0;
-    for (size_t i = 0; i < import->row_count; i++) {
-        struct import_row *row = &import->rows[i];
+    for (size_t i = 0; i < import->chunk.row_count; i++) {
+        struct import_row *row = &import->chunk.rows[i];
         const char *name = row->email + row->at + 1;
         size_t len = (size_t)row->email_len - row->at - 1;
         row->domain = hashmap_get(&import->domains, name, len);
@@ -99,7 +99,7 @@ int import_domains(struct storage_import *import, struct error *err)
         failed = db_get(import->db, err, &all, "SELECT recipients FROM meta");
     if (failed)
         return failed < 0 ? failed : error_set(err, -EIO, "%s: has no totals", import->db->path);
-    all += (int64_t)import->row_count;
+    all += (int64_t)import->chunk.row_count;
     failed = import_open(import, err);
     size_t cursor = 0;
     for (struct import_domain *domain; !failed && (domain = hashmap_next(&import->domains, &cursor)) != NULL;) {

@@ -246,10 +246,10 @@ static bool same_address(const struct import_row *a, const struct import_row *b)
 /* The next address's rows, from key `start` on, folded into one: *out. Returns where the one after it starts. */
 static int take_group(struct storage_import *import, size_t *start, const struct import_row **out, struct error *err)
 {
-    struct import_row *row = &import->rows[import->keys[*start].row];
+    struct import_row *row = &import->chunk.rows[import->chunk.keys[*start].row];
     size_t next = *start + 1;
-    for (; next < import->row_count; next++) {
-        struct import_row *later = &import->rows[import->keys[next].row];
+    for (; next < import->chunk.row_count; next++) {
+        struct import_row *later = &import->chunk.rows[import->chunk.keys[next].row];
         if (!same_address(row, later))
             break;
         bool changed = false;
@@ -272,8 +272,8 @@ int import_rows(struct storage_import *import, struct error *err)
     int failed = import_open(import, err);
     const struct import_row *batch[BATCH];
     size_t count = 0;
-    for (size_t next = 0; !failed && (next < import->row_count || count > 0);) {
-        if (count < BATCH && next < import->row_count) {
+    for (size_t next = 0; !failed && (next < import->chunk.row_count || count > 0);) {
+        if (count < BATCH && next < import->chunk.row_count) {
             failed = take_group(import, &next, &batch[count++], err);
             continue;
         }

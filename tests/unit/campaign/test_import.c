@@ -73,7 +73,7 @@ int storage_import_finish(struct storage_import *import, bool abandon, struct up
     return finish_result != 0 ? error_set(err, finish_result, "disk full at the end") : 0;
 }
 
-void storage_import_counts(const struct storage_import *import, struct upsert_counts *counts)
+void storage_import_counts(struct storage_import *import, struct upsert_counts *counts)
 {
     *counts = import->counts;
 }

@@ -341,18 +341,53 @@ static void many_chunks_are_one_load(void **state)
     memset(json, ' ', sizeof(json));
     json[0] = '{';
     json[sizeof(json) - 1] = '}';
-    for (int i = 0; i < 6000; i++) { /* 180 MB of text: three chunks */
+    for (int i = 0; i < 6000; i++) { /* 180 MB of text: two chunks written beside, and the last */
         char email[64];
         int len = snprintf(email, sizeof(email), "u%d@d%d.test", (i * 7919) % 3000, (i * 7919) % 3000 % 50);
-        must(storage_import_add(import, email, (size_t)len, i % 2 ? json : "{}", i % 2 ? sizeof(json) : 2, &err));
+        must(storage_import_add(import, email, (size_t)len, json, sizeof(json), &err));
     }
     struct upsert_counts counts;
+    storage_import_counts(import, &counts);
+    assert_true(counts.created >= 2000); /* the first, which was waited for before the second was begun */
     must(storage_import_finish(import, false, &counts, &err));
     assert_int_equal(counts.created, 3000);
     assert_int_equal(counts.created + counts.updated + counts.unchanged, 6000);
     assert_int_equal(sql_int(&fixture, "SELECT sum(n) FROM list_lane"), 3000);
     assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM member"), 3000);
     fixture_remove(&fixture);
+}
+
+/* What the thread beside could not write is told once, by the next call or the last, and nothing of it stays. */
+static void what_fails_beside_is_told(void **state)
+{
+    (void)state;
+    static char json[60000];
+    memset(json, ' ', sizeof(json));
+    json[0] = '{';
+    json[sizeof(json) - 1] = '}';
+    for (int rows = 1300; rows <= 5000; rows += 3700) { /* told by the end; told by a row, when the second chunk is full at the latest */
+        struct fixture fixture;
+        fixture_open(&fixture, false);
+        struct error err = {.text = ""};
+        struct storage_import *import;
+        int64_t list = make_list(&fixture, "news");
+        must(storage_import_begin(fixture.storage, list, UPSERT_UPDATE, &import, &err));
+        must(storage_list_delete(fixture.storage, list, &err));
+        int told = 0, i = 0;
+        for (; i < rows && told == 0; i++) {
+            char email[64];
+            int len = snprintf(email, sizeof(email), "u%d@d.test", i);
+            told = storage_import_add(import, email, (size_t)len, json, sizeof(json), &err);
+        }
+        assert_true(rows < 5000 || told == -ENOENT);
+        if (told != 0)
+            assert_int_not_equal(storage_import_add(import, "a@b.test", 8, "{}", 2, NULL), 0);
+        int finished = storage_import_finish(import, false, NULL, told == 0 ? &err : NULL);
+        assert_int_equal(told == 0 ? finished : told, -ENOENT);
+        assert_non_null(strstr(err.text, "was deleted"));
+        assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM recipient"), 0);
+        fixture_remove(&fixture);
+    }
 }
 
 int main(void)
@@ -370,6 +405,7 @@ int main(void)
         cmocka_unit_test(member_pages_come_in_order_across_lanes),
         cmocka_unit_test(sorts_as_memcmp_does_and_stably),
         cmocka_unit_test(many_chunks_are_one_load),
+        cmocka_unit_test(what_fails_beside_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
