@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "engine/site/hosts.h"
 #include "engine/site/pool.h"
 #include "engine/site/site_private.h"
 #include "engine/site/transport.h"
@@ -21,7 +22,10 @@ static struct lane *next_lane(struct flow *flow, struct conn *conn, int *tries)
             continue;
         if (transport_allows(lane, conn, &why))
             return lane;
-        site_fail_lane(lane, &why);
+        if (hosts_have_one_for(lane))
+            lane_step_aside(lane);
+        else
+            site_fail_lane(lane, &why);
     }
     return NULL;
 }
@@ -122,6 +126,8 @@ struct engine_job *site_next_job(struct site *site, struct conn *conn)
     }
     if (job == NULL)
         return NULL;
+    if (site->passed == lane)
+        site->passed = NULL;
     transport_used(lane, conn);
     flow_sent(lane->flow);
     site_take(job);

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "engine/site/transport.h"
 
 #define DOWN_MS ((int64_t)60000)
 
@@ -73,9 +74,16 @@ static bool is_down(const struct site *site, const struct nexthop_host *host)
     return memory_knows(memory, stream_address_text(&host->address, where), MEMORY_DOWN, now_ms(site));
 }
 
+static bool may_do(const struct site *site, const struct nexthop_host *host, const struct lane *lane)
+{
+    char where[STREAM_ADDRESS_TEXT_BYTES];
+    return !is_down(site, host) &&
+           (lane == NULL || transport_may_do(lane, host->name, stream_address_text(&host->address, where)));
+}
+
 /* Of each host its first address that is up, and of these, among those of the best preference, any. NULL = all are
- * down. */
-static const struct nexthop_host *pick_up(struct site *site)
+ * down, or of no use to the lane. */
+static const struct nexthop_host *pick_up(struct site *site, const struct lane *lane)
 {
     const struct nexthop_host *picked = NULL;
     const char *last = "";
@@ -84,7 +92,7 @@ static const struct nexthop_host *pick_up(struct site *site)
         const struct nexthop_host *host = &site->hosts[i];
         if (picked != NULL && host->preference != picked->preference)
             break;
-        if (strcmp(host->name, last) == 0 || is_down(site, host))
+        if (strcmp(host->name, last) == 0 || !may_do(site, host, lane))
             continue;
         last = host->name;
         if (dispatch_random(site->dispatch, ++candidates) == 0)
@@ -93,10 +101,22 @@ static const struct nexthop_host *pick_up(struct site *site)
     return picked;
 }
 
-const struct nexthop_host *hosts_pick(struct site *site)
+const struct nexthop_host *hosts_pick(struct site *site, const struct lane *lane)
 {
-    const struct nexthop_host *host = site->host_count > 1 ? pick_up(site) : NULL;
+    const struct nexthop_host *host = site->host_count > 1 ? pick_up(site, lane) : NULL;
+    if (host == NULL && lane != NULL)
+        return hosts_pick(site, NULL);
     return host != NULL ? host : &site->hosts[dispatch_random(site->dispatch, (uint32_t)site->host_count)];
+}
+
+bool hosts_have_one_for(const struct lane *lane)
+{
+    const struct site *site = lane->site;
+    for (size_t i = 0; i < site->host_count; i++) {
+        if (may_do(site, &site->hosts[i], lane))
+            return true;
+    }
+    return false;
 }
 
 bool hosts_have_other(const struct site *site, const char *where)
@@ -123,7 +143,7 @@ void hosts_failed(struct site *site, const char *where, const struct outcome *wh
     site_mark_dirty(site);
     if (where != NULL && site->host_count > 1 && why->stage <= STAGE_GREETING) {
         memory_note(&site->dispatch->memory, where, MEMORY_DOWN, now_ms(site) + DOWN_MS);
-        if (pick_up(site) != NULL)
+        if (pick_up(site, NULL) != NULL)
             return; /* another address may do */
     }
     int64_t next = site->backoff_ms == 0 ? tuning->backoff_first_ms : site->backoff_ms * 2;

@@ -15,8 +15,10 @@ void hosts_forget(struct site *site);
 
 /* False while it is not known where to go; asks, if that is the site's own matter (a route). */
 bool hosts_known(struct site *site);
-/* The host for the next connection: at random among the best that are not known to be down. Needs hosts_known(). */
-const struct nexthop_host *hosts_pick(struct site *site);
+/* The host for the next connection: at random among the best that are not known to be down. Needs hosts_known(). `lane`
+ * (may be NULL) wants one that may do for it (transport.h), if there is any. */
+const struct nexthop_host *hosts_pick(struct site *site, const struct lane *lane);
+bool hosts_have_one_for(const struct lane *lane); /* that may do, and is not known to be down */
 /* True when the site has an address besides `where` that is not known to be down. */
 bool hosts_have_other(const struct site *site, const char *where);
 

@@ -14,6 +14,7 @@
 /* A message is composed so long before a rate lets it start, not earlier: it would only lie about. */
 #define COMPOSE_AHEAD_US ((int64_t)500000)
 #define LOOK_AGAIN_US ((int64_t)1000000)
+#define ASIDE_US ((int64_t)500000)
 
 /* Zones. */
 
@@ -160,7 +161,7 @@ static int64_t wait_until_us(struct lane *lane)
         what = WHAT_SUSPENDED;
     }
     lane->held = (struct gate){.scope = SCOPE_DOMAIN, .what = until > 0 ? what : WHAT_NONE, .until_us = until};
-    return until;
+    return lane->aside_until_us > dispatch->now_us ? MAX_OF(until, lane->aside_until_us) : until;
 }
 
 static struct lane *lane_create(struct flow *flow, const char *domain, size_t len)
@@ -217,6 +218,8 @@ void lane_free(struct lane *lane)
     assure(lane_jobs(lane) == 0);
     struct site *site = lane->site;
     struct flow *flow = lane->flow;
+    if (site->passed == lane)
+        site->passed = NULL;
     (void)hashmap_remove(&flow->lanes, lane->name, lane->name_len);
     heap_remove(&site->waiting, &lane->wait);
     list_remove(&lane->node);
@@ -265,6 +268,19 @@ void lane_settle(struct lane *lane)
                    ? now_us
                    : MAX_OF(lane->zone->bounds.messages.next_us, now_us + LOOK_AGAIN_US);
     heap_update(&site->waiting, &lane->wait, look);
+}
+
+void lane_step_aside(struct lane *lane)
+{
+    lane->aside_until_us = lane->site->dispatch->now_us + ASIDE_US;
+    lane->site->passed = lane;
+    lane_settle(lane);
+}
+
+void lane_step_back(struct lane *lane)
+{
+    lane->aside_until_us = 0;
+    lane_settle(lane);
 }
 
 int lane_reshape(struct lane *lane)

@@ -50,6 +50,7 @@ struct lane {
     uint32_t queued, ready_count, composing_count, sending_count;
     struct ruling ruling;      /* measures on the domain */
     struct gate held;          /* what holds it up, what == NONE: nothing */
+    int64_t aside_until_us;    /* no connection will do; 0 = not known */
     uint32_t held_back;        /* of ready: counted in site->held_back, because the limit does not let them start */
     struct sts_policy *sts;    /* the domain's, held; NULL = none */
     enum tls_result sts_fault; /* why it could not be fetched anew */
@@ -61,6 +62,10 @@ struct lane {
 struct lane *lane_get(struct site *site, const struct engine_job *job) ATTR_MUSTCHECK;
 void lane_free(struct lane *lane); /* without jobs */
 void lane_settle(struct lane *lane);
+/* No connection that is open will do for its mail (transport.h), but another may: it waits a moment, and the site opens
+ * one. */
+void lane_step_aside(struct lane *lane);
+void lane_step_back(struct lane *lane); /* there is one */
 /* The domain's limits by what the configuration says now. -ENOMEM: again later. */
 int lane_reshape(struct lane *lane) ATTR_MUSTCHECK;
 /* Frees it when it has nothing to do and forgetting its limit changes nothing; true = gone. */

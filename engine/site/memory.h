@@ -20,6 +20,7 @@ enum memory_fact {
     MEMORY_NO_CHUNKING, /* offers CHUNKING, but does not know BDAT */
     MEMORY_NO_TLS,      /* offers STARTTLS, but no handshake with it succeeds */
     MEMORY_DOWN,        /* cannot be connected to */
+    MEMORY_UNPROVED,    /* its TLS does not prove what an MTA-STS policy wants proved */
     MEMORY_FACTS
 };
 

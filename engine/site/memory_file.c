@@ -24,6 +24,7 @@ static const char *const fact_names[MEMORY_FACTS] = {
     [MEMORY_NO_CHUNKING] = "no-chunking",
     [MEMORY_NO_TLS] = "no-tls",
     [MEMORY_DOWN] = NULL, /* of minutes: not worth keeping */
+    [MEMORY_UNPROVED] = NULL,
 };
 
 bool memory_is_lasting(enum memory_fact fact)

@@ -91,7 +91,8 @@ static void secure(struct conn *conn)
     struct error err = {""};
     struct tls_peer peer = {.host = conn->host, .port = conn->port, .policy = conn->tls, .dane = conn->dane};
     struct tls_context *context = dispatch_tls(conn->dispatch, &err);
-    if (context == NULL || wire_secure(&conn->wire, context, &peer, &err) < 0)
+    conn->own_fault = context == NULL || wire_secure(&conn->wire, context, &peer, &err) < 0;
+    if (conn->own_fault)
         session_not_secured(conn->session, err.text, conn_now_ms(conn));
 }
 

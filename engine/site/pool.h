@@ -38,6 +38,9 @@ struct conn {
     char unverified_why[100];
     enum tls_result unverified; /* the same as RFC 8460 calls it */
     bool implicit_tls;          /* TLS from the first byte on */
+    bool insists;               /* opened for mail that needs TLS: tries it whatever is remembered of the server */
+    bool tls_skipped;           /* in clear text for what is remembered, without having tried */
+    bool own_fault;             /* its TLS failed for a reason on our side */
     uint32_t given;             /* messages given to it */
     uint32_t answered;          /* messages that a reply decided */
     int64_t since_ms;           /* of the phase, or since it is idle */
@@ -49,8 +52,8 @@ struct conn {
 
 /* 0; conn_error_is_ours(): no descriptor or memory; -EBUSY: all sources have as many connections as they may;
  * -EADDRNOTAVAIL: all are suspended; -EAFNOSUPPORT: none is of the host's family; other -errno. Not opened, nothing
- * follows, unless 0. */
-int conn_open(struct site *site, const struct nexthop_host *host) ATTR_MUSTCHECK;
+ * follows, unless 0. `insists`: see struct conn. */
+int conn_open(struct site *site, const struct nexthop_host *host, bool insists) ATTR_MUSTCHECK;
 
 bool conn_error_is_ours(int code);
 

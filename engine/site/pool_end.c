@@ -9,6 +9,7 @@
 #include "engine/site/hosts.h"
 #include "engine/site/transport.h"
 
+#define NO_TLS_FIRST_MS ((int64_t)3600 * 1000) /* a day, when it fails again within a day after that */
 #define DOUBT_MS ((int64_t)3600 * 1000)
 #define CONTENT_LOSSES_MAX 2 /* in a row */
 #define STREAM_LOSSES_MAX 5  /* in a row */
@@ -38,6 +39,17 @@ static void learn_from_loss(const struct conn *conn, bool useless, const struct 
         remember(conn, site->name, MEMORY_SLOW);
 }
 
+/* The next connection is in clear text. One handshake may have failed by chance. */
+static void remember_no_tls(struct conn *conn)
+{
+    struct memory *memory = &conn->dispatch->memory;
+    int64_t now_ms = conn_now_ms(conn);
+    bool again = memory_knows(memory, conn->where, MEMORY_NO_TLS, now_ms - MEMORY_DAY_MS);
+    memory_note(memory, conn->where, MEMORY_NO_TLS, now_ms + (again ? MEMORY_DAY_MS : NO_TLS_FIRST_MS));
+    if (conn->insists)
+        transport_unproved(conn);
+}
+
 void conn_judge_end(struct conn *conn, enum session_end end, const struct outcome *why)
 {
     struct site *site = conn->site;
@@ -58,8 +70,8 @@ void conn_judge_end(struct conn *conn, enum session_end end, const struct outcom
         trouble = useless;
         break;
     case SESSION_END_TLS:
-        if (conn->tls == TLS_OPPORTUNISTIC && !conn->implicit_tls)
-            remember(conn, conn->where, MEMORY_NO_TLS); /* and the next connection is in clear text */
+        if (conn->tls == TLS_OPPORTUNISTIC && !conn->implicit_tls && !conn->own_fault)
+            remember_no_tls(conn);
         else
             trouble = true;
         break;

@@ -23,7 +23,7 @@ enum session_tls conn_wanted_tls(const struct conn *conn)
     if (conn->tls != TLS_OPPORTUNISTIC)
         return SESSION_TLS_NEEDED;
     bool failed = memory_knows(&conn->dispatch->memory, conn->where, MEMORY_NO_TLS, conn_now_ms(conn));
-    return failed ? SESSION_TLS_OFF : SESSION_TLS_WISHED;
+    return failed && !conn->insists ? SESSION_TLS_OFF : SESSION_TLS_WISHED;
 }
 
 struct session *conn_make_session(struct conn *conn)
@@ -49,6 +49,7 @@ struct session *conn_make_session(struct conn *conn)
         .login_clear = login != NULL && route->auth_clear,
         .keys = login != NULL ? &login->keys : NULL,
     };
+    conn->tls_skipped = conn->tls == TLS_OPPORTUNISTIC && options.tls == SESSION_TLS_OFF;
     struct session *session = session_create(&options, conn_now_ms(conn));
     if (session != NULL && login != NULL) {
         login->users++;
@@ -146,7 +147,7 @@ bool conn_error_is_ours(int code)
     return code == -EMFILE || code == -ENFILE || code == -ENOBUFS || code == -ENOMEM;
 }
 
-int conn_open(struct site *site, const struct nexthop_host *host)
+int conn_open(struct site *site, const struct nexthop_host *host, bool insists)
 {
     struct dispatch *dispatch = site->dispatch;
     struct conn *conn = calloc(1, sizeof *conn);
@@ -155,6 +156,7 @@ int conn_open(struct site *site, const struct nexthop_host *host)
     conn->site = site;
     conn->dispatch = dispatch;
     conn->phase = CONN_CONNECTING;
+    conn->insists = insists;
     conn->since_ms = dispatch->loop.now_ms;
     list_init(&conn->dirty);
     list_init(&conn->idle);

@@ -129,6 +129,35 @@ static bool some_conn_has_room(const struct site *site)
     return false;
 }
 
+/* A lane has stepped aside, and no connection that is there or on its way will do for it. */
+static bool lacks_connection(const struct site *site)
+{
+    const struct lane *lane = site->passed;
+    if (lane == NULL || lane->ready_count == 0)
+        return false;
+    for (const struct list *node = site->conns.next; node != &site->conns; node = node->next) {
+        if (transport_promises(lane, list_entry(node, const struct conn, node)))
+            return false;
+    }
+    return true;
+}
+
+/* For one that will do, when there are as many as there may be; one at a time. */
+static void make_way(struct site *site)
+{
+    struct conn *useless = NULL;
+    list_for_each(node, &site->conns)
+    {
+        struct conn *conn = conn_at(node);
+        if (conn->quitting || conn->starting)
+            return;
+        if (useless == NULL || conn_is_empty(conn))
+            useless = conn;
+    }
+    if (useless != NULL)
+        conn_quit(useless);
+}
+
 static void starve(struct site *site)
 {
     if (list_empty(&site->starved))
@@ -162,12 +191,16 @@ uint32_t site_conn_max(const struct site *site)
     return ruled > 0 ? MIN_OF(site->conn_max, ruled) : site->conn_max;
 }
 
-static void open_connections(struct site *site)
+/* `lane`: one that lacks a connection, which the first is opened for; NULL = none does. */
+static void open_connections(struct site *site, const struct lane *lane)
 {
     struct dispatch *dispatch = site->dispatch;
     uint64_t work = (uint64_t)site->queued + site->composing_count + site->ready_count + site->sending_count;
     uint32_t per_conn = MAX_OF(site->depth, 1u);
-    uint64_t wanted = MIN_OF((work + per_conn - 1) / per_conn, (uint64_t)site_conn_max(site));
+    uint64_t wanted = (work + per_conn - 1) / per_conn;
+    if (lane != NULL && site->conn_count >= site_conn_max(site))
+        make_way(site);
+    wanted = MIN_OF(lane != NULL ? MAX_OF(wanted, site->conn_count + 1) : wanted, (uint64_t)site_conn_max(site));
     while (site->conn_count < wanted && site->conn_starting < MAX_OF(site->conn_ready, 1u)) {
         enum limit_what what = WHAT_NONE;
         int64_t until = bounds_connect_wait_us(&site->bounds, dispatch->now_us, &what);
@@ -179,15 +212,16 @@ static void open_connections(struct site *site)
             starve(site);
             return;
         }
-        const struct nexthop_host *host = hosts_pick(site);
+        const struct nexthop_host *host = hosts_pick(site, lane);
         bool wait = false;
         if (site->route == NULL && !site->any_tls && !transport_host_usable(site, host, &wait))
             return;
-        int r = conn_open(site, host);
+        int r = conn_open(site, host, lane != NULL);
         if (r < 0) {
             not_opened(site, host, r);
             return;
         }
+        lane = NULL;
     }
 }
 
@@ -300,7 +334,8 @@ static int64_t connect_or_wait(struct site *site)
         site->limited_by = gate_name(&site->gate);
         return ms_of_us(site->gate.until_us);
     }
-    if (!gated && some_conn_has_room(site)) {
+    bool lacking = lacks_connection(site);
+    if (!gated && !lacking && some_conn_has_room(site)) {
         site->limited_by = "compose";
         return LOOP_TIMER_OFF;
     }
@@ -313,7 +348,7 @@ static int64_t connect_or_wait(struct site *site)
     site->wants_source = false;
     uint32_t before = site->conn_count;
     if (hosts_known(site))
-        open_connections(site);
+        open_connections(site, lacking ? site->passed : NULL);
     if (!gated && site->conn_count == before && site->gate.what != WHAT_NONE && site->gate.what != WHAT_CONNECTIONS)
         site->limited_by = gate_name(&site->gate);
     int64_t wake_ms = site->gate.what != WHAT_NONE ? ms_of_us(site->gate.until_us) : LOOP_TIMER_OFF;

@@ -489,6 +489,8 @@ void site_take_queued(struct site *site, struct list *out)
 
 void site_fail_lane(struct lane *lane, const struct outcome *why)
 {
+    if (lane->site->passed == lane)
+        lane->site->passed = NULL;
     struct list *lists[] = {&lane->ready, &lane->queue};
     for (size_t i = 0; i < countof(lists); i++) {
         while (!list_empty(lists[i])) {
@@ -503,6 +505,8 @@ void site_fail_lane(struct lane *lane, const struct outcome *why)
 void site_conn_ready(struct site *site, uint32_t depth)
 {
     site->depth = depth;
+    if (site->passed != NULL)
+        lane_step_back(site->passed);
 }
 
 static void compose_from(struct flow *flow)

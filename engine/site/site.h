@@ -45,7 +45,8 @@ struct site {
     struct list composing, sending; /* engine_job.node */
     uint32_t held_back;             /* of ready: their lane's limit does not let them start */
     uint32_t queued, composing_count, ready_count, sending_count;
-    struct list conns; /* struct conn.node, whose socket is not closed */
+    struct lane *passed; /* the last that stepped aside; NULL = none, or it has been served since */
+    struct list conns;   /* struct conn.node, whose socket is not closed */
     uint32_t conn_count, conn_starting, conn_ready, conn_max;
     struct bounds bounds;
     struct ruled ruled; /* measures on the site */

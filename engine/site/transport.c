@@ -14,6 +14,9 @@
 #include "engine/site/pool.h"
 #include "engine/site/tls_tell.h"
 
+/* How long a server is passed over for what its TLS did not prove, while another may do. Shorter than the first retry, so that each attempt looks anew. */
+#define UNPROVED_MS ((int64_t)240000)
+
 static enum tls_rule rule_of(const struct lane *lane)
 {
     if (lane->sts == NULL || lane->sts->mode == STS_NONE)
@@ -49,15 +52,49 @@ static enum tls_result judge(const struct lane *lane, const struct conn *conn, e
     return tried ? TLS_RESULT_VALIDATION : TLS_RESULT_NO_STARTTLS;
 }
 
+static bool is_satisfied(const struct lane *lane, const struct conn *conn, enum tls_rule *rule, enum tls_result *result,
+                         const char **reason)
+{
+    if (rule_of(lane) != TLS_RULE_STS_ENFORCE)
+        return true;
+    *result = judge(lane, conn, rule, reason);
+    return *rule != TLS_RULE_STS_ENFORCE || *result == TLS_RESULT_OK;
+}
+
+bool transport_may_do(const struct lane *lane, const char *host, const char *where)
+{
+    const struct dispatch *dispatch = lane->site->dispatch;
+    return rule_of(lane) != TLS_RULE_STS_ENFORCE ||
+           (sts_policy_matches(lane->sts, host) &&
+            !memory_knows(&dispatch->memory, where, MEMORY_UNPROVED, dispatch->loop.now_ms));
+}
+
+bool transport_promises(const struct lane *lane, const struct conn *conn)
+{
+    enum tls_rule rule;
+    enum tls_result result;
+    const char *reason;
+    if (conn->quitting || conn->tls_skipped)
+        return false;
+    return conn->ready ? is_satisfied(lane, conn, &rule, &result, &reason)
+                       : conn->starting && transport_may_do(lane, conn->host, conn->where);
+}
+
+void transport_unproved(struct conn *conn)
+{
+    struct dispatch *dispatch = conn->dispatch;
+    memory_note(&dispatch->memory, conn->where, MEMORY_UNPROVED, dispatch->loop.now_ms + UNPROVED_MS);
+}
+
 bool transport_allows(const struct lane *lane, struct conn *conn, struct outcome *why)
 {
     enum tls_rule rule;
+    enum tls_result result;
     const char *reason;
-    if (rule_of(lane) != TLS_RULE_STS_ENFORCE)
+    if (is_satisfied(lane, conn, &rule, &result, &reason))
         return true;
-    enum tls_result result = judge(lane, conn, &rule, &reason);
-    if (rule != TLS_RULE_STS_ENFORCE || result == TLS_RESULT_OK)
-        return true;
+    if (!conn->tls_skipped && sts_policy_matches(lane->sts, conn->host))
+        transport_unproved(conn);
     tls_tell_session(lane, conn, rule, result);
     outcome_set(why, OUTCOME_TRANSPORT, STAGE_TLS, "MTA-STS policy of %s (enforce) does not let mail go to %s: %s",
                 lane->name, conn->host, reason);
@@ -157,7 +194,11 @@ void transport_forget(struct conn *conn)
 
 void transport_secured(struct conn *conn, const struct tls_info *info)
 {
+    struct memory *memory = &conn->dispatch->memory;
     conn->verified = info->verified && !info->dane;
+    memory_forget(memory, conn->where, MEMORY_NO_TLS);
+    if (conn->verified)
+        memory_forget(memory, conn->where, MEMORY_UNPROVED);
     conn->dane_proved = info->dane;
     conn->unverified = info->verified ? TLS_RESULT_NONE : info->result;
     (void)str_copy(conn->unverified_why, sizeof conn->unverified_why, info->why_not);

@@ -4,7 +4,9 @@
  *
  * DANE is a matter of the host and is settled before a connection is made (dane.h); a connection that it has proved
  * satisfies every policy. MTA-STS is a matter of the recipient domain: its mail may ride only with a server that its
- * policy names and whose certificate is good, while other domains of the site go on. Loop thread only.
+ * policy names and whose certificate is good, while other domains of the site go on. A lane that may not use one
+ * connection steps aside until there is one to another server; its mail ends only when no server is left that could do
+ * (RFC 8461 section 5.1: the next MX is tried). Loop thread only.
  */
 #ifndef POSTHASTE_ENGINE_SITE_TRANSPORT_H
 #define POSTHASTE_ENGINE_SITE_TRANSPORT_H
@@ -14,6 +16,11 @@
 
 /* False: `why` (OUTCOME_TRANSPORT, stage TLS) is what becomes of the lane's mail. */
 bool transport_allows(const struct lane *lane, struct conn *conn, struct outcome *why);
+/* As far as is known without asking it: could this server do for the lane's mail? */
+bool transport_may_do(const struct lane *lane, const char *host, const char *where);
+/* Mail of the lane may wait for this connection, or for what comes of it. */
+bool transport_promises(const struct lane *lane, const struct conn *conn);
+void transport_unproved(struct conn *conn); /* for a while its server will not do for a policy that is enforced */
 /* A message of the lane goes over it. */
 void transport_used(const struct lane *lane, struct conn *conn);
 /* Settles how the connection is to be secured; false: the host must not be used now. *wait: ask again when the site is

@@ -59,13 +59,13 @@ def policy(mode, *hosts, more=""):
 class Scene:
     """Mail servers of every kind on addresses of their own and one port, a policy host for all domains, and a name server with a signed zone."""
 
-    def __init__(self, place, kinds=KINDS, domains=(), zone="", signed="", zones=None, answer=None, raw=None, store=False):
+    def __init__(self, place, kinds=KINDS, domains=(), zone="", signed="", zones=None, answer=None, raw=None, store=False, script=None):
         self.place = place
         self.sinks, self.certificates, self.policies = {}, {}, {}
         port = 0
         for n, kind in enumerate(kinds):
             self.certificates[kind] = None if kind == "clear" else certificate(place.folder, kind)
-            self.sinks[kind] = place.sink(listen=["127.0.1.%d:%d" % (n + 1, port)], tls=self.certificates[kind], store=store)
+            self.sinks[kind] = place.sink(listen=["127.0.1.%d:%d" % (n + 1, port)], tls=self.certificates[kind], store=store, script=script)
             port = self.sinks[kind].port
             host = "mx-" + kind
             zone += "\n%s A 127.0.1.%d" % (host, n + 1)
@@ -245,6 +245,51 @@ def test_a_zone_that_is_forged(place, scene):
     finally:
         forged.stop()
     assert made.sinks["valid"].events("connect") == []
+
+
+# MX records in order of preference; the policy names those in the second; who may have the mail.
+SEVERAL = {
+    "two alike": (("10 mx-valid", "10 mx-expired"), ("valid", "expired"), "valid"),
+    "the better one fails": (("10 mx-expired", "20 mx-valid"), ("valid", "expired"), "valid"),
+    "the better one is not named": (("10 mx-wrong", "20 mx-valid"), ("valid",), "valid"),
+    "only the last of four": (("10 mx-clear", "20 mx-expired", "30 mx-self", "40 mx-valid"), KINDS, "valid"),
+    "none": (("10 mx-expired", "20 mx-self"), ("expired", "self"), None),
+    "none is named": (("10 mx-expired", "20 mx-valid"), ("wrong",), None),
+}
+
+
+@pytest.mark.parametrize("connections", [1, 10])
+@pytest.mark.parametrize("case", [pytest.param(case, marks=pytest.mark.sanitize if "four" in case else ()) for case in SEVERAL])
+def test_the_next_mx_is_tried_in_the_same_attempt(place, scene, case, connections):
+    """RFC 8461 section 5.1. A neighbour on the same servers without a policy goes wherever there is room."""
+    records, named, good = SEVERAL[case]
+    zone = "".join("\n%s MX %s" % (name, record) for name in ("strict", "easy") for record in records)
+    made = scene(zone=zone, domains=["strict.test"])
+    made.publish("strict.test", policy("enforce", *["mx-%s.test" % kind for kind in named]))
+    server = place.server(config=made.config(), profile="connections = %d" % connections)
+    people = ["p%d@%s.test" % (n, name) for n in range(30) for name in ("strict", "easy")]
+    place.people(server, people)
+    campaign = server.create_campaign()
+    run_until(server, campaign, lambda stats: stats["delivered"] == (60 if good else 30) and stats["pending"] == stats["sending"] == 0, case)
+    rows = [row for row in server.deliveries(campaign) if row["domain"] == "strict.test"]
+    assert len(rows) == 30 and all(row["attempts"] == 1 for row in rows), rows
+    strict = [kind for kind, sink in made.sinks.items() for line in sink.events("message") if line["to"].endswith("@strict.test")]
+    assert set(strict) == ({good} if good else set()) and len(strict) == (30 if good else 0)
+    assert all("MTA-STS policy" in row["reply"] for row in rows if not good)
+
+
+def test_a_handshake_that_failed_once_holds_back_nothing(place, scene):
+    """The next connection is in clear text, as for mail without a policy; for mail that needs it TLS is tried once more, and then TLS is back for all."""
+    made = scene(kinds=("valid",), script={"rules": [{"command": "TLS", "nth": 1, "cut": 100, "close": True}]})
+    server = made.server()
+    people = ["p%d@%s-valid.test" % (n, name) for n in range(10) for name in ("none", "enforce")]
+    campaign = outcome(place, server, people, len(people))
+    rows = [row for row in server.deliveries(campaign) if row["domain"] == "enforce-valid.test"]
+    assert len(rows) == 10 and all(row["attempts"] == 1 and row["tls_result"] == "ok" for row in rows), rows
+    clear = [line["to"] for line in made.sinks["valid"].events("message") if not line["tls"]]
+    assert not [to for to in clear if to.endswith("@enforce-valid.test")]
+    outcome(place, server, ["later%d@none-valid.test" % n for n in range(5)], 5)
+    assert all(line["tls"] for line in made.sinks["valid"].events("message") if line["to"].startswith("later"))
 
 
 def test_a_policy_is_kept_over_a_restart_and_a_failing_refresh(place, scene):
