@@ -68,17 +68,16 @@ static bool find_route(struct exchange *exchange)
     struct request *request = &exchange->request;
     struct error err = {""};
     int rc = exchange->target != NULL ? request_parse_target(request, exchange->target, &err) : error_memory(&err);
-    if (rc != 0) {
-        REFUSE(exchange,
-               rc == REQUEST_BAD_PATH    ? 404
-               : rc == REQUEST_BAD_QUERY ? 422
-               : rc == -ENOMEM           ? 503
-                                         : 400,
-               "%s", err.text);
+    if (rc != 0 && rc != REQUEST_BAD_QUERY) {
+        REFUSE(exchange, rc == REQUEST_BAD_PATH ? 404 : rc == -ENOMEM ? 503 : 400, "%s", err.text);
         return false;
     }
     char allow[ROUTE_ALLOW_BYTES];
     exchange->route = route_find(exchange->server->routes, exchange->server->route_count, request, allow);
+    if (rc == REQUEST_BAD_QUERY && (exchange->route == NULL || !route_takes_any_query(exchange->route))) {
+        REFUSE(exchange, 422, "%s", err.text);
+        return false;
+    }
     if (exchange->route != NULL)
         return true;
     if (allow[0] == '\0') {

@@ -80,10 +80,15 @@ static bool has_word(const char *words, const char *word)
     return false;
 }
 
+bool route_takes_any_query(const struct route *route)
+{
+    return route->query != NULL && strcmp(route->query, ROUTE_ANY_QUERY) == 0;
+}
+
 void route_check_query(const struct route *route, const struct request *request, struct problem *problem)
 {
     const char *words = route->query != NULL ? route->query : "";
-    for (size_t i = 0; i < request->query_count; i++) {
+    for (size_t i = 0; i < request->query_count && !route_takes_any_query(route); i++) {
         if (has_word(words, request->query[i].name))
             continue;
         if (words[0] == '\0')

@@ -20,12 +20,15 @@ enum route_body {
 
 typedef void route_handler(struct request *request, struct response *response);
 
+/* Links that recipients follow: what others append to them (utm_source, fbclid) is not looked at, well-formed or not. */
+#define ROUTE_ANY_QUERY "*"
+
 struct route {
     enum http_method method;
     const char *pattern; /* "/v1/lists/{id}/recipients/{text}" */
     enum route_access access;
     enum route_body body;
-    const char *query; /* names of the parameters that are known, separated by spaces */
+    const char *query; /* names of the parameters that are known, separated by spaces; or ROUTE_ANY_QUERY */
     route_handler *handler;
     bool no_reader; /* the handler does not read the database */
 };
@@ -39,6 +42,7 @@ bool route_match(const char *pattern, struct request *request);
 const struct route *route_find(const struct route *routes, size_t count, struct request *request,
                                char allow[ROUTE_ALLOW_BYTES]);
 
+bool route_takes_any_query(const struct route *route);
 /* Every query parameter must be known to the route; adds one problem for each that is not. */
 void route_check_query(const struct route *route, const struct request *request, struct problem *problem);
 

@@ -102,13 +102,13 @@ static const struct route ROUTES[] = {
     {METHOD_GET, "/dashboard/operations.js", ACCESS_OPEN, BODY_NONE, NULL, dashboard_operations, true},
     {METHOD_GET, "/dashboard/dashboard.css", ACCESS_OPEN, BODY_NONE, NULL, dashboard_style, true},
     {METHOD_GET, "/dashboard/chart.js", ACCESS_OPEN, BODY_NONE, NULL, dashboard_charts, true},
-    {METHOD_GET, "/c/{text}", ACCESS_OPEN, BODY_NONE, NULL, tracking_follow, false},
-    {METHOD_GET, "/o/{text}", ACCESS_OPEN, BODY_NONE, NULL, tracking_pixel, true},
-    {METHOD_GET, "/v/{text}", ACCESS_OPEN, BODY_NONE, NULL, view_page, false},
-    {METHOD_GET, "/p/{text}", ACCESS_OPEN, BODY_NONE, NULL, preferences_page, false},
-    {METHOD_POST, "/p/{text}", ACCESS_OPEN, BODY_FORM, NULL, preferences_act, false},
-    {METHOD_GET, "/u/{text}", ACCESS_OPEN, BODY_NONE, NULL, unsubscribe_page, false},
-    {METHOD_POST, "/u/{text}", ACCESS_OPEN, BODY_FORM, NULL, unsubscribe_act, true},
+    {METHOD_GET, "/c/{text}", ACCESS_OPEN, BODY_NONE, ROUTE_ANY_QUERY, tracking_follow, false},
+    {METHOD_GET, "/o/{text}", ACCESS_OPEN, BODY_NONE, ROUTE_ANY_QUERY, tracking_pixel, true},
+    {METHOD_GET, "/v/{text}", ACCESS_OPEN, BODY_NONE, ROUTE_ANY_QUERY, view_page, false},
+    {METHOD_GET, "/p/{text}", ACCESS_OPEN, BODY_NONE, ROUTE_ANY_QUERY, preferences_page, false},
+    {METHOD_POST, "/p/{text}", ACCESS_OPEN, BODY_FORM, ROUTE_ANY_QUERY, preferences_act, false},
+    {METHOD_GET, "/u/{text}", ACCESS_OPEN, BODY_NONE, ROUTE_ANY_QUERY, unsubscribe_page, false},
+    {METHOD_POST, "/u/{text}", ACCESS_OPEN, BODY_FORM, ROUTE_ANY_QUERY, unsubscribe_act, true},
 };
 
 const struct route *routes_all(size_t *count)

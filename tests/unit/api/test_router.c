@@ -203,6 +203,10 @@ static void test_unknown_query(void **state)
     assert_string_equal(problem.fields[0].field, "colour");
     route_check_query(&none, request, &problem);
     assert_int_equal(problem.count, 3);
+    static const struct route link = {.pattern = "/", .query = ROUTE_ANY_QUERY};
+    problem.count = 0;
+    route_check_query(&link, request, &problem);
+    assert_int_equal(problem.count, 0);
     done(request);
     /* A piece of a known name is not a known name. */
     request = parse("/?lim=1&cursor+limit=2", &rc);
