@@ -163,6 +163,20 @@ def test_a_report_that_is_lost_is_sent_again(place, reports):
     assert len(made.mails()) == 1 and len({body for _, _, _, body in made.web.requests}) >= 1
 
 
+def test_a_report_is_not_posted_to_a_private_address(place, reports):
+    made = reports(zone=txt("none-valid", "v=TLSRPTv1; rua=WEB"))
+    server = made.server()
+    place.people(server, ["a@none-valid.test"])
+    run_until(server, server.create_campaign(), lambda stats: stats["delivered"] == 1, "the mail")
+    server.stop()
+    yesterday(server)
+    server.write_config(server.config_text.replace("allow_private_mx = true\n", ""))
+    server.start()
+    dnslib.wait_for("the refusal", lambda: "no address that may be used" in server.log.read_text())
+    server.stop()
+    assert made.web.requests == []
+
+
 def test_nothing_is_counted_unless_it_is_on(place, reports):
     made = reports()
     server = made.scene.server()

@@ -310,6 +310,17 @@ def test_a_policy_is_kept_over_a_restart_and_a_failing_refresh(place, scene):
     assert "enforce-clear.test 1 2 86400" in (server.data_dir / "mta-sts.state").read_text()
 
 
+def test_a_policy_host_at_a_private_address_is_not_asked(place, scene):
+    """Whoever sends us to a name of his must not reach what only we can reach."""
+    made = scene(kinds=("clear",))
+    server = place.server(config=made.config('log_level = "debug"\n').replace("allow_private_mx = true\n", ""))
+    place.people(server, ["a@enforce-clear.test"])
+    server.create_campaign()
+    dnslib.wait_for("a fetch that is refused", lambda: "mta-sts-not-fetched" in server.log.read_text() and "no usable address" in server.log.read_text())
+    server.stop()
+    assert made.web.requests == [] and made.sinks["clear"].events("connect") == []
+
+
 BAD_POLICIES = {
     "missing": (404, {"Content-Type": "text/plain"}, policy("enforce", "mx-clear.test")),
     "redirect": (301, {"Content-Type": "text/plain", "Location": "https://mta-sts.enforce-clear.test/"}, ""),
