@@ -246,3 +246,25 @@ struct resolve_answer *resolver_wait(struct resolver *resolver, const char *name
     (void)pthread_mutex_destroy(&waiter.lock);
     return waiter.answer;
 }
+
+void resolver_wait_addresses(struct resolver *resolver, const char *host, bool allow_private, int64_t timeout_ms,
+                             struct resolve_addresses *out)
+{
+    static const enum resolve_type types[] = {RESOLVE_A, RESOLVE_AAAA};
+    *out = (struct resolve_addresses){.count = 0};
+    for (size_t t = 0; t < countof(types); t++) {
+        struct resolve_answer *answer = resolver_wait(resolver, host, types[t], timeout_ms);
+        out->answers[t] = answer;
+        for (size_t i = 0; answer != NULL && i < answer->count && out->count < RESOLVE_ADDRESSES_MAX; i++) {
+            const char *address = answer->records[i].text;
+            if (allow_private || !resolve_address_is_private(address))
+                out->text[out->count++] = address;
+        }
+    }
+}
+
+void resolve_addresses_finish(struct resolve_addresses *addresses)
+{
+    resolve_answer_free(addresses->answers[0]);
+    resolve_answer_free(addresses->answers[1]);
+}

@@ -72,6 +72,19 @@ struct resolve_answer *resolver_wait(struct resolver *resolver, const char *name
 /* Loopback, private, link-local and the like: no address that a receiver on the Internet sees. False for no literal. */
 bool resolve_address_is_private(const char *address);
 
+/* The first addresses of a host, IPv4 before IPv6, for somebody whom strangers told to go there: private ones are left
+ * out unless `allow_private`. Waited for, each look-up timeout_ms; count 0 = none, or none that is known.
+ * resolve_addresses_finish() follows. */
+#define RESOLVE_ADDRESSES_MAX 8
+struct resolve_addresses {
+    size_t count;
+    const char *text[RESOLVE_ADDRESSES_MAX];
+    struct resolve_answer *answers[2]; /* which hold them */
+};
+void resolver_wait_addresses(struct resolver *resolver, const char *host, bool allow_private, int64_t timeout_ms,
+                             struct resolve_addresses *out);
+void resolve_addresses_finish(struct resolve_addresses *addresses);
+
 /* Where the PTR records of an address stand: "1.2.0.192.in-addr.arpa". -EINVAL: not an address literal. */
 #define RESOLVE_REVERSE_BYTES 80
 int resolve_reverse_name(const char *address, char out[RESOLVE_REVERSE_BYTES]) ATTR_MUSTCHECK;

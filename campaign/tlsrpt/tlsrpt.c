@@ -36,7 +36,6 @@
 #define OUT_MAX 50                /* mails under way */
 #define WAIT_MS INT64_C(600000)   /* a mail that has not begun after it comes back */
 #define GROUP (UINT64_C(1) << 61) /* beside every campaign's number, and those of tests */
-#define ADDRESSES_MAX 8
 #define MAILBOX "noreply-smtp-tls-reporting"
 
 enum place_state { PLACE_OPEN, PLACE_OUT, PLACE_DONE };
@@ -243,37 +242,20 @@ static void send_mail(struct tlsrpt *tlsrpt, struct note *note, size_t place, st
 
 /* ---- HTTPS ---- */
 
-static size_t find_addresses(struct tlsrpt *tlsrpt, const char *host, struct resolve_answer *answers[2],
-                             const char *addresses[ADDRESSES_MAX])
-{
-    static const enum resolve_type types[] = {RESOLVE_A, RESOLVE_AAAA};
-    const struct config *config = tlsrpt->mailer->config;
-    size_t count = 0;
-    for (size_t t = 0; t < countof(types); t++) {
-        answers[t] = resolver_wait(tlsrpt->mailer->resolver, host, types[t], LOOK_UP_MS);
-        for (size_t i = 0; answers[t] != NULL && i < answers[t]->count && count < ADDRESSES_MAX; i++) {
-            const char *address = answers[t]->records[i].text;
-            if (config->allow_private_mx || !resolve_address_is_private(address))
-                addresses[count++] = address;
-        }
-    }
-    return count;
-}
-
 /* True: there is nothing more to do. Section 5.4: any 2xx is success. */
 static bool post(struct tlsrpt *tlsrpt, const struct note *note, const struct tlsrpt_place *place,
                  const struct buffer *gzip)
 {
-    struct resolve_answer *answers[2] = {NULL, NULL};
-    const char *addresses[ADDRESSES_MAX];
+    const struct config *config = tlsrpt->mailer->config;
+    struct resolve_addresses addresses;
     struct fetch_answer answer = {.status = FETCH_CONNECT};
-    size_t count = find_addresses(tlsrpt, place->host, answers, addresses);
+    resolver_wait_addresses(tlsrpt->mailer->resolver, place->host, config->allow_private_mx, LOOK_UP_MS, &addresses);
     (void)str_copy(answer.why, sizeof answer.why, "the host has no address that may be used");
-    if (count > 0) {
+    if (addresses.count > 0) {
         const struct fetch_request request = {.url = place->uri,
-                                              .addresses = addresses,
-                                              .address_count = count,
-                                              .ca_file = tlsrpt->mailer->config->tls_ca_file,
+                                              .addresses = addresses.text,
+                                              .address_count = addresses.count,
+                                              .ca_file = config->tls_ca_file,
                                               .max_bytes = ANSWER_BYTES,
                                               .timeout_ms = POST_MS,
                                               .body = gzip->data,
@@ -286,8 +268,7 @@ static bool post(struct tlsrpt *tlsrpt, const struct note *note, const struct tl
              LOG_QUOTE(answer.why));
     bool done = answer.http_status / 100 == 2 || answer.http_status / 100 == 4;
     fetch_answer_finish(&answer);
-    resolve_answer_free(answers[0]);
-    resolve_answer_free(answers[1]);
+    resolve_addresses_finish(&addresses);
     return done;
 }
 

@@ -29,7 +29,6 @@
 #define FILE_MAX_BYTES ((size_t)64 << 20)
 #define LINE_MAX_BYTES ((size_t)32 << 10)
 #define LOOK_UP_MS 10000
-#define ADDRESSES_MAX 8
 #define FAULT_MS INT64_C(3600000)
 
 struct held {
@@ -206,41 +205,24 @@ struct sts_policy *sts_find(struct sts *sts, const char *domain, enum tls_result
 
 /* ---- fetching ---- */
 
-static size_t find_addresses(struct sts *sts, const char *host, struct resolve_answer *answers[2],
-                             const char *addresses[ADDRESSES_MAX])
-{
-    static const enum resolve_type types[] = {RESOLVE_A, RESOLVE_AAAA};
-    size_t count = 0;
-    for (size_t t = 0; t < countof(types); t++) {
-        answers[t] = resolver_wait(sts->resolver, host, types[t], LOOK_UP_MS);
-        for (size_t i = 0; answers[t] != NULL && i < answers[t]->count && count < ADDRESSES_MAX; i++) {
-            const char *address = answers[t]->records[i].text;
-            if (sts->config->allow_private_mx || !resolve_address_is_private(address))
-                addresses[count++] = address;
-        }
-    }
-    return count;
-}
-
 /* Section 3.3: 200, text/plain, and nothing else counts. `fault` is RFC 8460's word for a failure. */
 static int fetch_policy(struct sts *sts, const struct job *job, struct sts_policy **out, enum tls_result *fault,
                         struct error *err)
 {
     char host[300], url[400];
-    const char *addresses[ADDRESSES_MAX];
-    struct resolve_answer *answers[2] = {NULL, NULL};
+    struct resolve_addresses addresses;
     struct fetch_answer answer = {.http_status = 0};
     (void)snprintf(host, sizeof host, "mta-sts.%.253s", job->domain);
     (void)snprintf(url, sizeof url, "https://%.280s/.well-known/mta-sts.txt", host);
-    size_t count = find_addresses(sts, host, answers, addresses);
+    resolver_wait_addresses(sts->resolver, host, sts->config->allow_private_mx, LOOK_UP_MS, &addresses);
     int r = 0;
     *fault = TLS_RESULT_STS_FETCH;
-    if (count == 0) {
+    if (addresses.count == 0) {
         r = error_set(err, -ENOENT, "%s has no usable address", host);
     } else {
         const struct fetch_request request = {.url = url,
-                                              .addresses = addresses,
-                                              .address_count = count,
+                                              .addresses = addresses.text,
+                                              .address_count = addresses.count,
                                               .port = sts->config->https_port,
                                               .ca_file = sts->config->tls_ca_file,
                                               .cancelled = &sts->ending,
@@ -261,8 +243,7 @@ static int fetch_policy(struct sts *sts, const struct job *job, struct sts_polic
         }
     }
     fetch_answer_finish(&answer);
-    resolve_answer_free(answers[0]);
-    resolve_answer_free(answers[1]);
+    resolve_addresses_finish(&addresses);
     return r;
 }
 
