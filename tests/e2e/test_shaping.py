@@ -389,17 +389,24 @@ def test_an_automation_rule_suspends_and_says_so(place):
     server = place.server(sink)
     place.people(server, emails(30, ["one.test"]) + emails(10, ["two.test"]))
     server.create_campaign()
-    rows = wait_until(lambda: server.api.get("/v1/suspensions").json["data"], 40, "the rule to act")
-    assert rows[0]["scope"] == "source at site" and rows[0]["value"] == "1/min" and rows[0]["target"] == "one.test"
-    assert "address deferred" in rows[0]["origin"] and "temporarily deferred" in rows[0]["reason"]
 
-    def is_durable():  # it acts before it is written down
+    def measures():  # at the first reply both
+        found = server.api.get("/v1/suspensions").json["data"]
+        return found if len(found) == 2 else None
+
+    rows = wait_until(measures, 40, "the rule to act")
+    assert {row["value"] for row in rows} == {"1/min", 1}
+    for row in rows:
+        assert row["scope"] == "source at site" and row["target"] == "one.test"
+        assert "address deferred" in row["origin"] and "temporarily deferred" in row["reason"]
+
+    def are_durable():  # they act before they are written down
         with sqlite3.connect(server.data_dir / "posthaste.db") as database:
-            return database.execute("SELECT count(*) FROM shaping WHERE key = ?", ("measure %s" % rows[0]["id"],)).fetchone()[0]
+            return all(database.execute("SELECT count(*) FROM shaping WHERE key = ?", ("measure %s" % row["id"],)).fetchone()[0] for row in rows)
 
-    wait_until(is_durable, 10, "the measure to be durable")
+    wait_until(are_durable, 10, "the measures to be durable")
     kill_and_start(server)
-    assert [row["id"] for row in server.api.get("/v1/suspensions").json["data"]] == [row["id"] for row in rows]
+    assert sorted(row["id"] for row in server.api.get("/v1/suspensions").json["data"]) == sorted(row["id"] for row in rows)
 
 
 # --- clocks ----------------------------------------------------------------------------------------------------------

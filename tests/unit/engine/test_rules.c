@@ -67,6 +67,34 @@ static void a_full_mailbox_slows_nothing_down(void **state)
     rules_free(rules);
 }
 
+/* What the benches and most servers say: a measure at the first of them would leave nothing to adapt. */
+static void ordinary_throttling_is_left_to_the_adaptive_rate(void **state)
+{
+    (void)state;
+    static const char *const replies[] = {"421 4.7.0 rate limited",
+                                          "450 4.7.1 You are sending too fast, please slow down",
+                                          "451 4.7.1 Message temporarily deferred",
+                                          "451 4.7.1 Message rate limit exceeded",
+                                          "421 4.7.0 Too many connections from your host"};
+    struct rules *rules;
+    struct error err = {""};
+    assert_int_equal(rules_load(SHAPING_RULES, &rules, &err), 0);
+    for (size_t i = 0; i < countof(replies); i++) {
+        struct bounce_line line;
+        size_t count;
+        bounce_line_split(replies[i], &line);
+        const struct rule *rule = rules_match(rules, "mx.example.net", line.code, line.enhanced, line.text);
+        assert_non_null(rule);
+        const struct rule_do *dos = rule_dos(rule, &count);
+        assert_true(count > 0 && dos[0].action == RULE_SLOW);
+        for (size_t j = 1; j < count; j++) {
+            if (dos[j].times < 3)
+                fail_msg("%s: %s", replies[i], rule_name(rule));
+        }
+    }
+    rules_free(rules);
+}
+
 static void what_is_not_understood_names_its_line(void **state)
 {
     (void)state;
@@ -172,6 +200,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_sample_is_decided_by_its_own_rule),
         cmocka_unit_test(a_full_mailbox_slows_nothing_down),
+        cmocka_unit_test(ordinary_throttling_is_left_to_the_adaptive_rate),
         cmocka_unit_test(what_is_not_understood_names_its_line),
         cmocka_unit_test(what_can_never_decide_is_told),
         cmocka_unit_test(the_nth_within_the_time_counts),
