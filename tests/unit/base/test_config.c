@@ -293,6 +293,12 @@ static void shipped_profiles_are_overridden_key_by_key(void **state)
     assert_int_equal(google->mx_count, 1);
     assert_int_equal(google->messages_per_connection, 50);
     assert_int_equal(google->rate.count, 7);
+    for (size_t i = 0; i < config->profile_count; i++) {
+        const struct rate *connects = &config->profiles[i].connection_rate;
+        bool fallback = strcmp(config->profiles[i].name, "default") == 0;
+        assert_int_equal(connects->count, fallback ? 0 : 100);
+        assert_int_equal(connects->period_us, fallback ? 0 : 60000000);
+    }
     assert_string_equal(config_where(config, "profile", "google", "connections", where), "test.conf:3");
     assert_string_equal(config_where(config, "profile", "google", "rate", where), "test.conf:5");
     assert_non_null(
