@@ -95,6 +95,31 @@ static void ordinary_throttling_is_left_to_the_adaptive_rate(void **state)
     rules_free(rules);
 }
 
+static void a_fault_of_the_sending_domain_stops_no_source(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *mx, *reply;
+    } cases[] = {
+        {"outlook-com.olc.protection.outlook.com",
+         "550 5.7.515 Access denied, sending domain example.org does not meet the required authentication level."},
+        {"outlook-com.olc.protection.outlook.com",
+         "550 5.7.509 Access denied, sending domain example.org does not pass DMARC verification"},
+        {"outlook-com.olc.protection.outlook.com", "550 5.4.1 Recipient address rejected: Access denied"},
+    };
+    struct rules *rules;
+    struct error err = {""};
+    assert_int_equal(rules_load(SHAPING_RULES, &rules, &err), 0);
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct bounce_line line;
+        bounce_line_split(cases[i].reply, &line);
+        const struct rule *rule = rules_match(rules, cases[i].mx, line.code, line.enhanced, line.text);
+        if (rule != NULL)
+            fail_msg("%s is decided by %s", cases[i].reply, rule_name(rule));
+    }
+    rules_free(rules);
+}
+
 static void what_is_not_understood_names_its_line(void **state)
 {
     (void)state;
@@ -201,6 +226,7 @@ int main(void)
         cmocka_unit_test(every_sample_is_decided_by_its_own_rule),
         cmocka_unit_test(a_full_mailbox_slows_nothing_down),
         cmocka_unit_test(ordinary_throttling_is_left_to_the_adaptive_rate),
+        cmocka_unit_test(a_fault_of_the_sending_domain_stops_no_source),
         cmocka_unit_test(what_is_not_understood_names_its_line),
         cmocka_unit_test(what_can_never_decide_is_told),
         cmocka_unit_test(the_nth_within_the_time_counts),
