@@ -106,6 +106,9 @@ static void a_fault_of_the_sending_domain_stops_no_source(void **state)
         {"outlook-com.olc.protection.outlook.com",
          "550 5.7.509 Access denied, sending domain example.org does not pass DMARC verification"},
         {"outlook-com.olc.protection.outlook.com", "550 5.4.1 Recipient address rejected: Access denied"},
+        {"gmail-smtp-in.l.google.com",
+         "550-5.7.26 This mail has been blocked because the sender is unauthenticated. Gmail requires all senders to "
+         "authenticate with either SPF or DKIM."},
     };
     struct rules *rules;
     struct error err = {""};
