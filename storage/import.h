@@ -95,6 +95,9 @@ int import_set_sync(struct storage_import *import, bool full, struct error *err)
  * order in which they came. Both arrays hold `count`. */
 void import_sort(const struct import_row *rows, struct import_key *keys, struct import_key *scratch, size_t count);
 
+/* By `bytes`, stably. Both arrays hold `count`. */
+void import_sort_keys(struct import_key *keys, struct import_key *scratch, size_t count);
+
 /* Gives every row its domain, stores the unknown ones and lifts those that have grown big into lanes of their own. */
 int import_domains(struct storage_import *import, struct error *err) ATTR_MUSTCHECK;
 int import_domains_flush(struct storage_import *import,

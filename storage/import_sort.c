@@ -49,8 +49,10 @@ static void radix_pass(const struct import_key *from, struct import_key *to, siz
         to[places[from[i].bytes >> shift & 0xff]++] = from[i];
 }
 
-static void radix_sort(struct import_key *keys, struct import_key *scratch, size_t count)
+void import_sort_keys(struct import_key *keys, struct import_key *scratch, size_t count)
 {
+    if (count < 2)
+        return;
     uint32_t counts[8][256];
     memset(counts, 0, sizeof(counts));
     for (size_t i = 0; i < count; i++) {
@@ -80,7 +82,7 @@ static void sort_from(const struct import_row *rows, struct import_key *keys, st
     if (count < SMALL)
         insertion_sort(keys, count);
     else
-        radix_sort(keys, scratch, count);
+        import_sort_keys(keys, scratch, count);
     for (size_t start = 0; start < count;) {
         uint64_t bytes = keys[start].bytes;
         size_t end = start + 1;

@@ -20,7 +20,8 @@ enum route_body {
 
 typedef void route_handler(struct request *request, struct response *response);
 
-/* Links that recipients follow: what others append to them (utm_source, fbclid) is not looked at, well-formed or not. */
+/* Links that recipients follow: what others append to them (utm_source, fbclid) is not looked at, well-formed or not.
+ */
 #define ROUTE_ANY_QUERY "*"
 
 struct route {

@@ -14,7 +14,8 @@
 #include "engine/site/pool.h"
 #include "engine/site/tls_tell.h"
 
-/* How long a server is passed over for what its TLS did not prove, while another may do. Shorter than the first retry, so that each attempt looks anew. */
+/* How long a server is passed over for what its TLS did not prove, while another may do. Shorter than the first retry,
+ * so that each attempt looks anew. */
 #define UNPROVED_MS ((int64_t)240000)
 
 static enum tls_rule rule_of(const struct lane *lane)
