@@ -13,6 +13,8 @@
 /* Appends one cell; NULs cannot occur. `len` bytes, any text. */
 void csv_cell(struct buffer *out, const char *text, size_t len, bool raw);
 void csv_text(struct buffer *out, const char *text, bool raw);
+/* A cell that csv_text() wrote without `raw`, after unquoting, as it was before: points into `text`. */
+const char *csv_unguard(const char *text);
 void csv_comma(struct buffer *out);
 void csv_end_row(struct buffer *out); /* CRLF */
 

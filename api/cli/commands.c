@@ -74,7 +74,11 @@ static const struct cli_option DOMAIN_OPTIONS[] = {{"selector", 0, "NAME", false
 static const struct cli_option SUPPRESS_ADD_OPTIONS[] = {SUPPRESS_NEW_OPTIONS, END};
 static const struct cli_option SUPPRESS_REMOVE_OPTIONS[] = {SUPPRESS_SCOPE_OPTIONS, END};
 static const struct cli_option SUPPRESS_IMPORT_OPTIONS[] = {
-    SUPPRESS_NEW_OPTIONS, {"hash", 0, NULL, false, "keep only the SHA-256 of each address"}, END};
+    SUPPRESS_NEW_OPTIONS,
+    {"hash", 0, NULL, false, "keep only the SHA-256 of each address"},
+    {"raw", 0, NULL, false, "the file is of export --raw: an apostrophe in front of a cell belongs to it"},
+    END,
+};
 static const struct cli_option SUPPRESS_LIST_OPTIONS[] = {{"limit", 0, "N", false, "how many at most (default 100)"},
                                                           END};
 static const struct cli_option SUPPRESS_EXPORT_OPTIONS[] = {

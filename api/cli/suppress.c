@@ -3,7 +3,8 @@
  * on.
  *
  * Import takes whatever other senders export: one address a line, or CSV with the address in the first column. Rows
- * that are no addresses are told and counted, never guessed at.
+ * that are no addresses are told and counted, never guessed at. What export wrote comes back as it was: under its header
+ * the apostrophes that keep a spreadsheet from running a cell are taken off again.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -24,7 +25,7 @@
 #define LINE_MAX_BYTES ((size_t)64 << 10)
 #define REJECTS_TOLD 10
 #define REASON_BYTES 40
-#define ORIGIN_BYTES 500
+#define ORIGIN_BYTES (500 + 1) /* as long as the API takes it */
 
 /* The --reason, or NULL after saying that it is not one. */
 static const char *read_reason(const struct cli *cli)
@@ -157,6 +158,8 @@ int cli_suppress_list(struct cli *cli)
     return CLI_DONE;
 }
 
+static const char *const EXPORTED[] = {"email", "reason", "origin", "created_at", "expires_at", "list"};
+
 struct export
 {
     FILE *file;
@@ -170,13 +173,17 @@ struct export
 static int write_suppression(void *context, const struct storage_suppression *suppression)
 {
     struct export *out = context;
-    char when[RFC3339_BYTES];
+    char when[RFC3339_BYTES], *origin = strdup(suppression->origin);
+    if (origin == NULL)
+        return error_memory(NULL);
+    str_make_line(origin); /* a row a line: import reads by lines */
     buffer_clear(&out->row);
     csv_text(&out->row, suppression->email, out->raw);
     csv_comma(&out->row);
     csv_text(&out->row, suppression->reason, out->raw);
     csv_comma(&out->row);
-    csv_text(&out->row, suppression->origin, out->raw);
+    csv_text(&out->row, origin, out->raw);
+    free(origin);
     csv_comma(&out->row);
     csv_text(&out->row, time_format_rfc3339(suppression->created_ms, when), out->raw);
     csv_comma(&out->row);
@@ -194,7 +201,8 @@ static int write_suppression(void *context, const struct storage_suppression *su
 static int export_all(struct cli *cli, struct export *out, struct error *err)
 {
     int64_t before;
-    fputs("email,reason,origin,created_at,expires_at,list\r\n", out->file);
+    for (size_t i = 0; i < countof(EXPORTED); i++)
+        fprintf(out->file, "%s%s", EXPORTED[i], i + 1 < countof(EXPORTED) ? "," : "\r\n");
     do {
         char last[sizeof(out->last)];
         (void)str_copy(last, sizeof(last), out->last);
@@ -241,7 +249,8 @@ enum column { COLUMN_EMAIL, COLUMN_REASON, COLUMN_ORIGIN, COLUMN_EXPIRES, COLUMN
 struct intake {
     struct cli *cli;
     const char *path, *reason;
-    bool hash; /* keep digests in place of addresses */
+    bool hash;    /* keep digests in place of addresses */
+    bool guarded; /* a file of our own: cells that a spreadsheet would run have an apostrophe in front */
     struct scope scope;
     int columns[COLUMNS_MAX]; /* enum column, or -1 */
     char emails[BATCH_ROWS][ADDRESS_MAX_BYTES + 1];
@@ -311,6 +320,9 @@ static bool read_header(struct intake *intake, char *const cells[], size_t count
                 intake->columns[i] = column;
         }
     }
+    intake->guarded = count == countof(EXPORTED) && !cli_flag(intake->cli, "raw");
+    for (size_t i = 0; i < countof(EXPORTED); i++)
+        intake->guarded = intake->guarded && str_eq_nocase(cells[i], EXPORTED[i]);
     return true;
 }
 
@@ -380,7 +392,7 @@ static int take_line(struct intake *intake, char *line, struct error *err)
         return 0;
     for (size_t i = 0; i < count; i++) {
         if (intake->columns[i] >= 0)
-            chosen[intake->columns[i]] = cells[i];
+            chosen[intake->columns[i]] = intake->guarded ? csv_unguard(cells[i]) : cells[i];
     }
     intake->read++;
     int rc = read_item(intake, chosen, err);
