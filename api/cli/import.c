@@ -45,7 +45,14 @@ struct load {
 
 /* ---- rejects ---- */
 
-static int open_rejects(struct reject_file *rejects, const char *path)
+/* The input, which writing would destroy. A terminal or /dev/null may well be both. */
+static bool is_input(int fd, int input)
+{
+    struct stat a, b;
+    return fstat(fd, &a) == 0 && fstat(input, &b) == 0 && S_ISREG(a.st_mode) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static int open_rejects(struct reject_file *rejects, const char *path, int input)
 {
     if (path == NULL)
         return CLI_DONE;
@@ -55,6 +62,10 @@ static int open_rejects(struct reject_file *rejects, const char *path)
     rejects->made = fd >= 0;
     if (fd < 0 && errno == EEXIST)
         fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0 && is_input(fd, input)) {
+        (void)close(fd);
+        return out_fail("the reject file %s is the file that is read: give another name", path);
+    }
     rejects->file = fd >= 0 ? fdopen(fd, "w") : NULL;
     if (rejects->file != NULL)
         return CLI_DONE;
@@ -260,7 +271,7 @@ static int import_file(struct load *load)
     if (rc == CLI_DONE)
         rc = cli_open_storage(load->cli);
     if (rc == CLI_DONE)
-        rc = open_rejects(&load->rejects, cli_value(load->cli, "reject-file"));
+        rc = open_rejects(&load->rejects, cli_value(load->cli, "reject-file"), load->fd);
     if (rc == CLI_DONE)
         rc = find_list(load);
     if (rc != CLI_DONE)

@@ -124,6 +124,20 @@ def test_a_reject_file_that_cannot_be_written(place, tmp_path):
     assert "fresh" not in server.cli("list").stdout
 
 
+def test_the_input_is_no_reject_file(place, tmp_path):
+    server = place.server(start=False, domain=None)
+    path = write(tmp_path / "p.csv", "email\na@one.test\nbad\n")
+    (tmp_path / "other.csv").symlink_to(path)
+    for rejects in (path, tmp_path / "other.csv"):
+        with open(path) as stdin:
+            for words in ((path, {}), ("-", {"stdin": stdin})):
+                done = subprocess.run([str(server.program), "-c", str(server.config), "import", "--list", "fresh", "--reject-file", str(rejects), str(words[0])],
+                                      capture_output=True, text=True, **words[1])
+                assert done.returncode == 1 and "is the file that is read" in done.stderr, done
+                assert path.read_text() == "email\na@one.test\nbad\n"
+    assert "fresh" not in server.cli("list").stdout
+
+
 def test_wrong_use_is_2(place, tmp_path):
     server = place.server(start=False, domain=None)
     path = write(tmp_path / "p.csv", "email\na@one.test\n")
