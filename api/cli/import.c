@@ -3,7 +3,8 @@
  * terminal.
  *
  * Success means that every row of the input is counted as new, updated, unchanged or rejected, and that what is counted
- * is stored. An input that is refused as a whole (no header, no e-mail column, not UTF-8) stores nothing, and a list
+ * is stored. When a quote that is never closed took in the rest of the file, or no row could be taken, the counts are
+ * told all the same, and then why the command ends with 1. An input that is refused as a whole (no header, no e-mail column, not UTF-8) stores nothing, and a list
  * that was made for it is taken back.
  */
 #include <errno.h>
@@ -16,6 +17,7 @@
 
 #include "api/cli/output.h"
 #include "api/csv_out.h"
+#include "api/http/json.h"
 #include "api/views.h"
 #include "base/clock.h"
 #include "base/str.h"
@@ -232,7 +234,8 @@ static int run_import(struct load *load, struct error *err)
     return rc != 0 ? rc : finished;
 }
 
-static int report(struct load *load)
+/* `why`: "" or what makes the import incomplete. */
+static int report(struct load *load, const char *why)
 {
     const struct import_counts *counts = &load->counts;
     const char *name = cli_value(load->cli, "list");
@@ -243,7 +246,9 @@ static int report(struct load *load)
         (void)json_object_set_new(object, "list", json_string(name));
         (void)json_object_set_new(object, "list_created", json_boolean(load->list_made));
         (void)json_object_set_new(object, "seconds", json_real(seconds));
-        return out_json(object);
+        (void)json_object_set_new(object, "error", why[0] != '\0' ? json_line(why) : json_null());
+        int rc = out_json(object);
+        return why[0] != '\0' ? out_fail("%s: %s", load->path, why) : rc;
     }
     if (load->list_made)
         out_line("list \"%s\" was made, number %lld", name, (long long)load->list_id);
@@ -254,7 +259,7 @@ static int report(struct load *load)
     out_line("read %lld, new %lld, updated %lld, unchanged %lld, rejected %lld", (long long)counts->read,
              (long long)counts->created, (long long)counts->updated, (long long)counts->unchanged,
              (long long)counts->rejected);
-    return CLI_DONE;
+    return why[0] != '\0' ? out_fail("%s: %s", load->path, why) : CLI_DONE;
 }
 
 static void take_list_back(struct load *load)
@@ -277,11 +282,11 @@ static int import_file(struct load *load)
     if (rc != CLI_DONE)
         return rc;
     int failed = run_import(load, &err);
-    if (failed != 0) {
+    if (failed != 0 && failed != IMPORT_INCOMPLETE) {
         take_list_back(load);
         return out_fail("%s: %s", load->path, err.text[0] != '\0' ? err.text : "the import failed");
     }
-    return report(load);
+    return report(load, err.text);
 }
 
 int cli_import(struct cli *cli)

@@ -273,6 +273,7 @@ static int tell(struct csv *csv, const char *raw, size_t len, size_t count)
     struct csv_row row = {
         .line = csv->row_line,
         .problem = csv->problem[0] != '\0' ? csv->problem : NULL,
+        .open_quote = csv->broken_quote || csv->in_quotes,
         .fields = csv->fields,
         .count = csv->problem[0] != '\0' ? 0 : count,
         .raw = raw,
@@ -295,7 +296,8 @@ static int emit(struct csv *csv, const char *raw, size_t len)
         snprintf(csv->problem, sizeof(csv->problem), "the row is longer than %zu bytes", CSV_ROW_MAX_BYTES - 1);
     } else if (csv->in_quotes) {
         snprintf(csv->problem, sizeof(csv->problem),
-                 "the quote opened in line %" PRId64 " is never closed; lines %" PRId64 " to %" PRId64 " were skipped",
+                 "the quote opened in line %" PRId64 " is never closed; the rest of the file, lines %" PRId64
+                 " to %" PRId64 ", was taken for one row",
                  csv->quote_line, csv->row_line, csv->line);
     } else if (len == 0) {
         return 0;

@@ -16,6 +16,7 @@
 #ifndef POSTHASTE_CAMPAIGN_AUDIENCE_CSV_H
 #define POSTHASTE_CAMPAIGN_AUDIENCE_CSV_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,6 +34,7 @@ struct csv_field {
 struct csv_row {         /* everything in it lives during the callback */
     int64_t line;        /* 1-based line on which the row begins */
     const char *problem; /* NULL, or why these bytes are not a row, for a person to read; then `count` is 0 */
+    bool open_quote;     /* the problem is a quote that took in the lines behind it */
     const struct csv_field *fields;
     size_t count;
     const char *raw; /* as it stood in the input, cut to CSV_RAW_MAX_BYTES, not terminated */

@@ -145,6 +145,19 @@ void import_progress(const struct import *import, struct import_counts *counts)
     };
 }
 
+/* All is stored that could be; is that what the file says? One bad row is nothing unusual, these two are. */
+static int check_complete(const struct import *import, struct error *err)
+{
+    if (import->open_quote[0] != '\0')
+        (void)error_set(err, -EINVAL, "%s; %s", import->open_quote,
+                        import->accepted > 0 ? "the other rows are stored" : "nothing is stored");
+    else if (import->accepted == 0 && import->rejected > 0)
+        (void)error_set(err, -EINVAL, "all rows were rejected (%lld)", (long long)import->rejected);
+    else
+        return 0;
+    return IMPORT_INCOMPLETE;
+}
+
 int import_finish(struct import *import, bool abandon, struct import_counts *counts, struct error *err)
 {
     int rc = 0;
@@ -168,6 +181,8 @@ int import_finish(struct import *import, bool abandon, struct import_counts *cou
         if (rc == 0 && !abandon)
             counts->unchanged = import->accepted - rows.created - rows.updated;
     }
+    if (rc == 0 && !abandon)
+        rc = check_complete(import, err);
     import_free(import);
     return rc;
 }

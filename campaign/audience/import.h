@@ -27,7 +27,9 @@ struct import;
 int import_begin(struct storage *storage, const struct import_options *options, struct import **out, struct error *err) ATTR_MUSTCHECK;
 /* Feeds the next bytes of the input, any cut. -EINVAL: the input as a whole is refused (no header, no email column, UTF-16): nothing was stored. */
 int import_feed(struct import *import, const char *bytes, size_t len, struct error *err) ATTR_MUSTCHECK;
-/* End of input: writes the rest, gives the counts, frees (also after a failure: then with abandon = true). */
+/* End of input: writes the rest, gives the counts, frees (also after a failure: then with abandon = true). IMPORT_INCOMPLETE, with the sentence in `err`: what could be taken is stored, but a quote that
+ * is never closed took in lines that may well be rows, or of the rows that were read none could be taken. */
+enum { IMPORT_INCOMPLETE = 100 }; /* apart from what storage returns */
 int import_finish(struct import *import, bool abandon, struct import_counts *counts, struct error *err);
 void import_progress(const struct import *import, struct import_counts *counts);
 

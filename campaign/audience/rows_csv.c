@@ -199,6 +199,8 @@ int rows_csv(void *context, const struct csv_row *row)
     struct import *import = context;
     if (!import->has_header)
         return take_header(import, row);
+    if (row->open_quote && import->open_quote[0] == '\0')
+        (void)str_copy(import->open_quote, sizeof(import->open_quote), row->problem);
     if (row->problem != NULL)
         return reject_row(import, row, row->problem);
     if (row->count <= import->email_column)

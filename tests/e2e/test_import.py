@@ -163,7 +163,8 @@ def test_hostile_file(place, tmp_path):
     server = place.server(start=False, domain=None)
     data = b"email,x\na@one.test,1\n" + b"y" * (20 << 20) + b"\n\"open," + b"z@one.test,1\n" * 1000 + b"b@one.test,\x00\nc@one.test,\xff\nd@one.test,1\n"
     path = write(tmp_path / "p.csv", data)
-    done = server.cli("import", "--list", "news", path)
+    done = server.cli("import", "--list", "news", path, check=False)
+    assert done.returncode == 1 and "is never closed" in done.stderr
     read, new, _, _, rejected = numbers(done)
     assert (new, read) == (1, 1 + rejected), done.stdout  # a@one.test; all behind the open quote is one rejected row
 
@@ -251,6 +252,27 @@ def test_a_progress_bar_on_a_terminal(place, tmp_path):
     assert process.returncode == 0
     assert b"\r" in seen and b"%" in seen, seen[-300:]
     assert LINE.search((out + seen).decode().replace(",", ", ").replace(",  ", ", "))
+
+
+def test_an_import_that_is_not_what_the_file_says(place, tmp_path):
+    """Rows in an open quote, or no row at all: what could be taken is stored, but it did not succeed."""
+    server = place.server()
+    quote = 'email,x\na@one.test,1\nb@one.test,"2\nc@one.test,3\nd@one.test,4\n'
+    none = "email,x\nbad,1\nworse,2\n"
+    for name, text, says, counts in (("quote", quote, "the quote opened in line 3 is never closed; the rest of the file, lines 3 to 6, was taken for one row; the other rows are stored", (2, 1, 0, 0, 1)),
+                                     ("none", none, "all rows were rejected (2)", (2, 0, 0, 0, 2))):
+        path = write(tmp_path / "p.csv", text)
+        done = server.cli("import", "--list", name, path, check=False)
+        assert done.returncode == 1 and says in done.stderr and numbers(done) == counts
+        done = server.cli("import", "--list", name + "2", "--json", path, check=False)
+        assert done.returncode == 1 and json.loads(done.stdout)["error"] == says and says in done.stderr
+        number = server.api.post("/v1/lists", {"name": name + "3"}).json["id"]
+        job = server.api.post("/v1/lists/%d/imports" % number, body=text.encode(), headers={"Content-Type": "text/csv"}).json
+        last = wait_until(lambda: (now := server.api.get("/v1/imports/%d" % job["id"]).json)["ended_at"] and now, 60, "the import")
+        assert (last["state"], last["error"]) == ("failed", says)
+        assert tuple(last["counts"][key] for key in ("read", "updated", "rejected")) == (counts[0], counts[1], counts[4])
+    assert set(members(server, "quote")) == set(members(server, "quote3")) == {"a@one.test"}
+    assert server.cli_json("import", "--list", "good", write(tmp_path / "p.csv", "email\na@one.test\nbad\n"))["error"] is None
 
 
 @pytest.mark.sanitize

@@ -91,7 +91,7 @@ static void shapes(void **state)
         {"quoted field at the very end", "a,b\n1,\"x\"", "1: <a><b>\n2: <1><x>\n"},
         {"only quotes", "\"\"\n\"\"\"\"\n", "1: <>\n2: <\">\n"},
         {"never closed", "a,b\n1,2\n3,\"x\n4,5\n6,7\n",
-         "1: <a><b>\n2: <1><2>\n3! the quote opened in line 3 is never closed; lines 3 to 6 were skipped\n"},
+         "1: <a><b>\n2: <1><2>\n3! the quote opened in line 3 is never closed; the rest of the file, lines 3 to 6, was taken for one row\n"},
         {"nothing", "", ""},
         {"only line ends", "\r\n\n\r", ""},
         {"UTF-8 goes through", "a,b\n\xca\xa4,\xe2\x82\xac\n", "1: <a><b>\n2: <\xca\xa4><\xe2\x82\xac>\n"},

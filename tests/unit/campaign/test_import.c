@@ -129,8 +129,11 @@ static void check_taken(enum import_format format, const struct taken *c)
         struct import_counts counts;
         struct error err = {{0}};
         reset(NULL);
-        if (run(format, c->input, strlen(c->input), step, &counts, &err) != 0)
-            fail_msg("%s: refused: %s", c->name, err.text);
+        bool none = c->stored[0] == '\0' && c->rejects[0] != '\0', open = strstr(c->rejects, "is never closed") != NULL;
+        int rc = run(format, c->input, strlen(c->input), step, &counts, &err);
+        if (rc != (none || open ? IMPORT_INCOMPLETE : 0))
+            fail_msg("%s: %d: %s", c->name, rc, err.text);
+        assert_int_equal(err.text[0] != '\0', rc != 0);
         if (strcmp(buffer_text(&stored), c->stored) != 0)
             fail_msg("%s: stored\n%s", c->name, buffer_text(&stored));
         if (strcmp(buffer_text(&rejects), c->rejects) != 0)
@@ -174,7 +177,9 @@ static void csv_rows(void **state)
         {"line numbers with breaks inside", "email,a\na@b.example,\"1\n2\n3\"\nd@b.example,\xff\n",
          "a@b.example {\"a\":\"1\\n2\\n3\"}\n", "5 column \"a\" is not valid UTF-8\n"},
         {"open quote", "email,a\na@b.example,\"1\nc@b.example,2\n", "",
-         "2 the quote opened in line 2 is never closed; lines 2 to 4 were skipped\n"},
+         "2 the quote opened in line 2 is never closed; the rest of the file, lines 2 to 4, was taken for one row\n"},
+        {"open quote behind a row", "email,a\na@b.example,1\nc@b.example,\"2\n", "a@b.example {\"a\":\"1\"}\n",
+         "3 the quote opened in line 3 is never closed; the rest of the file, lines 3 to 4, was taken for one row\n"},
         {"header only", "email,name\n", "", ""},
         {"duplicates are handed over", "email\na@b.example\nA@b.example\n", "a@b.example {}\na@b.example {}\n", ""},
         {"IDN",
