@@ -110,6 +110,8 @@ static const struct cli_option SUSPEND_OPTIONS[] = {
     {"for", 'f', "TIME", false, "30min, 2h, 3d (default: until it is resumed)"},
     END,
 };
+static const struct cli_option RESUME_OPTIONS[] = {
+    {"scope", 's', "SCOPE", false, "NAME is the name of one: site, source, domain, campaign or sending_domain"}, END};
 static const struct cli_option HELP_OPTIONS[] = {{"mdoc", 0, NULL, false, "print the manual page's source"}, END};
 
 static const struct cli_command COMMANDS[] = {
@@ -241,8 +243,9 @@ static const struct cli_command COMMANDS[] = {
      "sending domain.\n"
      "What waits goes on waiting; it holds over restarts until its time is over or `site resume`.",
      SUSPEND_OPTIONS, cli_site_suspend},
-    {"site resume", "NAME|ID", 1, 1, "take back what was suspended under a name, or one suspension by its number", NULL, NULL,
-     cli_site_resume},
+    {"site resume", "NAME|ID", 1, 1, "take back what was suspended under a name, or one suspension by its number",
+     "Refused when the number of one suspension is the name of another, such as a campaign: with --scope it is a name only.",
+     RESUME_OPTIONS, cli_site_resume},
     {"site suspensions", "", 0, 0, "show what is suspended or limited for a time: by hand and by automation rules", NULL, NULL,
      cli_site_suspensions},
     {"source show", "[NAME]", 0, 1, "show the local addresses: connections, suspensions, and the day of their warm-up", NULL, NULL,

@@ -15,19 +15,35 @@ static const char *text_of(const json_t *object, const char *name)
     return text != NULL ? text : "";
 }
 
+/* The --scope, the default, or NULL after saying that it is none. */
+static const char *read_scope(const struct cli *cli, const char *otherwise)
+{
+    static const char *const scopes[] = {"site", "source", "domain", "campaign", "sending_domain"};
+    const char *scope = cli_value(cli, "scope");
+    if (scope == NULL)
+        return otherwise;
+    for (size_t i = 0; i < countof(scopes); i++) {
+        if (strcmp(scope, scopes[i]) == 0)
+            return scope;
+    }
+    (void)out_fail("--scope must be site, source, domain, campaign or sending_domain");
+    return NULL;
+}
+
 int cli_site_suspend(struct cli *cli)
 {
-    const char *scope = cli_value(cli, "scope");
+    const char *field = read_scope(cli, "site");
     const char *reason = cli_value(cli, "reason");
     const char *span = cli_value(cli, "for");
     char until[RFC3339_BYTES];
     int64_t span_ms = 0;
+    if (field == NULL)
+        return CLI_USAGE;
     if (span != NULL && (str_parse_duration_ms(span, &span_ms) < 0 || span_ms <= 0)) {
         (void)out_fail("\"%s\" is not a duration such as 30min, 2h, 3d", span);
         return CLI_USAGE;
     }
     json_t *body = json_pack("{s:s}", "reason", reason != NULL ? reason : "by hand");
-    const char *field = scope != NULL ? scope : "site";
     uint64_t id;
     if (strcmp(field, "campaign") == 0 && str_parse_u64(cli->arguments[0], INT64_MAX, &id) == 0)
         (void)json_object_set_new(body, field, json_integer((json_int_t)id));
@@ -55,33 +71,70 @@ int cli_site_suspend(struct cli *cli)
     return rc;
 }
 
-static bool is_meant(const json_t *row, const char *name)
+static bool has_id(const json_t *row, const char *id)
 {
-    char id[32];
-    (void)snprintf(id, sizeof(id), "%lld", (long long)json_integer_value(json_object_get(row, "id")));
-    return strcmp(id, name) == 0 || strcmp(text_of(row, "target"), name) == 0;
+    char text[32];
+    (void)snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(json_object_get(row, "id")));
+    return strcmp(text, id) == 0;
+}
+
+/* `scope`: "" or the only one that is meant, and then a number is no id. */
+static bool is_meant(const json_t *row, const char *name, const char *scope)
+{
+    if (scope[0] == '\0')
+        return has_id(row, name) || strcmp(text_of(row, "target"), name) == 0;
+    const char *of = strcmp(scope, "sending_domain") == 0 ? "sending domain" : scope;
+    return strcmp(text_of(row, "scope"), of) == 0 && strcmp(text_of(row, "target"), name) == 0;
+}
+
+/* The rows that are meant, without the others. CLI_FAILED when the number of one is the name of another: they have
+ * nothing to do with one another. */
+static int choose(json_t *rows, const char *name, const char *scope)
+{
+    const json_t *by_id = NULL, *by_name = NULL;
+    for (size_t i = json_array_size(rows); i-- > 0;) {
+        const json_t *row = json_array_get(rows, i);
+        if (!is_meant(row, name, scope))
+            (void)json_array_remove(rows, i);
+        else if (strcmp(text_of(row, "target"), name) == 0)
+            by_name = row;
+        else
+            by_id = row;
+    }
+    if (by_id == NULL || by_name == NULL)
+        return CLI_DONE;
+    return out_fail("%s is the number of the suspension of %s \"%s\", and %s \"%s\" is suspended, too (%lld): say which, "
+                    "the first by its name, or the second with --scope",
+                    name, text_of(by_id, "scope"), text_of(by_id, "target"), text_of(by_name, "scope"),
+                    text_of(by_name, "target"), (long long)json_integer_value(json_object_get(by_name, "id")));
 }
 
 /* By number, or all that stand against a name. */
 int cli_site_resume(struct cli *cli)
 {
+    const char *scope = read_scope(cli, "");
+    if (scope == NULL)
+        return CLI_USAGE;
     struct client *client = client_open(cli);
     json_t *page = NULL, *row;
-    size_t i, count = 0;
+    size_t i;
     if (client == NULL)
         return CLI_FAILED;
     int rc = client_get(client, "/v1/suspensions", &page);
-    json_array_foreach(json_object_get(page, "data"), i, row)
+    json_t *rows = json_object_get(page, "data");
+    if (rc == CLI_DONE)
+        rc = choose(rows, cli->arguments[0], scope);
+    json_array_foreach(rows, i, row)
     {
         char path[64];
         json_t *nothing = NULL;
-        if (rc != CLI_DONE || !is_meant(row, cli->arguments[0]))
-            continue;
+        if (rc != CLI_DONE)
+            break;
         (void)snprintf(path, sizeof(path), "/v1/suspensions/%lld",
                        (long long)json_integer_value(json_object_get(row, "id")));
         rc = client_call(client, "DELETE", path, NULL, &nothing);
-        count++;
     }
+    size_t count = json_array_size(rows);
     json_decref(page);
     client_close(client);
     if (rc != CLI_DONE)
@@ -116,7 +169,7 @@ int cli_site_suspensions(struct cli *cli)
         table_format(&table, "%.64s%s%.48s", text_of(row, "target"), text_of(row, "source")[0] != '\0' ? " via " : "",
                      text_of(row, "source"));
         table_format(&table, "%s %s", text_of(row, "what"), text_of(row, "value"));
-        table_cell(&table, text_of(row, "until")[0] != '\0' ? text_of(row, "until") : "resumed");
+        table_cell(&table, text_of(row, "until")[0] != '\0' ? text_of(row, "until") : "until resumed");
         table_cell(&table, text_of(row, "origin"));
         table_cell(&table, text_of(row, "reason"));
     }

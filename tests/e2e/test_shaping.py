@@ -278,10 +278,11 @@ def test_what_is_suspended_rests_over_a_kill_and_comes_back(place, scope):
     sink = place.sink()
     server = place.server(sink, config=SOURCES + 'pool "default" { sources = { "ip1" } }')
     place.people(server, emails(20, ["one.test"]))
-    target = {"site": "one.test", "source": "ip1", "domain": "one.test", "campaign": 1, "sending_domain": "sender.test"}[scope]
+    campaign = server.create_campaign(launch=False)
+    target = {"site": "one.test", "source": "ip1", "domain": "one.test", "campaign": campaign, "sending_domain": "sender.test"}[scope]
     made = server.api.post("/v1/suspensions", {scope: target, "reason": "they asked us to"})
     assert made.status == 201, made
-    campaign = server.create_campaign()
+    assert server.api.post("/v1/campaigns/%d/launch" % campaign).status == 202
     site = wait_until(lambda: by_limit(server, "one.test", "suspended"), 20, "one.test to be suspended")
     measure = [limit for limit in site["limits"] if limit["what"] == "suspended"]
     assert measure and measure[0]["binding"] and "they asked us to" in measure[0]["origin"], site["limits"]
@@ -307,6 +308,24 @@ def test_a_suspension_ends_by_itself(place):
     campaign = server.create_campaign()
     assert run_to_end(server, campaign)["delivered"] == 5
     assert time.monotonic() - begin > 2
+
+
+def test_a_number_that_is_a_name_too_resumes_nothing(place):
+    server = place.server(place.sink())
+    place.people(server, emails(1, ["one.test"]))
+    env = {"POSTHASTE_URL": server.url, "POSTHASTE_TOKEN": server.api.token}
+    first = server.api.post("/v1/suspensions", {"site": "one.test", "reason": "r"}).json["id"]
+    campaign = server.create_campaign(launch=False)
+    assert campaign == first == 1
+    second = server.api.post("/v1/suspensions", {"campaign": campaign, "reason": "r"}).json["id"]
+    held = lambda: [row["id"] for row in server.api.get("/v1/suspensions").json["data"]]
+    assert "until resumed" in server.cli("site", "suspensions", env=env).stdout
+    done = server.cli("site", "resume", first, env=env, check=False)
+    assert done.returncode == 1 and '"one.test"' in done.stderr and 'campaign "%d"' % campaign in done.stderr and sorted(held()) == sorted((first, second)), done
+    server.cli("site", "resume", campaign, "--scope", "campaign", env=env)
+    assert held() == [first]
+    server.cli("site", "resume", first, env=env)
+    assert held() == []
 
 
 def test_what_waits_for_a_suspended_site_expires_with_its_campaign(place):
