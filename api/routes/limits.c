@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "api/routes/routes.h"
+#include "base/address.h"
 #include "base/clock.h"
 #include "base/str.h"
 
@@ -52,23 +53,98 @@ void suspensions_page(struct request *request, struct response *response)
     response_json(response, 200, json_pack("{s:o, s:n, s:I}", "data", array, "next", "total", total));
 }
 
+/* A target that is looked for among what there is. */
+struct sought {
+    char *target;
+    bool found;
+};
+
 /* Somebody may name the domain and mean its provider. */
 static void take_site_name(void *context, const struct engine_site_stats *site)
 {
-    char *target = context;
+    struct sought *sought = context;
+    sought->found = true;
     if (site->profile[0] != '\0')
-        (void)str_copy(target, MEASURE_TARGET_BYTES, site->site);
+        (void)str_copy(sought->target, MEASURE_TARGET_BYTES, site->site);
 }
 
-static bool read_target(const json_t *json, struct engine_measure *measure, struct problem *problem)
+/* One that stands in no pool yet counts, too: it may be held before its first mail. */
+static bool is_source(const struct app *app, const char *name)
+{
+    const struct config *config = config_live_hold(app->live);
+    bool found = false;
+    for (size_t i = 0; i < config->source_count && !found; i++)
+        found = strcmp(config->sources[i].name, name) == 0;
+    config_drop(config);
+    return found;
+}
+
+static int ignore_campaign(void *context, const struct storage_campaign *campaign)
+{
+    (void)context, (void)campaign;
+    return 0;
+}
+
+/* What the engine calls a site of several hosts (mx_site_key()). */
+static bool is_host_set(const char *name)
+{
+    static const char bytes[] = "abcdefghijklmnopqrstuvwxyz0123456789-_. (|)";
+    return name[0] == '(' && name[strspn(name, bytes)] == '\0';
+}
+
+static void check_site(struct engine *engine, char *target, struct problem *problem)
+{
+    char domain[DOMAIN_MAX_BYTES + 1];
+    struct error err = {""};
+    struct sought sought = {.target = target};
+    bool is_domain = domain_normalise(target, strlen(target), domain, &err) == 0;
+    if (is_domain)
+        (void)str_copy(target, MEASURE_TARGET_BYTES, domain);
+    (void)engine_explain(engine, target, take_site_name, &sought);
+    if (!is_domain && !sought.found && !is_host_set(target))
+        problem_add(problem, "site", "\"%.100s\" is no site and no domain: %s", target, err.text);
+}
+
+/* A limit against what does not exist would be kept, and mail that it was meant for would go out: a campaign and a
+ * source must be there, while a site or a domain may be one that nothing was sent to yet. */
+static void check_target(struct request *request, struct engine_measure *measure, const char *field,
+                         struct problem *problem)
+{
+    char domain[DOMAIN_MAX_BYTES + 1];
+    struct error err = {""};
+    switch (measure->scope) {
+    case SCOPE_SITE:
+        check_site(mailer_engine(request->app->mailer), measure->target, problem);
+        break;
+    case SCOPE_CAMPAIGN:
+        if (storage_campaign_get(request->reader, json_integer_value(json_object_get(request->json, field)),
+                                 ignore_campaign, NULL, &err) == STORAGE_NOT_FOUND)
+            problem_add(problem, field, "there is no campaign %s", measure->target);
+        break;
+    case SCOPE_SOURCE:
+        if (!is_source(request->app, measure->target))
+            problem_add(problem, field, "there is no source \"%.100s\"", measure->target);
+        break;
+    default:
+        if (domain_normalise(measure->target, strlen(measure->target), domain, &err) == 0)
+            (void)str_copy(measure->target, sizeof(measure->target), domain);
+        else
+            problem_add(problem, field, "\"%.100s\" is no domain: %s", measure->target, err.text);
+    }
+}
+
+/* The field of the target, or NULL when there is none that can be checked. */
+static const char *read_target(const json_t *json, struct engine_measure *measure, struct problem *problem)
 {
     size_t count = 0;
+    const char *field = NULL;
     for (size_t i = 0; i < countof(scopes); i++) {
         const json_t *value = json_object_get(json, scopes[i].field);
         if (value == NULL)
             continue;
         count++;
         measure->scope = scopes[i].scope;
+        field = scopes[i].field;
         if (json_is_integer(value) && measure->scope == SCOPE_CAMPAIGN)
             (void)snprintf(measure->target, sizeof(measure->target), "%lld", (long long)json_integer_value(value));
         else if (json_is_string(value) && measure->scope != SCOPE_CAMPAIGN && json_string_length(value) > 0 &&
@@ -80,7 +156,7 @@ static bool read_target(const json_t *json, struct engine_measure *measure, stru
     }
     if (count != 1)
         problem_add(problem, "site", "give one of site, source, domain, campaign, sending_domain");
-    return count == 1;
+    return count == 1 && measure->target[0] != '\0' ? field : NULL;
 }
 
 static void check_fields(const json_t *json, struct problem *problem)
@@ -109,7 +185,9 @@ void suspensions_add(struct request *request, struct response *response)
         return;
     }
     check_fields(request->json, &problem);
-    (void)read_target(request->json, &measure, &problem);
+    const char *field = read_target(request->json, &measure, &problem);
+    if (field != NULL)
+        check_target(request, &measure, field, &problem);
     if (!json_is_string(reason) || json_string_length(reason) == 0 || json_string_length(reason) > REASON_MAX_BYTES)
         problem_add(&problem, "reason", "must be a text of at most %d bytes", REASON_MAX_BYTES);
     else
@@ -122,8 +200,6 @@ void suspensions_add(struct request *request, struct response *response)
         response_invalid(response, &problem);
         return;
     }
-    if (measure.scope == SCOPE_SITE)
-        (void)engine_explain(engine, measure.target, take_site_name, measure.target);
     int rc = engine_measure_set(engine, &measure);
     if (rc == -E2BIG) {
         response_problem(response, 409, "there are %d of them already", MEASURES_MAX);

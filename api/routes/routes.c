@@ -63,7 +63,7 @@ static const struct route ROUTES[] = {
 
     {METHOD_GET, "/v1/sources", ACCESS_READ, BODY_NONE, NULL, sources_page, true},
     {METHOD_GET, "/v1/suspensions", ACCESS_READ, BODY_NONE, NULL, suspensions_page, true},
-    {METHOD_POST, "/v1/suspensions", ACCESS_SEND, BODY_JSON, NULL, suspensions_add, true},
+    {METHOD_POST, "/v1/suspensions", ACCESS_SEND, BODY_JSON, NULL, suspensions_add, false},
     {METHOD_DELETE, "/v1/suspensions/{id}", ACCESS_SEND, BODY_NONE, NULL, suspensions_cancel, true},
 
     {METHOD_GET, "/v1/suppressions", ACCESS_READ, BODY_NONE, PAGE, suppressions_page, false},

@@ -310,6 +310,22 @@ def test_a_suspension_ends_by_itself(place):
     assert time.monotonic() - begin > 2
 
 
+def test_what_does_not_exist_is_not_suspended(place):
+    server = place.server(place.sink(), config=SOURCES + 'pool "default" { sources = { "ip1" } }')
+    env = {"POSTHASTE_URL": server.url, "POSTHASTE_TOKEN": server.api.token}
+    for scope, name, says in (("campaign", 999, "there is no campaign 999"), ("source", "ip9", 'there is no source "ip9"'), ("site", "a b", "is no site and no domain"),
+                              ("domain", "a b", "is no domain"), ("sending_domain", "..", "is no domain")):
+        answer = server.api.post("/v1/suspensions", {scope: name, "reason": "r"})
+        assert answer.status == 422 and answer.json["errors"][0]["field"] == scope and says in answer.json["errors"][0]["message"], answer
+        done = server.cli("site", "suspend", name, "--scope", scope, env=env, check=False)
+        assert done.returncode == 1 and says in done.stderr, done
+    assert server.cli("site", "suspend", "one.test", "--scope", "planet", env=env, check=False).returncode == 2
+    assert server.api.get("/v1/suspensions").json["total"] == 0
+    # What nothing was sent to yet may be suspended all the same, in whatever spelling.
+    for scope, name, target in (("site", "New.Test", "new.test"), ("site", "(mx1|mx2).example.com", "(mx1|mx2).example.com"), ("domain", "bücher.test", "xn--bcher-kva.test"), ("source", "ip2", "ip2")):
+        assert server.api.post("/v1/suspensions", {scope: name, "reason": "r"}).json.get("target") == target
+
+
 def test_a_number_that_is_a_name_too_resumes_nothing(place):
     server = place.server(place.sink())
     place.people(server, emails(1, ["one.test"]))
