@@ -3,9 +3,9 @@
  * terminal.
  *
  * Success means that every row of the input is counted as new, updated, unchanged or rejected, and that what is counted
- * is stored. When a quote that is never closed took in the rest of the file, or no row could be taken, the counts are
- * told all the same, and then why the command ends with 1. An input that is refused as a whole (no header, no e-mail column, not UTF-8) stores nothing, and a list
- * that was made for it is taken back.
+ * is stored. When a quote that is never closed took in the rows behind it, or no row could be taken, the counts are told
+ * all the same, and then why the command ends with 1. An input that is refused as a whole (no header, no e-mail column,
+ * not UTF-8) stores nothing, and a list that was made for it is taken back.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +18,7 @@
 #include "api/cli/output.h"
 #include "api/csv_out.h"
 #include "api/http/json.h"
+#include "api/list_name.h"
 #include "api/views.h"
 #include "base/clock.h"
 #include "base/str.h"
@@ -51,7 +52,8 @@ struct load {
 static bool is_input(int fd, int input)
 {
     struct stat a, b;
-    return fstat(fd, &a) == 0 && fstat(input, &b) == 0 && S_ISREG(a.st_mode) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    return fstat(fd, &a) == 0 && fstat(input, &b) == 0 && S_ISREG(a.st_mode) && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
 }
 
 static int open_rejects(struct reject_file *rejects, const char *path, int input)
@@ -158,6 +160,9 @@ static int find_list(struct load *load)
     const char *name = cli_value(load->cli, "list");
     struct error err = {""};
     int rc = storage_list_find(load->cli->reader, name, &load->list_id, &err);
+    const char *why = rc == STORAGE_NOT_FOUND ? list_name_problem(name) : NULL;
+    if (why != NULL)
+        return out_fail("there is no list \"%s\", and a list's name %s", name, why);
     if (rc == STORAGE_NOT_FOUND) {
         rc = storage_list_create(load->cli->storage, name, "", &load->list_id, &err);
         load->list_made = rc == 0;

@@ -4,12 +4,12 @@
 #include <string.h>
 
 #include "api/cli/output.h"
+#include "api/list_name.h"
 #include "api/views.h"
 #include "base/address.h"
 #include "base/str.h"
 
 #define PAGE_ROWS 500
-#define LIST_NAME_MAX_BYTES 200
 
 static int append_list(void *context, const struct storage_list *list)
 {
@@ -102,8 +102,9 @@ int cli_list_create(struct cli *cli)
     const char *description = cli_value(cli, "description");
     struct error err = {""};
     int64_t id = 0;
-    if (name[strspn(name, " \t")] == '\0' || strlen(name) > LIST_NAME_MAX_BYTES)
-        return out_fail("a list's name has 1 to %d bytes", LIST_NAME_MAX_BYTES);
+    const char *why = list_name_problem(name);
+    if (why != NULL)
+        return out_fail("a list's name %s", why);
     if (cli_open_storage(cli) != CLI_DONE)
         return CLI_FAILED;
     int rc = storage_list_create(cli->storage, name, description != NULL ? description : "", &id, &err);

@@ -4,10 +4,10 @@
 #include <string.h>
 
 #include "api/http/etag.h"
+#include "api/list_name.h"
 #include "api/routes/routes.h"
 #include "base/str.h"
 
-#define NAME_MAX_BYTES 200
 #define DESCRIPTION_MAX_BYTES 2000
 
 static int take_list(void *context, const struct storage_list *list)
@@ -108,18 +108,27 @@ void lists_page(struct request *request, struct response *response)
     response_json(response, 200, page_json(&page, total));
 }
 
+static bool check_name(const char *name, struct problem *problem)
+{
+    const char *why = list_name_problem(name);
+    if (why != NULL)
+        problem_add(problem, "name", "%s", why);
+    return why == NULL;
+}
+
 void lists_create(struct request *request, struct response *response)
 {
     const char *name = NULL;
     const char *description = "";
     const struct field fields[] = {
-        {"name", FIELD_TEXT, true, NAME_MAX_BYTES, &name},
+        {"name", FIELD_TEXT, true, LIST_NAME_MAX_BYTES, &name},
         {"description", FIELD_TEXT, false, DESCRIPTION_MAX_BYTES, &description},
     };
     struct problem problem = {.count = 0};
     struct error err = {""};
     int64_t id = 0;
-    if (!fields_read(request->json, "", fields, countof(fields), &problem)) {
+    bool fit = fields_read(request->json, "", fields, countof(fields), &problem);
+    if (!fit || !check_name(name, &problem)) {
         response_invalid(response, &problem);
         return;
     }
@@ -146,17 +155,17 @@ void lists_update(struct request *request, struct response *response)
     const char *name = NULL;
     const char *description = NULL;
     const struct field fields[] = {
-        {"name", FIELD_TEXT, false, NAME_MAX_BYTES, &name},
+        {"name", FIELD_TEXT, false, LIST_NAME_MAX_BYTES, &name},
         {"description", FIELD_TEXT, false, DESCRIPTION_MAX_BYTES, &description},
     };
     struct problem problem = {.count = 0};
     struct error err = {""};
     bool fit = fields_read(request->json, "", fields, countof(fields), &problem);
-    if (name != NULL && strspn(name, " \t\r\n") == strlen(name)) {
-        problem_add(&problem, "name", "must not be empty");
-        fit = false;
-    }
-    if (!fit) {
+    int64_t named = 0;
+    /* Who sends back all that was read is not refused a name that the list has since before it was refused. */
+    bool same = fit && name != NULL && storage_list_find(request->reader, name, &named, &err) == 0 &&
+                named == request->id[0];
+    if (!fit || (name != NULL && !same && !check_name(name, &problem))) {
         response_invalid(response, &problem);
         return;
     }

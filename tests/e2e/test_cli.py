@@ -3,6 +3,7 @@ import csv
 import io
 import json
 import os
+import sqlite3
 import stat
 
 import pytest
@@ -159,6 +160,30 @@ def test_lists_by_command_line(place):
     assert server.cli_json("list")
     done = server.cli("list", "show", "nobody", check=False)
     assert done.returncode == 1 and "nobody" in done.stderr
+
+
+def test_what_a_list_may_be_called(place, tmp_path):
+    """A number alone would hide the list of that number. One that is called so since before is found, filled and named anew."""
+    server = place.server()
+    path = tmp_path / "p.csv"
+    path.write_text("email\na@one.test\n")
+    for name, says in (("1", "may not be a number alone"), ("  ", "may not be blank"), ("x" * 201, "is longer than 200 bytes"), ("a\tb", "control characters")):
+        for words in (("list", "create", name), ("import", "--list", name, path)):
+            done = server.cli(*words, check=False)
+            assert done.returncode == 1 and says in done.stderr or (words[0], name, done.returncode) == ("import", "  ", 2), done
+        answer = server.api.post("/v1/lists", {"name": name})
+        assert answer.status == 422 and answer.fields() == ["name"], answer
+    assert server.cli_json("list") == []
+    server.cli("list", "create", "x" * 200)
+    server.cli("list", "create", "Ünï 2")
+    assert server.api.call("PATCH", "/v1/lists/1", {"name": "2"}).status == 422
+    server.stop()
+    with sqlite3.connect(server.data_dir / "posthaste.db") as database:
+        database.execute("UPDATE list SET name = '2' WHERE id = 1")
+    assert server.cli_json("list", "show", "2")["id"] == 1
+    assert server.cli_json("import", "--list", "2", path)["list_id"] == 1
+    server.start()
+    assert server.api.call("PATCH", "/v1/lists/1", {"name": "2", "description": "d"}).json["description"] == "d"
 
 
 def test_a_wrong_token_in_the_environment(place):
