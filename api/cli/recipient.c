@@ -30,7 +30,7 @@ static void print_lists(const json_t *lists)
     struct table table;
     size_t i;
     json_t *list;
-    table_begin(&table, "lll", "LIST", "STATUS", "SINCE", NULL);
+    table_begin(&table, "lll", "LIST", "STATUS", "JOINED", NULL);
     json_array_foreach(lists, i, list)
     {
         table_cell(&table, text_of(list, "list"));

@@ -241,6 +241,7 @@ def test_a_recipient_with_all_that_is_known(place):
     assert "greylisted" in text and "delivered" in text and "news" in text
     shown = server.cli("recipient", "show", "Ann@One.test").stdout
     assert "ann@one.test" in shown and "delivered" in shown
+    assert "JOINED" in shown  # joined_at, which is when it joined, whatever it is now
 
 
 def test_stats_have_exactly_the_fields_of_the_contract(server):
