@@ -151,6 +151,8 @@ static int post(struct cli *cli, const json_t *spec)
     if (client == NULL)
         return CLI_FAILED;
     int rc = client_call(client, "POST", "/v1/campaigns", spec, &campaign);
+    if (rc != CLI_DONE && client_refused(client) && json_is_true(json_object_get(spec, "launch")))
+        (void)out_fail("nothing was made, no draft either");
     client_close(client);
     if (rc != CLI_DONE)
         return rc;

@@ -27,7 +27,7 @@ struct client {
     char authorization[320]; /* "Authorization: Bearer …", "" = none */
     char certificate[1024];  /* of the server of this data_dir, "" = the system's authorities decide */
     struct buffer answer;
-    bool unreachable, hushed;
+    bool unreachable, refused, hushed;
     char problem[1024]; /* the last failure */
 };
 
@@ -160,6 +160,11 @@ void client_hush(struct client *client, bool hushed)
     client->hushed = hushed;
 }
 
+bool client_refused(const struct client *client)
+{
+    return client->refused;
+}
+
 const char *client_problem(const struct client *client)
 {
     return client->problem;
@@ -172,6 +177,17 @@ static int ATTR_PRINTF(2, 3) fail(struct client *client, const char *format, ...
     (void)vsnprintf(client->problem, sizeof(client->problem), format, args);
     va_end(args);
     return client->hushed ? CLI_FAILED : out_fail("%s", client->problem);
+}
+
+/* Whether an error before number `i` says the same: several findings may come from one record that is missing. */
+static bool is_told(const json_t *errors, size_t i)
+{
+    const json_t *message = json_object_get(json_array_get(errors, i), "message");
+    for (size_t k = 0; k < i; k++) {
+        if (json_equal(json_object_get(json_array_get(errors, k), "message"), message))
+            return true;
+    }
+    return false;
 }
 
 static int print_problem(struct client *client, long status, const json_t *problem)
@@ -187,8 +203,11 @@ static int print_problem(struct client *client, long status, const json_t *probl
     size_t i;
     json_t *error;
     if (unready != NULL) {
-        json_array_foreach(errors, i, error)(void)
-            fail(client, "%s", json_string_value(json_object_get(error, "message")));
+        json_array_foreach(errors, i, error)
+        {
+            if (!is_told(errors, i))
+                (void)fail(client, "%s", json_string_value(json_object_get(error, "message")));
+        }
         return fail(client,
                     "%s is not ready for bulk mail, nothing was launched; see: posthaste domain check %s (--force "
                     "launches all the same)",
@@ -254,6 +273,7 @@ static int understand(struct client *client, long status, json_t **out)
         *out = answer;
         return CLI_DONE;
     }
+    client->refused = status >= 400 && status < 500;
     int rc = status >= 200 && status < 300 ? fail(client, "%s did not answer with JSON; is it posthaste?", client->url)
                                            : print_problem(client, status, answer);
     json_decref(answer);

@@ -28,6 +28,8 @@ int client_call(struct client *client, const char *method, const char *path, con
 
 /* True when the last failure was that nobody answered. */
 bool client_unreachable(const struct client *client);
+/* True when the last failure was that the server refused: nothing was done. */
+bool client_refused(const struct client *client);
 /* For who asks again and again: a hushed client prints no failure, it keeps the sentence of the last one. */
 void client_hush(struct client *client, bool hushed);
 const char *client_problem(const struct client *client);

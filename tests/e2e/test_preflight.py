@@ -339,6 +339,7 @@ def test_a_launch_without_dmarc_is_refused_and_forced(place):
         campaign = server.api.post("/v1/campaigns", spec).json["id"]
         refused(server.api.post("/v1/campaigns/%d/launch" % campaign), "dmarc")
         done = server.cli("campaign", "launch", campaign, check=False)
+        assert "nothing was made" not in done.stderr
         assert done.returncode == 1 and "_dmarc.sender.test TXT v=DMARC1" in done.stderr
         assert server.api.post("/v1/campaigns/%d/launch" % campaign, {"force": 1}).fields() == ["force"]
         assert sink.events("message") == []
@@ -373,6 +374,12 @@ def test_the_first_message_of_a_campaign_is_verified_with_the_key_in_dns(place):
         campaign = server.api.post("/v1/campaigns", SPEC).json["id"]
         report = refused(server.api.post("/v1/campaigns/%d/launch" % campaign), "dkim")["preflight"]
         assert {"dkim-missing", "dkim-message-does-not-verify"} <= set(trouble(report)), report
+        # On the terminal each finding stands once, and that there is no draft of what was to be launched at once.
+        (place.folder / "spec.json").write_text(json.dumps(SPEC))
+        done = server.cli("campaign", "create", "--launch", place.folder / "spec.json", check=False)
+        lines = done.stderr.splitlines()
+        assert done.returncode == 1 and len(set(lines)) == len(lines) and "nothing was made, no draft either" in lines[-1], done
+        assert server.api.get("/v1/campaigns").json["total"] == 1
         assert sink.events("message") == []
         assert server.api.post("/v1/campaigns/%d/launch" % campaign, {"force": True}).status == 202
         assert run_to_end(server, campaign)["delivered"] == 5
