@@ -123,6 +123,14 @@ static int freeze_variants(struct mailer *mailer, struct storage_reader *reader,
     return result;
 }
 
+/* As storage_campaign_move() refuses. */
+static int refuse_state(const struct storage_campaign *campaign, struct error *err)
+{
+    (void)error_set(err, -EINVAL, "the state of the campaign is %s, which does not allow this",
+                    campaign_status_name(campaign->status));
+    return STORAGE_WRONG_STATE;
+}
+
 int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_t id, bool force,
                     struct problem *problem, struct error *err)
 {
@@ -137,7 +145,7 @@ int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_
     case CAMPAIGN_DRAFT:
         break;
     default:
-        result = STORAGE_WRONG_STATE;
+        result = refuse_state(&copy.campaign, err);
         goto out;
     }
     struct content *content = NULL;
@@ -180,8 +188,8 @@ int campaign_resume(struct mailer *mailer, struct storage_reader *reader, int64_
     struct stored copy;
     int result = stored_load(reader, id, &copy, err);
     if (result == 0 && copy.campaign.status != CAMPAIGN_RUNNING)
-        result =
-            copy.campaign.status == CAMPAIGN_PAUSED ? move(mailer, id, CAMPAIGN_RUNNING, err) : STORAGE_WRONG_STATE;
+        result = copy.campaign.status == CAMPAIGN_PAUSED ? move(mailer, id, CAMPAIGN_RUNNING, err)
+                                                         : refuse_state(&copy.campaign, err);
     stored_free(&copy);
     return result;
 }

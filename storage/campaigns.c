@@ -214,8 +214,11 @@ static int move_run(struct storage *storage, void *arg, struct error *err)
             return STORAGE_WRONG_STATE;
         }
     }
-    if (!legal(move->was, move->to))
+    if (!legal(move->was, move->to)) {
+        (void)error_set(err, -EINVAL, "the state of the campaign is %s, which does not allow this",
+                        campaign_status_name(move->was));
         return STORAGE_WRONG_STATE;
+    }
     int failed = move_to(storage, move, err);
     return failed ? failed : tell_move(storage, move, err);
 }

@@ -104,12 +104,14 @@ def test_wrong_transitions_are_409_and_change_nothing(place):
     place.people(server, emails(5, DOMAINS))
     draft = server.create_campaign(launch=False)
     for action in ("pause", "resume"):
-        assert server.api.post("/v1/campaigns/%d/%s" % (draft, action)).status == 409, action
+        answer = server.api.post("/v1/campaigns/%d/%s" % (draft, action))
+        assert answer.status == 409 and "state of the campaign is draft" in answer.json["detail"], (action, answer)
     assert server.stats(draft)["status"] == "draft"
     finished = server.create_campaign()
     run_to_end(server, finished)
     for action in ("pause", "resume", "cancel", "launch"):
-        assert server.api.post("/v1/campaigns/%d/%s" % (finished, action)).status == 409, action
+        answer = server.api.post("/v1/campaigns/%d/%s" % (finished, action))
+        assert answer.status == 409 and "state of the campaign is finished" in answer.json["detail"], (action, answer)
     assert server.stats(finished)["status"] == "finished"
 
 
