@@ -154,6 +154,11 @@ static void say_binding(const struct explain *limits, size_t first, struct buffe
         if (limit->limit.next_ms > 0)
             (void)snprintf(next, sizeof next, "; the next message may start in %.3f s",
                            (double)limit->limit.next_ms / 1000);
+        if (limit->limit.what == WHAT_SUSPENDED) {
+            buffer_printf(out, "The %s \"%s\" is suspended %s (%s)%s.\n", limit_scope_name(limit->limit.scope), name,
+                          now, origin, next);
+            continue;
+        }
         buffer_printf(out, "Held by the %s of the %s \"%s\": %s%s%s%s, set by %s%s.\n",
                       limit_what_name(limit->limit.what), limit_scope_name(limit->limit.scope), name, value,
                       now[0] != '\0' ? " (" : "", now, now[0] != '\0' ? ")" : "", origin, next);

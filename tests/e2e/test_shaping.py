@@ -286,6 +286,7 @@ def test_what_is_suspended_rests_over_a_kill_and_comes_back(place, scope):
     site = wait_until(lambda: by_limit(server, "one.test", "suspended"), 20, "one.test to be suspended")
     measure = [limit for limit in site["limits"] if limit["what"] == "suspended"]
     assert measure and measure[0]["binding"] and "they asked us to" in measure[0]["origin"], site["limits"]
+    assert 'is suspended until it is resumed (by hand: they asked us to)' in " ".join(site["explanation"]), site["explanation"]
     kill_and_start(server)
     wait_until(lambda: by_limit(server, "one.test", "suspended"), 20, "one.test to be suspended still")
     listed = server.api.get("/v1/suspensions").json["data"]
