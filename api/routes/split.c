@@ -1,6 +1,8 @@
 /*
  * split.c - the A/B test of a campaign: how its variants do, and the winner that a person chooses.
  */
+#include <math.h>
+
 #include "api/routes/routes.h"
 
 static json_t *variant_json(int number, const struct storage_split_counts *counts)
@@ -8,6 +10,12 @@ static json_t *variant_json(int number, const struct storage_split_counts *count
     return json_pack("{s:i, s:I, s:I, s:I, s:I}", "variant", number, "audience", (json_int_t)counts->audience,
                      "delivered", (json_int_t)counts->delivered, "opened", (json_int_t)counts->opened, "clicked",
                      (json_int_t)counts->clicked);
+}
+
+/* As it was asked for, to the hundredth: a slot is a little more than a thousandth of a per cent. */
+static double share_percent(int share)
+{
+    return round(10000.0 * share / SPLIT_SLOTS) / 100;
 }
 
 static void answer(struct request *request, struct response *response, int status)
@@ -26,7 +34,7 @@ static void answer(struct request *request, struct response *response, int statu
     for (int i = 0; i < split.variants; i++)
         (void)json_array_append_new(variants, variant_json(i, &counts[i]));
     response_json(response, status,
-                  json_pack("{s:f, s:o, s:b, s:o, s:o, s:o}", "share", 100.0 * split.share / SPLIT_SLOTS, "winner",
+                  json_pack("{s:f, s:o, s:b, s:o, s:o, s:o}", "share", share_percent(split.share), "winner",
                             split.winner >= 0 ? json_integer(split.winner) : json_null(), "rest", split.rest,
                             "tested_at", json_time(split.tested_ms), "chosen_at", json_time(split.chosen_ms),
                             "variants", variants));

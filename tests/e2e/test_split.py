@@ -32,6 +32,9 @@ def test_faults_are_told_field_by_field(place):
     draft = server.create_campaign(launch=False, ab=good)
     assert server.api.post("/v1/campaigns/%d/winner" % draft, {"variant": 0}).status == 409
     assert server.api.post("/v1/campaigns/%d/winner" % draft, {"variant": 3}).status == 422
+    for share in (1, 12.34, 50, 90):
+        draft = server.create_campaign(launch=False, ab={**good, "share": share})
+        assert server.api.get("/v1/campaigns/%d/variants" % draft).json["share"] == share
 
 
 @pytest.mark.sanitize
