@@ -85,6 +85,9 @@ static int start(struct server *server, struct config *config, struct error *err
 {
     struct app *app = &server->app;
     int rc = http_listen(config, &server->listen_fd, server->url, err);
+    /* Who holds the port is most likely the server of the same data; then that is the cause to tell. */
+    if (rc != 0 && storage_server_running(config->data_dir))
+        return error_set(err, -EBUSY, "another server runs on %s (it holds serve.lock there)", config->data_dir);
     if (rc == 0)
         rc = reload_complete(config, server->url, err);
     if (rc == 0)

@@ -157,4 +157,8 @@ def test_a_second_server_is_refused(place):
     _, server, _ = scene(place, 10)
     done = server.cli("serve", check=False)
     assert done.returncode == 1 and "another server" in done.stderr
+    # Nor is the port the cause when both would listen at the same.
+    server.config.write_text(server.config.read_text().replace('"127.0.0.1:0"', '"%s"' % server.url.split("/")[2]))
+    done = server.cli("serve", check=False)
+    assert done.returncode == 1 and "another server runs on %s" % server.data_dir in done.stderr, done
     assert server.api.get("/readyz").status == 200
