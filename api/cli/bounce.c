@@ -37,9 +37,12 @@ int cli_bounce_classify(struct cli *cli)
         (void)out_fail("--stage must be dns, connect, tls, greeting, ehlo, auth, mail, rcpt, data or content");
         return CLI_USAGE;
     }
+    bounce_line_split(cli->arguments[0], &split);
+    if (split.code == 0 && split.enhanced[0] == '\0')
+        return out_fail("\"%.80s\" is no reply of a server: it begins with no code, such as 550 or 5.1.1",
+                        cli->arguments[0]);
     if (bounce_rules_load(cli_value(cli, "rules"), &rules, &err) != 0)
         return out_fail("%s", err.text);
-    bounce_line_split(cli->arguments[0], &split);
     reply.code = split.code;
     reply.enhanced = split.enhanced;
     reply.text = split.text;

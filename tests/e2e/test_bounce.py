@@ -262,4 +262,7 @@ def test_classify_explains():
     assert re.search(r"bounce-rules\.conf:\d+$", found["rule"])
     found = classify("550 5.7.1 blocked, user unknown")
     assert found["kind"] == "block" and not found["suppresses"]
-    assert classify("gibberish")["rule"] is None
+    assert classify("550 gibberish")["rule"] is None
+    for text in ("gibberish", "", "55 no", "5500 no"):
+        done = subprocess.run([str(harness.PROGRAM), "bounce", "classify", text], capture_output=True, text=True)
+        assert done.returncode == 1 and "is no reply of a server" in done.stderr, done
