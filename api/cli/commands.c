@@ -185,9 +185,10 @@ static const struct cli_command COMMANDS[] = {
      "What counted against it before is forgotten.", SUPPRESS_REMOVE_OPTIONS, cli_suppress_remove},
     {"suppress list", "", 0, 0, "show suppressed addresses", NULL, SUPPRESS_LIST_OPTIONS, cli_suppress_list},
     {"suppress import", "FILE.csv|-", 1, 1, "suppress every address of a file",
-     "One address a line, or CSV whose first column is the address and whose second, if any, is the reason; a header row "
-     "is recognised,\nand may name reason, origin, expires_at and list, as export writes them. In place of an address may "
-     "stand its SHA-256 in 64 hex\ndigits (of the normal form in lower case), for lists that may not be shared in clear.",
+     "One address a line, or CSV whose first column is the address and whose second, if any, is the reason (one that is "
+     "not known here\ncounts as --reason, and is told); a header row is recognised, and may name reason, origin, "
+     "expires_at and list, as export writes them.\nIn place of an address may stand its SHA-256 in 64 hex digits (of the "
+     "normal form in lower case), for lists that may not be shared in clear.",
      SUPPRESS_IMPORT_OPTIONS, cli_suppress_import},
     {"suppress export", "[FILE.csv]", 0, 1, "write all suppressed addresses as CSV (default: to standard output)", NULL,
      SUPPRESS_EXPORT_OPTIONS, cli_suppress_export},

@@ -39,24 +39,24 @@ static const char *read_reason(const struct cli *cli)
     return NULL;
 }
 
-/* What --list and --expires say, the same for all. The database is open. */
+/* What --list and --expires say, the same for all. CLI_DONE; else it was said what is wrong. The database is open. */
 struct scope {
     int64_t list_id, expires_ms;
 };
 
-static bool read_scope(struct cli *cli, struct scope *scope)
+static int read_scope(struct cli *cli, struct scope *scope)
 {
     const char *list = cli_value(cli, "list"), *expires = cli_value(cli, "expires");
     struct error err = {""};
     *scope = (struct scope){0};
     if (expires != NULL && suppression_expiry(expires, clock_wall_ms(), &scope->expires_ms) != 0) {
         (void)out_fail("--expires must be a time ahead like 2026-12-01T08:00:00Z, or a duration like 30d");
-        return false;
+        return CLI_USAGE;
     }
     int rc = list == NULL ? 0 : suppression_list(cli->reader, list, &scope->list_id, &err);
-    if (rc != 0)
-        (void)out_condition(rc, "list", &err);
-    return rc == 0;
+    if (rc == STORAGE_NOT_FOUND)
+        return out_fail("there is no list \"%s\"", list);
+    return rc == 0 ? CLI_DONE : out_condition(rc, "list", &err);
 }
 
 int cli_suppress_add(struct cli *cli)
@@ -69,8 +69,11 @@ int cli_suppress_add(struct cli *cli)
     int64_t added = 0;
     if (reason == NULL)
         return CLI_USAGE;
-    if (cli_open_storage(cli) != CLI_DONE || !read_scope(cli, &scope))
-        return CLI_FAILED;
+    int code = cli_open_storage(cli);
+    if (code == CLI_DONE)
+        code = read_scope(cli, &scope);
+    if (code != CLI_DONE)
+        return code;
     for (int i = 0; i < cli->argument_count; i++) {
         if (suppression_email(cli->arguments[i], emails[i], &err) != 0)
             return out_fail("\"%s\": %s", cli->arguments[i], err.text);
@@ -98,8 +101,11 @@ int cli_suppress_remove(struct cli *cli)
     struct scope scope;
     if (suppression_email(cli->arguments[0], email, &err) != 0)
         return out_fail("\"%s\": %s", cli->arguments[0], err.text);
-    if (cli_open_storage(cli) != CLI_DONE || !read_scope(cli, &scope))
-        return CLI_FAILED;
+    int code = cli_open_storage(cli);
+    if (code == CLI_DONE)
+        code = read_scope(cli, &scope);
+    if (code != CLI_DONE)
+        return code;
     int rc = storage_suppression_remove(cli->storage, email, scope.list_id, &err);
     if (rc == STORAGE_NOT_FOUND)
         return out_fail("%s is not suppressed", email);
@@ -259,6 +265,7 @@ struct intake {
     struct storage_suppression items[BATCH_ROWS];
     size_t count;
     int64_t line, read, added, rejected;
+    int64_t reasons_unknown, reason_line; /* so many, the first in this line */
     char list_name[256]; /* the last one that was looked up */
     int64_t list_id;
 };
@@ -369,6 +376,8 @@ static int read_item(struct intake *intake, const char *const cells[COLUMN_COUNT
         (void)str_copy(email, ADDRESS_MAX_BYTES + 1, digest);
     }
     bool known = suppression_reason_known(cells[COLUMN_REASON]);
+    if (!known && cells[COLUMN_REASON][0] != '\0' && intake->reasons_unknown++ == 0)
+        intake->reason_line = intake->line;
     (void)str_copy(reason, REASON_BYTES, known ? cells[COLUMN_REASON] : intake->reason);
     (void)str_copy(intake->origins[intake->count], ORIGIN_BYTES, cells[COLUMN_ORIGIN]);
     str_make_line(intake->origins[intake->count]);
@@ -431,16 +440,24 @@ static int take_file(struct intake *intake, FILE *file, struct error *err)
 static int report(const struct intake *intake)
 {
     int64_t known = intake->read - intake->added - intake->rejected;
-    if (intake->cli->json)
-        return out_json(json_pack("{s:I, s:I, s:I, s:I}", "read", (json_int_t)intake->read, "added",
-                                  (json_int_t)intake->added, "known", (json_int_t)known, "rejected",
-                                  (json_int_t)intake->rejected));
+    /* Other senders have words of their own; nobody is left out for that. */
+    if (intake->reasons_unknown > 0)
+        fprintf(stderr, "posthaste: %lld reasons, the first in line %lld, are not one of " SUPPRESSION_REASONS
+                        "; they were taken for %s\n",
+                (long long)intake->reasons_unknown, (long long)intake->reason_line, intake->reason);
+    int done = intake->read > 0 && intake->rejected == intake->read ? CLI_FAILED : CLI_DONE;
+    if (intake->cli->json) {
+        int told = out_json(json_pack("{s:I, s:I, s:I, s:I}", "read", (json_int_t)intake->read, "added",
+                                      (json_int_t)intake->added, "known", (json_int_t)known, "rejected",
+                                      (json_int_t)intake->rejected));
+        return told == CLI_DONE ? done : told;
+    }
     if (intake->rejected > REJECTS_TOLD)
         fprintf(stderr, "posthaste: … and %lld more lines that were not taken\n",
                 (long long)(intake->rejected - REJECTS_TOLD));
     out_line("read %lld, added %lld, known %lld, rejected %lld", (long long)intake->read, (long long)intake->added,
              (long long)known, (long long)intake->rejected);
-    return CLI_DONE;
+    return done;
 }
 
 static int import_from(struct cli *cli, FILE *file, const char *path, const char *reason)
@@ -455,12 +472,11 @@ static int import_from(struct cli *cli, FILE *file, const char *path, const char
     intake->hash = cli_flag(cli, "hash");
     for (size_t i = 0; i < COLUMNS_MAX; i++)
         intake->columns[i] = i < COLUMN_ORIGIN ? (int)i : -1;
-    if (!read_scope(cli, &intake->scope)) {
-        free(intake);
-        return CLI_FAILED;
+    int code = read_scope(cli, &intake->scope);
+    if (code == CLI_DONE) {
+        int rc = take_file(intake, file, &err);
+        code = rc == 0 ? report(intake) : out_condition(rc, path, &err);
     }
-    int rc = take_file(intake, file, &err);
-    int code = rc == 0 ? report(intake) : out_condition(rc, path, &err);
     free(intake);
     return code;
 }

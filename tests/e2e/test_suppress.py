@@ -47,6 +47,14 @@ def test_out_and_in_again(place, tmp_path):
     path.write_text('email,list,origin,reason\nd@one.test,news,"%s",unsubscribe\ne@one.test,none,,\nf@one.test,,,\n' % payload.replace('"', '""'))
     done = server.cli("suppress", "import", path, check=False)
     assert "there is no such list" in done.stderr and "added 2" in done.stdout, done
+    assert "reasons" not in done.stderr
+    # A word of somebody else's for a reason keeps nobody off the list, but is told; a file without one address is a failure.
+    done = server.cli("suppress", "import", "-", stdin="email,reason\nh@one.test,Bounced\ni@one.test,\nh@one.test,Bounced\n")
+    assert "2 reasons, the first in line 2, are not one of" in done.stderr and "added 2" in done.stdout, done
+    for email in ("h@one.test", "i@one.test"):
+        server.cli("suppress", "remove", email)
+    assert server.cli("suppress", "import", "-", stdin="no address\n", check=False).returncode == 1
+    assert 'no list "nothing"' in server.cli("suppress", "add", "x@one.test", "--list", "nothing", check=False).stderr
     hashed = tmp_path / "hashed.txt"
     hashed.write_text("G@one.test\n")
     assert server.cli_json("suppress", "import", hashed, "--hash")["added"] == 1
