@@ -246,8 +246,10 @@ int cli_token_create(struct cli *cli)
     }
     if (name == NULL)
         name = "cli";
-    if (name[strspn(name, " \t")] == '\0' || strlen(name) > TOKEN_NAME_MAX_BYTES)
-        return out_fail("a token's name has 1 to %d bytes", TOKEN_NAME_MAX_BYTES);
+    if (name[strspn(name, " \t")] == '\0' || strlen(name) > TOKEN_NAME_MAX_BYTES) {
+        (void)out_fail("a token's name has 1 to %d bytes", TOKEN_NAME_MAX_BYTES);
+        return CLI_USAGE;
+    }
     if (cli_open_storage(cli) != CLI_DONE)
         return CLI_FAILED;
     int rc = access_token_create(cli->storage, name, scope, &token, &err);

@@ -77,8 +77,10 @@ int cli_campaign_winner(struct cli *cli)
 {
     json_t *body, *answer;
     uint64_t variant;
-    if (str_parse_u64(cli->arguments[1], SPLIT_VARIANTS_MAX, &variant) != 0)
-        return out_fail("\"%.40s\" is not the number of a variant", cli->arguments[1]);
+    if (str_parse_u64(cli->arguments[1], SPLIT_VARIANTS_MAX, &variant) != 0) {
+        (void)out_fail("\"%.40s\" is not the number of a variant", cli->arguments[1]);
+        return CLI_USAGE;
+    }
     body = json_pack("{s:I}", "variant", (json_int_t)variant);
     int rc = call_with(cli, "POST", "/winner", body, &answer);
     json_decref(body);
@@ -247,9 +249,9 @@ int cli_campaign_list(struct cli *cli)
     char path[256];
     json_t *page;
     uint64_t number;
-    if ((limit != NULL && str_parse_u64(limit, 1000, &number) != 0) ||
+    if ((limit != NULL && (str_parse_u64(limit, 1000, &number) != 0 || number == 0)) ||
         (status != NULL && strspn(status, "abcdefghijklmnopqrstuvwxyz,") != strlen(status))) {
-        (void)out_fail("--limit must be a number up to 1000, --status one or several of draft, scheduled, running, "
+        (void)out_fail("--limit must be a number from 1 to 1000, --status one or several of draft, scheduled, running, "
                        "paused, finished, cancelled");
         return CLI_USAGE;
     }

@@ -21,17 +21,11 @@ static const char *text_of(const json_t *object, const char *name)
     return text != NULL ? text : "";
 }
 
-static json_t *body_of(const struct cli *cli)
+static json_t *body_of(const struct cli *cli, uint64_t number)
 {
     const char *recipient = cli_value(cli, "recipient"), *prefix = cli_value(cli, "subject-prefix"), *to;
     const char *variant = cli_value(cli, "variant");
-    uint64_t number = 0;
     json_t *addresses = json_array();
-    if (variant != NULL && str_parse_u64(variant, SPLIT_VARIANTS_MAX, &number) != 0) {
-        json_decref(addresses);
-        (void)out_fail("\"%.40s\" is not the number of a variant", variant);
-        return NULL;
-    }
     for (int n = 0; (to = cli_value_nth(cli, "to", n)) != NULL; n++)
         (void)json_array_append_new(addresses, json_string(to));
     json_t *body =
@@ -112,7 +106,13 @@ int cli_campaign_test(struct cli *cli)
         (void)out_fail("say to whom: --to EMAIL");
         return CLI_USAGE;
     }
-    json_t *body = body_of(cli);
+    const char *variant = cli_value(cli, "variant");
+    uint64_t number = 0;
+    if (variant != NULL && str_parse_u64(variant, SPLIT_VARIANTS_MAX, &number) != 0) {
+        (void)out_fail("\"%.40s\" is not the number of a variant", variant);
+        return CLI_USAGE;
+    }
+    json_t *body = body_of(cli, number);
     struct client *client = body != NULL ? client_open(cli) : NULL;
     (void)snprintf(path, sizeof(path), "/v1/campaigns/%lld/test", (long long)id);
     rc = client != NULL ? client_call(client, "POST", path, body, &test) : CLI_FAILED;

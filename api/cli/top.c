@@ -124,7 +124,7 @@ static size_t sites_wanted(const struct cli *cli)
     int columns, rows = 40;
     (void)terminal_size(STDOUT_FILENO, &columns, &rows);
     if (cli_value(cli, "lines") != NULL && str_parse_u64(cli_value(cli, "lines"), SITES_MAX, &lines) == 0)
-        return (size_t)MAX_OF(lines, UINT64_C(1));
+        return (size_t)lines;
     return (size_t)MIN_OF(MAX_OF(rows, 2), SITES_MAX);
 }
 
@@ -170,6 +170,12 @@ static int print_once(struct cli *cli, struct client *client)
 
 int cli_top(struct cli *cli)
 {
+    const char *text = cli_value(cli, "lines");
+    uint64_t lines;
+    if (text != NULL && (str_parse_u64(text, SITES_MAX, &lines) != 0 || lines == 0)) {
+        (void)out_fail("--lines must be a number from 1 to %d", SITES_MAX);
+        return CLI_USAGE;
+    }
     struct client *client = client_open(cli);
     if (client == NULL)
         return CLI_FAILED;

@@ -20,8 +20,10 @@ static int64_t number_of(const json_t *object, const char *name)
     return json_integer_value(json_object_get(object, name));
 }
 
-static int fail(int rc, const struct problem *problem, const struct error *err)
+static int fail(const struct cli *cli, int rc, const struct problem *problem, const struct error *err)
 {
+    if (rc == STORAGE_NOT_FOUND)
+        return out_fail("there is no webhook %s", cli->arguments[0]);
     if (rc == -EINVAL && problem != NULL && problem->count > 0)
         return out_fail("%s: %s", problem->fields[0].field, problem->fields[0].message);
     return out_condition(rc, "webhook", err);
@@ -39,18 +41,16 @@ static int open_one(struct cli *cli, int64_t *id)
     return cli_open_storage(cli);
 }
 
-static json_t *wish_of(struct cli *cli)
+/* `batch`: 0 = not said. */
+static json_t *wish_of(struct cli *cli, uint64_t batch)
 {
     const char *name;
-    uint64_t batch;
     json_t *wish = json_object();
     const char *text = cli_value(cli, "description");
     if (text != NULL)
         (void)json_object_set_new(wish, "description", json_string(text));
-    text = cli_value(cli, "batch");
-    if (text != NULL)
-        (void)json_object_set_new(wish, "batch",
-                                  json_integer(str_parse_u64(text, WEBHOOK_BATCH_MAX, &batch) == 0 ? (int)batch : 0));
+    if (batch > 0)
+        (void)json_object_set_new(wish, "batch", json_integer((json_int_t)batch));
     if (cli_value(cli, "event") == NULL)
         return wish;
     json_t *events = json_array();
@@ -65,14 +65,20 @@ int cli_webhook_add(struct cli *cli)
     struct problem problem = {.count = 0};
     struct error err = {""};
     json_t *webhook = NULL;
+    const char *text = cli_value(cli, "batch");
+    uint64_t batch = 0;
+    if (text != NULL && (str_parse_u64(text, WEBHOOK_BATCH_MAX, &batch) != 0 || batch == 0)) {
+        (void)out_fail("--batch must be a number from 1 to %d", WEBHOOK_BATCH_MAX);
+        return CLI_USAGE;
+    }
     if (cli_open_storage(cli) != CLI_DONE)
         return CLI_FAILED;
-    json_t *wish = wish_of(cli);
+    json_t *wish = wish_of(cli, batch);
     (void)json_object_set_new(wish, "url", json_string(cli->arguments[0]));
     int rc = webhook_create(cli->storage, cli->config, wish, &webhook, &problem, &err);
     json_decref(wish);
     if (rc != 0)
-        return fail(rc, &problem, &err);
+        return fail(cli, rc, &problem, &err);
     if (cli->json)
         return out_json(webhook);
     out_line("%s", text_of(webhook, "secret"));
@@ -165,7 +171,7 @@ static int answer_one(struct cli *cli, int64_t id)
     json_t *webhook = NULL;
     int rc = webhook_get(cli->reader, id, &webhook, &err);
     if (rc != 0)
-        return fail(rc, NULL, &err);
+        return fail(cli, rc, NULL, &err);
     if (cli->json)
         return out_json(webhook);
     print_webhook(webhook);
@@ -192,7 +198,7 @@ static int change(struct cli *cli, json_t *wish)
     }
     rc = webhook_change(cli->storage, cli->reader, cli->config, id, wish, &problem, &err);
     json_decref(wish);
-    return rc != 0 ? fail(rc, &problem, &err) : answer_one(cli, id);
+    return rc != 0 ? fail(cli, rc, &problem, &err) : answer_one(cli, id);
 }
 
 int cli_webhook_enable(struct cli *cli)
@@ -214,7 +220,7 @@ int cli_webhook_remove(struct cli *cli)
         return rc;
     rc = storage_webhook_delete(cli->storage, id, &err);
     if (rc != 0)
-        return fail(rc, NULL, &err);
+        return fail(cli, rc, NULL, &err);
     if (cli->json)
         return out_json(json_pack("{s:I, s:b}", "id", (json_int_t)id, "removed", 1));
     out_line("webhook %lld is gone", (long long)id);
@@ -231,7 +237,7 @@ int cli_webhook_rotate(struct cli *cli)
         return rc;
     rc = webhook_rotate(cli->storage, id, &made, &err);
     if (rc != 0)
-        return fail(rc, NULL, &err);
+        return fail(cli, rc, NULL, &err);
     if (cli->json)
         return out_json(made);
     out_line("%s", text_of(made, "secret"));
@@ -259,7 +265,7 @@ int cli_webhook_replay(struct cli *cli)
         return rc;
     rc = storage_webhook_replay(cli->storage, id, from_ms, &events, &err);
     if (rc != 0)
-        return fail(rc, NULL, &err);
+        return fail(cli, rc, NULL, &err);
     if (cli->json)
         return out_json(json_pack("{s:I, s:I}", "id", (json_int_t)id, "events", (json_int_t)events));
     out_line("webhook %lld begins again before %lld events", (long long)id, (long long)events);

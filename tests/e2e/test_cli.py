@@ -25,7 +25,11 @@ def test_help_and_version(place):
 @pytest.mark.parametrize("words, says", [
     (("imprt",), "import"), (("campain", "launch", "1"), "campaign"), (("campaign", "lanch", "1"), "launch"), (("token", "creat"), "create"),
     (("suppress",), "add"), ((), "usage"), (("--nonsense",), "nonsense"), (("campaign", "launch"), ""), (("campaign", "launch", "x"), "x"),
-    (("recipient", "show"), ""),
+    (("recipient", "show"), ""), (("campaign", "list", "--limit", "0"), "1 to 1000"), (("site", "suspend", "x.test", "--scope", "foo"), "--scope"),
+    (("site", "resume", "x.test", "--scope", "foo"), "--scope"), (("webhook", "add", "https://x.test/", "--batch", "x"), "1 to 1000"),
+    (("top", "--once", "--lines", "x"), "--lines"), (("top", "--lines", "0"), "--lines"), (("campaign", "winner", "1", "x"), "variant"),
+    (("campaign", "test", "1", "--to", "a@one.test", "--variant", "x"), "variant"), (("token", "create", "--name", ""), "name"),
+    (("suppress", "add", "a@one.test", "--expires", "soon"), "--expires"),
 ])
 def test_wrong_use_is_2_with_a_hint(place, words, says):
     done = place.server(start=False, domain=None).cli(*words, check=False)
