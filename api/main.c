@@ -3,11 +3,20 @@
  *
  * 0 done, 1 refused or failed, 2 wrong usage. What wires the rooms of a server together is serve.c.
  */
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "api/cli/cli.h"
 #include "api/cli/output.h"
+
+/* `posthaste … | head`: whoever reads has all that it wants, and nobody is there to be told. */
+static bool is_reader_gone(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
 
 static int run(struct cli *cli, const struct cli_command *commands, size_t count)
 {
@@ -45,7 +54,7 @@ int main(int argc, char **argv)
     if (cli.no_color)
         tone_never();
     int rc = run(&cli, commands, count);
-    if (fflush(stdout) != 0 || ferror(stdout) != 0)
-        rc = rc == CLI_DONE ? out_fail("cannot write to standard output") : rc;
-    return rc;
+    if (fflush(stdout) == 0 && ferror(stdout) == 0)
+        return rc;
+    return is_reader_gone() ? CLI_FAILED : out_fail("cannot write to standard output");
 }

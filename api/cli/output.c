@@ -57,8 +57,8 @@ int out_json(json_t *value)
 {
     int rc = value != NULL ? json_dumpf(value, stdout, JSON_INDENT(2)) : -1;
     json_decref(value);
-    if (rc != 0)
-        return out_fail("cannot write the answer");
+    if (rc != 0) /* main tells of a standard output that cannot be written */
+        return ferror(stdout) != 0 ? CLI_FAILED : out_fail("cannot write the answer");
     fputc('\n', stdout);
     return CLI_DONE;
 }

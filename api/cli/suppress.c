@@ -237,8 +237,8 @@ int cli_suppress_export(struct cli *cli)
         failed |= fclose(out.file) != 0;
     if (rc < 0)
         return out_condition(rc, "suppressions", &err);
-    if (failed)
-        return out_fail("cannot write %s", path != NULL ? path : "standard output");
+    if (failed && path != NULL) /* main tells of standard output */
+        return out_fail("cannot write %s", path);
     if (path != NULL && cli->json)
         return out_json(json_pack("{s:I, s:s}", "rows", (json_int_t)out.rows, "file", path));
     if (path != NULL)

@@ -5,6 +5,7 @@ import json
 import os
 import sqlite3
 import stat
+import subprocess
 
 import pytest
 
@@ -35,6 +36,23 @@ def test_wrong_use_is_2_with_a_hint(place, words, says):
     done = place.server(start=False, domain=None).cli(*words, check=False)
     assert done.returncode == 2, done
     assert says.lower() in done.stderr.lower(), done.stderr
+
+
+def test_a_reader_that_has_enough(place):
+    """`… | head` is no fault to tell of; a full disk is."""
+    server = place.server(start=False, domain=None)
+    server.config.write_text(server.config.read_text() + "".join('profile "p%d" { rate = "1/s" }\n' % n for n in range(2000)))
+    server.cli("list")
+    for words in (("config", "show"), ("config", "show", "--json"), ("suppress", "export")):
+        command = [str(server.program), "-c", str(server.config), *words]
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+        os.close(write)
+        assert done.returncode == 1 and done.stderr == "", (words, done)
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1 and "cannot write to standard output" in done.stderr, (words, done)
 
 
 def test_a_server_that_does_not_run_is_said_so(place):
