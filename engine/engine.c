@@ -17,6 +17,7 @@
 #include "base/config_live.h"
 #include "base/hashmap.h"
 #include "base/str.h"
+#include "engine/net/dns_config.h"
 #include "engine/net/sts.h"
 #include "engine/site/explain.h"
 #include "engine/site/reload.h"
@@ -144,6 +145,8 @@ int engine_start_tuned(const struct config *config, const struct engine_callback
     engine->shaped = r == 0;
     if (r == 0)
         r = rules_load(NULL, &engine->rules, err);
+    if (r == 0)
+        r = dns_settings_check(config, err);
     if (r == 0 && config->mta_sts)
         r = sts_create(config, &engine->sts, err);
     if (r < 0) {

@@ -98,6 +98,10 @@ struct engine_callbacks {
 /* Starts the loops. `config` is from config_load() and outlives the engine. */
 int engine_start(const struct config *config, const struct engine_callbacks *callbacks, struct engine **out, struct error *err) ATTR_MUSTCHECK;
 
+/* Each file of the configuration that would keep the engine or the listener from starting: trusted certificates, trust anchor, passwords, the
+ * listener's certificate. One sentence a call; nothing is kept. Any thread. */
+void engine_files_check(const struct config *config, engine_rules_cb *each, void *context);
+
 /*
  * Another configuration from now on: profiles, routes, sources, limits, time-outs and automation rules. No connection is
  * closed before what is under way on it has ended, and no limit is exceeded that holds before and after (site/reload.h).

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "api/cli/output.h"
+#include "api/events/event_log.h"
+#include "api/http/server.h"
 #include "campaign/campaign.h"
 #include "engine/engine.h"
 
@@ -52,6 +54,25 @@ static int check_rules(json_t *warnings)
     return rc == 0 ? CLI_DONE : out_fail("%s", err.text);
 }
 
+static void tell_fault(void *context, const char *sentence)
+{
+    int *rc = context;
+    *rc = out_fail("%s", sentence);
+}
+
+/* What keeps a server from starting although every value is right. */
+static int check_files(const struct config *config)
+{
+    struct error err = {""};
+    int rc = CLI_DONE;
+    engine_files_check(config, tell_fault, &rc);
+    if (http_files_check(config, &err) != 0)
+        tell_fault(&rc, err.text);
+    if (event_log_check(config, &err) != 0)
+        tell_fault(&rc, err.text);
+    return rc;
+}
+
 int cli_config_check(struct cli *cli)
 {
     if (cli_open_config(cli) != CLI_DONE)
@@ -59,7 +80,8 @@ int cli_config_check(struct cli *cli)
     const struct config *config = cli->config;
     json_t *warnings = json_array();
     config_warnings(config, add_warning, warnings);
-    if (check_rules(warnings) != CLI_DONE) {
+    int files = check_files(config);
+    if (check_rules(warnings) != CLI_DONE || files != CLI_DONE) {
         json_decref(warnings);
         return CLI_FAILED;
     }

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -73,6 +74,22 @@ int event_log_open(struct app *app, struct event_view *view, struct event_log **
         log->position = newest;
     *out = log;
     return 0;
+}
+
+int event_log_check(const struct config *config, struct error *err)
+{
+    const char *path = config->events.log;
+    const char *slash = strrchr(path, '/');
+    char folder[PATH_BYTES] = ".";
+    if (path[0] == '\0' || access(path, W_OK) == 0)
+        return 0;
+    int rc = -errno;
+    if (rc == -ENOENT) {
+        if (slash != NULL)
+            (void)snprintf(folder, sizeof(folder), "%.*s", (int)MAX_OF(slash - path, (ptrdiff_t)1), path);
+        rc = access(folder, W_OK | X_OK) == 0 ? 0 : -errno;
+    }
+    return rc == 0 ? 0 : error_errno(err, rc, "events: log: cannot open %s", path);
 }
 
 void event_log_close(struct event_log *log)

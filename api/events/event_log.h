@@ -18,5 +18,7 @@ void event_log_close(struct event_log *log); /* NULL is allowed */
 /* Writes what is new. True when there may be more at once. A file that cannot be written is tried again after a while;
  * nothing is lost meanwhile. */
 bool event_log_run(struct event_log *log, int64_t now_ms);
+/* Whether event_log_open() could write the file, which is not made. */
+int event_log_check(const struct config *config, struct error *err) ATTR_MUSTCHECK;
 
 #endif

@@ -132,6 +132,20 @@ int http_server_check(struct http_server *server, struct error *err)
     return rc;
 }
 
+int http_files_check(const struct config *config, struct error *err)
+{
+    struct http_server *server = calloc(1, sizeof(*server)); /* for the library's words; it listens nowhere */
+    if (server == NULL)
+        return error_memory(err);
+    server->starter = pthread_self();
+    int rc = front_load(&server->next, config->tls_cert, config->tls_key, err);
+    if (rc == 0 && server->next.certificate != NULL)
+        rc = front_check(&server->next, server, err);
+    front_stop(&server->next);
+    free(server);
+    return rc;
+}
+
 /* The place of a front that nobody is connected to any more; NULL: there is none. */
 static struct front *free_place(struct http_server *server)
 {

@@ -34,6 +34,8 @@ int http_server_start(struct app *app, int listen_fd, const struct route *routes
  * may change under a running server: the rate of requests. It cannot fail; what goes wrong after all is logged. */
 int http_server_check(struct http_server *server, struct error *err) ATTR_MUSTCHECK;
 void http_server_reload(struct http_server *server, const struct config *config);
+/* Whether the files of certificate and key would do for a start. */
+int http_files_check(const struct config *config, struct error *err) ATTR_MUSTCHECK;
 /* Stops listening, lets running handlers finish, closes all connections, frees. NULL is allowed. */
 void http_server_stop(struct http_server *server);
 

@@ -275,7 +275,7 @@ static int finalize(struct dns *dns, const struct dns_options *options, struct e
     if (r == 0)
         return 0;
     if (options->trust_anchor_file != NULL)
-        return error_set(err, -EINVAL, "cannot set up the resolver with trust anchors of %.300s: %s",
+        return error_set(err, -EINVAL, "dns trust_anchor: cannot set up the resolver with %.300s: %s",
                          options->trust_anchor_file, ub_strerror(r));
     return error_set(err, r == UB_NOMEM ? -ENOMEM : -EINVAL, "cannot set up the resolver: %s", ub_strerror(r));
 }
@@ -296,6 +296,16 @@ static int make_context(struct dns *dns, const struct dns_options *options, stru
         r = set_servers(dns, options, err);
     if (r == 0)
         r = finalize(dns, options, err);
+    return r;
+}
+
+int dns_check(const struct dns_options *options, struct error *err)
+{
+    struct dns dns = {.outstanding_max = DNS_OUTSTANDING_DEFAULT};
+    pthread_mutex_lock(&context_lock);
+    int r = make_context(&dns, options, err);
+    pthread_mutex_unlock(&context_lock);
+    ub_ctx_delete(dns.context);
     return r;
 }
 

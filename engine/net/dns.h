@@ -55,6 +55,8 @@ struct dns_options {
 
 /* 0; -EINVAL (a server or an anchor that cannot be), -ENOENT (no such file), -ENOMEM and other -errno. */
 int dns_open(struct loop *loop, const struct dns_options *options, struct dns **out, struct error *err) ATTR_MUSTCHECK;
+/* Whether dns_open() would do now; nothing is asked and nothing kept. As it else. */
+int dns_check(const struct dns_options *options, struct error *err) ATTR_MUSTCHECK;
 
 /* Forgets all questions, without callbacks, and ends the thread. Not from a callback of this interface. It holds a
  * handle of the loop, which ends a turn later: the loop must still run for that. NULL is harmless. */

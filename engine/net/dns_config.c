@@ -33,7 +33,7 @@ static int find_anchor(const char *wanted, char **out, struct error *err)
     } else {
         found = wanted;
         if (access(found, R_OK) != 0)
-            return error_errno(err, -errno, "cannot read the trust anchor %s", found);
+            return error_errno(err, -errno, "dns trust_anchor: cannot read %s", found);
     }
     *out = str_dup(found);
     return *out != NULL ? 0 : error_memory(err);
@@ -57,4 +57,16 @@ void dns_settings_finish(struct dns_settings *settings)
     free(settings->server);
     free(settings->trust_anchor);
     *settings = (struct dns_settings){0};
+}
+
+int dns_settings_check(const struct config *config, struct error *err)
+{
+    struct dns_settings settings;
+    if (config->dns_trust_anchor == NULL || config->dns_trust_anchor[0] == '\0')
+        return 0;
+    int r = dns_settings_make(config, &settings, err);
+    if (r == 0)
+        r = dns_check(&settings.options, err);
+    dns_settings_finish(&settings);
+    return r;
 }

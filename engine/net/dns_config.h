@@ -15,5 +15,7 @@ struct dns_settings {
 /* 0; -ENOENT: `trust_anchor = "system"` and the system has none, or no such file; -ENOMEM. */
 int dns_settings_make(const struct config *config, struct dns_settings *out, struct error *err) ATTR_MUSTCHECK;
 void dns_settings_finish(struct dns_settings *settings); /* harmless on a zeroed one */
+/* Whether a trust anchor, if there is to be one, can be read and is one. 0; -errno as above, -EINVAL. */
+int dns_settings_check(const struct config *config, struct error *err) ATTR_MUSTCHECK;
 
 #endif

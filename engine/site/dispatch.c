@@ -431,6 +431,15 @@ void dispatch_release_all(struct dispatch *dispatch)
     wake(dispatch);
 }
 
+/* A file that is read at the first handshake is found out by the first mail, which then has no TLS. */
+static int read_trust(struct dispatch *dispatch, struct error *err)
+{
+    const char *ca_file = dispatch->config->tls_ca_file;
+    if (dispatch_tls(dispatch, err) != NULL)
+        return 0;
+    return ca_file != NULL && ca_file[0] != '\0' ? error_prefix(err, -EINVAL, "tls_ca_file") : -EIO;
+}
+
 int dispatch_init(struct dispatch *dispatch, struct error *err)
 {
     struct loop_events events = {.on_wake = on_wake, .on_turn = on_turn, .context = dispatch};
@@ -444,15 +453,20 @@ int dispatch_init(struct dispatch *dispatch, struct error *err)
     dispatch->dane = HASHMAP_INIT;
     memory_init(&dispatch->memory);
     tally_init(&dispatch->tally);
-    int r = loop_init(&dispatch->loop, &events, err);
-    if (r < 0)
+    int r = read_trust(dispatch, err);
+    if (r == 0)
+        r = loop_init(&dispatch->loop, &events, err);
+    if (r < 0) {
+        tls_context_free(dispatch->tls);
         return r;
+    }
     if (loop_timer_add(&dispatch->loop, &dispatch->stop_timer, on_stop_deadline) < 0 ||
         loop_timer_add(&dispatch->loop, &dispatch->memory_timer, on_memory_timer) < 0 ||
         loop_timer_add(&dispatch->loop, &dispatch->reshape_timer, dispatch_on_reshape_timer) < 0 ||
         pthread_mutex_init(&dispatch->wake_lock, NULL) != 0 || inbox_init(&dispatch->submitted, wake, dispatch) < 0 ||
         inbox_init(&dispatch->composed, wake, dispatch) < 0 || inbox_init(&dispatch->orders, wake, dispatch) < 0) {
         loop_finish(&dispatch->loop);
+        tls_context_free(dispatch->tls);
         return error_memory(err);
     }
     dispatch->wakeable = true;

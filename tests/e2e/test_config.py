@@ -70,6 +70,52 @@ def test_a_given_file_that_is_missing(tmp_path):
     assert "none.conf" in done.stderr
 
 
+FILES = {
+    "authorities": ('tls_ca_file = "%s"', ["tls_ca_file"]),
+    "certificate": ('tls_cert = "%s"\ntls_key = "%s"', ["tls_cert"]),
+    "listener's certificate": ('bounces { listen = "127.0.0.1:0"  domain = "b.test"  tls_cert = "%s"  tls_key = "%s" }', []),
+    "trust anchor": ('dns { trust_anchor = "%s" }', ["trust_anchor"]),
+    "password": ('route "*" { host = "127.0.0.1"  tls = "required"  user = "u"  password_file = "%s" }', ["route"]),
+    "event log": ('events { log = "%s" }', ["events", "log"]),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("command", [("config", "check"), ("serve",)], ids=["check", "serve"])
+def test_a_file_that_is_named_and_not_there(tmp_path, name, command):
+    """A mistyped name must not become mail without TLS, or a server that does not come back after the night's update."""
+    text, words = FILES[name]
+    missing = str(tmp_path / "none" / "file")
+    (tmp_path / "posthaste.conf").write_text('data_dir = "data"\nlisten = "127.0.0.1:0"\n%s\n' % text.replace("%s", missing))
+    done = run(tmp_path, *command)
+    assert done.returncode == 1, done
+    for word in words + [missing]:
+        assert word in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("name", ["authorities", "certificate", "listener's certificate", "trust anchor"])
+@pytest.mark.parametrize("command", [("config", "check"), ("serve",)], ids=["check", "serve"])
+def test_a_file_that_is_named_and_something_else(tmp_path, name, command):
+    other = tmp_path / "other"
+    other.write_text("(hello\n")
+    (tmp_path / "posthaste.conf").write_text('data_dir = "data"\nlisten = "127.0.0.1:0"\n%s\n' % FILES[name][0].replace("%s", str(other)))
+    done = run(tmp_path, *command)
+    assert done.returncode == 1, done
+    assert str(other) in done.stderr
+
+
+def test_every_file_that_is_wrong_is_told(tmp_path):
+    (tmp_path / "posthaste.conf").write_text("".join(FILES[name][0].replace("%s", "/none/" + name.replace(" ", "-")) + "\n" for name in ("authorities", "trust anchor", "event log")))
+    done = run(tmp_path, "config", "check")
+    assert done.returncode == 1 and done.stdout == ""
+    for word in ("/none/authorities", "/none/trust-anchor", "/none/event-log"):
+        assert word in done.stderr, done.stderr
+    (tmp_path / "log").mkdir()
+    (tmp_path / "posthaste.conf").write_text('events { log = "log/events" }\n')
+    assert run(tmp_path, "config", "check").returncode == 0
+    assert not list((tmp_path / "log").iterdir()), "looking makes nothing"
+
+
 def test_port_in_use(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
