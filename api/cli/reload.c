@@ -61,12 +61,16 @@ static int take_over(struct app *app, struct config *next, const char *url, stru
     return rc;
 }
 
-void reload(struct app *app, struct http_server *http, const char *file, const char *url)
+void reload(struct app *app, struct http_server *http, const char *url)
 {
     struct config *next = NULL;
     struct error err = {""};
     struct buffer kept = BUFFER_INIT((size_t)1 << 20);
-    int rc = config_load(file, &next, &err);
+    /* The very file that is in force: the search would go on to another one, or to the defaults, when it is missing for
+     * a moment. */
+    const struct config *now = config_live_hold(app->live);
+    int rc = config_load(now->file[0] != '\0' ? now->file : NULL, &next, &err);
+    config_drop(now);
     if (rc == 0)
         rc = http_server_check(http, &err);
     if (rc == 0)

@@ -54,12 +54,12 @@ static void block_signals(sigset_t *signals)
     (void)pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
-static void wait_for_end(struct server *server, const sigset_t *signals, const char *file)
+static void wait_for_end(struct server *server, const sigset_t *signals)
 {
     int number = 0;
     while (sigwait(signals, &number) != 0 || number == SIGHUP) {
         if (number == SIGHUP)
-            reload(&server->app, server->http, file, server->url);
+            reload(&server->app, server->http, server->url);
     }
     log_info("serve", "stopping signal=%s", number == SIGINT ? "INT" : "TERM");
     struct sigaction action = {.sa_handler = end_at_once};
@@ -158,7 +158,7 @@ int cli_serve(struct cli *cli)
         if (server.app.intake != NULL)
             log_info("serve", "reports are taken at %s port %u", config->bounces.listen_host,
                      (unsigned)intake_port(server.app.intake));
-        wait_for_end(&server, &signals, cli->config_file);
+        wait_for_end(&server, &signals);
     }
     stop(&server, config);
     (void)pthread_mutex_destroy(&server.app.edits);

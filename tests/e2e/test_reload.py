@@ -1,13 +1,15 @@
 """SIGHUP: another configuration under a running server. No connection is lost, no limit exceeded, nothing half taken over."""
 import bisect
 import itertools
+import os
 import signal
 import ssl
+import subprocess
 
 import pytest
 
 from conftest import emails, run_to_end, run_until
-from harness import Api
+from harness import PROGRAM, Api, wait_until
 from rawclient import Client
 from reconcile import differences
 from test_guarding import certificate
@@ -81,6 +83,42 @@ def test_a_broken_configuration_is_refused_whole(place):
     assert "level=debug" not in server.log.read_text()
     assert run_to_end(server, campaign)["delivered"] == 120
     assert len(sink.events("connect")) == 1 + 120 // 100  # messages_per_connection is 100
+
+
+@pytest.mark.skipif(os.path.exists("/etc/posthaste/posthaste.conf"), reason="this machine has a configuration")
+def test_the_file_that_was_found_at_the_start_is_kept_to(tmp_path):
+    """While an editor or a deployment has moved ./posthaste.conf away, neither /etc's nor the defaults take its place."""
+    config, log = tmp_path / "posthaste.conf", tmp_path / "log"
+
+    def hup():
+        before = log.read_text()
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "reloaded" in log.read_text()[len(before):], 10, "the reload")
+        return log.read_text()[len(before):]
+
+    config.write_text('listen = "127.0.0.1:0"\ndomain "a.test" { rate = "1/d" }\n')
+    for found in (True, False):  # at the start; by a reload of a server that began without one
+        if not found:
+            config.unlink()
+        with open(log, "wb") as out:
+            process = subprocess.Popen([str(PROGRAM), "serve"], cwd=tmp_path, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: "listening on" in log.read_text() or process.poll() is not None, 20, "the server")
+            if process.poll() is not None and "in use" in log.read_text():
+                pytest.skip("the default port is taken")
+            if not found:
+                assert ' reloaded config="built in"' in hup()
+                config.write_text('domain "a.test" { rate = "1/d" }\n')
+                assert "changed:" in hup()
+            config.rename(tmp_path / "away")
+            said = hup()
+            assert "not reloaded" in said and "posthaste.conf" in said and "changed:" not in said, said
+            (tmp_path / "away").rename(config)
+            said = hup()
+            assert ' reloaded config="./posthaste.conf"' in said and "changed:" not in said, said
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0, log.read_text()
 
 
 def test_what_needs_a_start_is_named(place):
