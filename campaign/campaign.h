@@ -62,7 +62,7 @@ int campaign_create(struct mailer *mailer, struct storage_reader *reader, const 
 int campaign_edit(struct mailer *mailer, struct storage_reader *reader, int64_t id, const json_t *patch, struct problem *problem, struct error *err);
 /* Brings the check of the campaign's From domain up to date, so that a launch soon after does not wait for it. Up to some seconds. */
 void campaign_preflight(struct mailer *mailer, struct storage_reader *reader, int64_t id);
-/* Launch (scheduled when schedule_at is ahead). CAMPAIGN_NOT_READY unless `force`. -EINVAL with a problem when it cannot be sent: no DKIM key for the From domain, empty audience list gone. STORAGE_WRONG_STATE. */
+/* Launch (scheduled when schedule_at is ahead). CAMPAIGN_NOT_READY unless `force`. -EINVAL with a problem when it cannot be sent: no DKIM key for the From domain, empty audience list gone, a schedule that is over with "missed": "expire". STORAGE_WRONG_STATE. */
 int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_t id, bool force, struct problem *problem, struct error *err);
 int campaign_pause(struct mailer *mailer, int64_t id, struct error *err);
 int campaign_resume(struct mailer *mailer, struct storage_reader *reader, int64_t id, struct error *err);

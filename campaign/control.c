@@ -22,8 +22,21 @@
 #include "campaign/mailer.h"
 #include "campaign/message/token.h"
 #include "campaign/preflight/preflight.h"
+#include "campaign/schedule/plan.h"
 #include "campaign/schedule/split.h"
 #include "campaign/stored.h"
+
+/* What a server would do with this schedule if it found it when it comes back; a mistyped year must not mail a list. */
+static int check_missed(const json_t *spec, int64_t scheduled_ms, struct problem *problem)
+{
+    struct plan plan;
+    struct problem ignored = {.count = 0}; /* it is checked where it is stored */
+    plan_parse(spec, &plan, &ignored);
+    if (scheduled_ms == 0 || !plan.expire_missed || clock_wall_ms() - scheduled_ms <= PLAN_MISSED_MS)
+        return 0;
+    problem_add(problem, "schedule_at", "is over, and \"missed\" is \"expire\"");
+    return -EINVAL;
+}
 
 int campaign_create(struct mailer *mailer, struct storage_reader *reader, const json_t *spec, int64_t *id,
                     struct problem *problem, struct error *err)
@@ -32,6 +45,8 @@ int campaign_create(struct mailer *mailer, struct storage_reader *reader, const 
     const struct config *config = config_live_hold(mailer->live);
     int result = draft_parse(spec, reader, config, &draft, problem, err);
     config_drop(config);
+    if (result == 0 && draft.launch)
+        result = check_missed(spec, draft.campaign.scheduled_ms, problem);
     if (result == 0)
         result = draft_check_content(mailer, reader, spec, &draft, draft.launch ? SIGNATURE_REQUIRED : SIGNATURE_NONE,
                                      problem, err);
@@ -148,8 +163,12 @@ int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_
         result = refuse_state(&copy.campaign, err);
         goto out;
     }
+    json_t *spec = json_text_reads(copy.campaign.spec, 0, NULL);
+    result = spec == NULL ? error_memory(err) : check_missed(spec, copy.campaign.scheduled_ms, problem);
+    json_decref(spec);
     struct content *content = NULL;
-    result = mailer_compile(mailer, reader, &copy.campaign, SIGNATURE_REQUIRED, &content, problem, err);
+    if (result == 0)
+        result = mailer_compile(mailer, reader, &copy.campaign, SIGNATURE_REQUIRED, &content, problem, err);
     if (result == 0)
         result = mailer_freeze(mailer, id, content, err);
     if (result == 0)

@@ -9,6 +9,7 @@
 #include "api/cli/campaign.h"
 #include "api/cli/output.h"
 #include "api/http/json.h"
+#include "base/clock.h"
 #include "base/str.h"
 
 #define FILE_MAX_BYTES ((size_t)8 << 20)
@@ -144,6 +145,15 @@ static int add_options(const struct cli *cli, json_t *spec)
     return rc;
 }
 
+/* Sent at once is what was asked for, and hardly what was meant. */
+static void warn_of_past(const json_t *spec)
+{
+    int64_t wall_ms;
+    const char *when = json_string_value(json_object_get(spec, "schedule_at"));
+    if (when != NULL && time_parse_rfc3339(when, &wall_ms) == 0 && wall_ms < clock_wall_ms())
+        fprintf(stderr, "warning: schedule_at %s is over: a launch sends at once\n", when);
+}
+
 static int post(struct cli *cli, const json_t *spec)
 {
     json_t *campaign;
@@ -156,6 +166,7 @@ static int post(struct cli *cli, const json_t *spec)
     client_close(client);
     if (rc != CLI_DONE)
         return rc;
+    warn_of_past(spec);
     if (cli->json)
         return out_json(campaign);
     const char *name = json_string_value(json_object_get(campaign, "name"));

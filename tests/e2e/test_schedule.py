@@ -57,6 +57,33 @@ def test_a_time_in_the_past_is_now(place):
     assert run_to_end(server, server.create_campaign(schedule_at=at(-3600)[0]))["delivered"] == 5
 
 
+def test_a_time_in_the_past_that_was_to_expire_is_refused(place):
+    """A mistyped year, by somebody who said that late is not wanted."""
+    sink = place.sink()
+    server = place.server(sink)
+    place.people(server, emails(5, ["one.test"]))
+    past = {"schedule_at": at(-3600)[0], "missed": "expire"}
+    spec = server.api.get("/v1/campaigns/%d" % server.create_campaign(launch=False, **past)).json
+    launched = server.api.post("/v1/campaigns/%d/launch" % spec["id"])
+    made = server.api.post("/v1/campaigns", {"name": "at once", "lists": ["news"], "from": spec["content"]["from"], "subject": "s", "text": "t", "launch": True, **past})
+    for answer in (launched, made):
+        assert answer.status == 422, answer
+        assert [error["field"] for error in answer.json["errors"]] == ["schedule_at"], answer.json
+    assert [campaign["status"] for campaign in server.api.get("/v1/campaigns").json["data"]] == ["draft"], "nothing else was made"
+    # Less than a minute is on time, as it is when a server comes back.
+    assert run_to_end(server, server.create_campaign(schedule_at=at(-10)[0], missed="expire"))["delivered"] == 5
+    assert len(sink.events("message")) == 5
+
+
+def test_the_command_warns_of_a_time_in_the_past(place):
+    server = place.server(place.sink())
+    place.people(server, emails(1, ["one.test"]))
+    (place.folder / "text").write_text("hello")
+    for seconds, warned in ((-3600, True), (3600, False)):
+        done = server.cli("campaign", "create", "--name", "n", "--list", "news", "--from", "news@sender.test", "--subject", "s", "--text", place.folder / "text", "--schedule-at", at(seconds)[0])
+        assert ("warning: schedule_at " in done.stderr) == warned, done
+
+
 def test_a_draft_with_a_time_is_scheduled_by_its_launch(place):
     server = place.server(place.sink())
     place.people(server, emails(5, ["one.test"]))
