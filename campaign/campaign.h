@@ -50,7 +50,8 @@ struct mailer_status {
 void mailer_status(struct mailer *mailer, struct mailer_status *out);
 struct tally_view; /* outcome/tally.h */
 void mailer_tally(struct mailer *mailer, struct tally_view *out);
-/* What limits the campaign now: "nothing", "paused", "rate", "connections", "back-off", "retries", "storage", "finished"; and its deliveries/s. */
+/* What limits the campaign now: "nothing", "paused", "window", "winner", "retries", "storage", "finished", or the engine's word for what holds up most of
+ * its mail (engine_site_stats.limited_by: "rate", "campaign rate", "suspended", …); and its deliveries/s. */
 const char *mailer_campaign_limit(struct mailer *mailer, int64_t campaign_id, double *rate_now);
 
 /*

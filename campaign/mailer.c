@@ -326,34 +326,39 @@ void mailer_status(struct mailer *mailer, struct mailer_status *out)
     (void)str_copy(out->held_by, sizeof(out->held_by), healthy ? view.held_by : why.text);
 }
 
-/* What most waiting sites are limited by; the engine does not know which campaign waits. */
+/* What holds up most of the campaign's mail, whatever words the engine has for it (static ones). */
 struct limit_count {
     const char *name;
     uint32_t queued;
 };
 struct limits {
-    struct limit_count counts[8];
+    struct limit_count counts[32];
+    size_t count;
 };
 
 static void count_limit(void *context, const struct engine_site_stats *site)
 {
-    static const char *const names[] = {"rate", "domain rate", "connections", "back-off", "compose"};
     struct limits *limits = context;
-    for (size_t i = 0; i < countof(names); i++) {
-        limits->counts[i].name = names[i];
-        if (strcmp(site->limited_by, names[i]) == 0)
-            limits->counts[i].queued += site->queued;
-    }
+    size_t i = 0;
+    if (strcmp(site->limited_by, "nothing") == 0 || strcmp(site->limited_by, "idle") == 0)
+        return;
+    while (i < limits->count && strcmp(limits->counts[i].name, site->limited_by) != 0)
+        i++;
+    if (i == countof(limits->counts))
+        return;
+    if (i == limits->count)
+        limits->counts[limits->count++].name = site->limited_by;
+    limits->counts[i].queued += site->queued;
 }
 
-static const char *engine_limit(struct mailer *mailer)
+static const char *engine_limit(struct mailer *mailer, int64_t campaign_id)
 {
     struct limits limits = {0};
     const char *most = "nothing";
     uint32_t queued = 0;
-    if (engine_sites(mailer->engine, count_limit, &limits, NULL) != 0)
+    if (engine_group_sites(mailer->engine, (uint64_t)campaign_id, count_limit, &limits) != 0)
         return most;
-    for (size_t i = 0; i < countof(limits.counts); i++) {
+    for (size_t i = 0; i < limits.count; i++) {
         if (limits.counts[i].queued > queued) {
             queued = limits.counts[i].queued;
             most = limits.counts[i].name;
@@ -381,5 +386,5 @@ const char *mailer_campaign_limit(struct mailer *mailer, int64_t campaign_id, do
         return "winner";
     if (run.only_retries)
         return "retries";
-    return engine_limit(mailer);
+    return engine_limit(mailer, campaign_id);
 }

@@ -401,6 +401,7 @@ struct look {
     unsigned users;   /* the asker and the orders that hold it */
     int result;
     char only[256]; /* "" = all sites */
+    uint64_t group; /* 0 = of all campaigns */
     struct explain explains[LOOPS_MAX];
 };
 
@@ -440,17 +441,18 @@ static void execute_look(struct dispatch_order *order)
 {
     struct look *look = container_of(order, struct look_order, order)->look;
     struct explain explain;
-    int r = explain_take(order->dispatch, look->only, &explain);
+    int r = explain_take(order->dispatch, look->only, look->group, &explain);
     look_answer(look, order->dispatch->index, r == 0 ? &explain : NULL, r);
 }
 
-static struct look *look_create(unsigned loops, const char *only)
+static struct look *look_create(unsigned loops, const char *only, uint64_t group)
 {
     pthread_condattr_t monotonic;
     struct look *look = calloc(1, sizeof *look);
     if (look == NULL)
         return NULL;
     (void)str_copy(look->only, sizeof look->only, only);
+    look->group = group;
     look->waiting = loops;
     look->users = loops + 1;
     if (pthread_condattr_init(&monotonic) != 0) {
@@ -496,12 +498,12 @@ static void add_totals(struct engine_totals *sum, const struct engine_totals *mo
     sum->in_flight += more->in_flight;
 }
 
-static int look_at(struct engine *engine, const char *only, engine_site_cb *each, void *context,
+static int look_at(struct engine *engine, const char *only, uint64_t group, engine_site_cb *each, void *context,
                    struct engine_totals *totals)
 {
     if (totals != NULL)
         *totals = (struct engine_totals){0};
-    struct look *look = look_create(engine->loop_count, only);
+    struct look *look = look_create(engine->loop_count, only, group);
     if (look == NULL)
         return -ENOMEM;
     for (unsigned i = 0; i < engine->loop_count; i++) {
@@ -528,10 +530,15 @@ static int look_at(struct engine *engine, const char *only, engine_site_cb *each
 
 int engine_sites(struct engine *engine, engine_site_cb *each, void *context, struct engine_totals *totals)
 {
-    return look_at(engine, "", each, context, totals);
+    return look_at(engine, "", 0, each, context, totals);
+}
+
+int engine_group_sites(struct engine *engine, uint64_t group, engine_site_cb *each, void *context)
+{
+    return look_at(engine, "", group, each, context, NULL);
 }
 
 int engine_explain(struct engine *engine, const char *name, engine_site_cb *each, void *context)
 {
-    return name[0] != '\0' ? look_at(engine, name, each, context, NULL) : 0;
+    return name[0] != '\0' ? look_at(engine, name, 0, each, context, NULL) : 0;
 }

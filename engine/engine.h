@@ -169,6 +169,10 @@ typedef void engine_site_cb(void *context, const struct engine_site_stats *stats
 /* A consistent copy of each loop's sites, busiest first is NOT promised. Blocks for a moment (bounded by 2 s: -ETIMEDOUT); any thread but a loop's. */
 int engine_sites(struct engine *engine, engine_site_cb *each, void *context, struct engine_totals *totals);
 
+/* As engine_sites(), of the sites where mail of one group waits: `queued` counts that mail alone, whatever was begun for it, and `limited_by` is what
+ * holds it up there. */
+int engine_group_sites(struct engine *engine, uint64_t group, engine_site_cb *each, void *context);
+
 /* The site of this name, or the one that serves the recipient domain of this name, with its explanation: what limits it right now, and what is known
  * about its servers. `each` is called for each that fits (a domain's old and new site, say), or never. As engine_sites() else. */
 int engine_explain(struct engine *engine, const char *name, engine_site_cb *each, void *context);

@@ -103,7 +103,51 @@ static void copy_domain(struct explain *out, const struct domain *domain, const 
     out->totals.queued += domain->job_count;
 }
 
-int explain_take(struct dispatch *dispatch, const char *only, struct explain *out)
+/* The engine's word for what holds up one campaign's mail at the site: a limit of its own, or what holds up everybody. */
+static const char *limit_of_flow(const struct flow *flow)
+{
+    const struct site *site = flow->site;
+    bool of_another = site->gate.what != WHAT_NONE && site->limited_by == gate_name(&site->gate) &&
+                      (site->gate.scope == SCOPE_CAMPAIGN || site->gate.scope == SCOPE_SENDER);
+    if (flow->held_until_us != 0)
+        return gate_name(&flow->held);
+    return of_another ? "nothing" : site->limited_by;
+}
+
+static void copy_flow(struct explain *out, const struct site *site, uint64_t group)
+{
+    list_for_each(node, &site->flows)
+    {
+        struct flow *flow = list_entry(node, struct flow, node);
+        const struct lane *lane;
+        uint32_t waiting = 0;
+        size_t cursor = 0;
+        while (flow->group == group && (lane = hashmap_next(&flow->lanes, &cursor)) != NULL)
+            waiting += lane_jobs(lane) - lane->sending_count;
+        if (waiting > 0) {
+            struct explain_site *copy = &out->sites[out->count++];
+            copy->site_at = keep(&out->text, site->name);
+            copy->next_hop_at = copy->last_reply_at = copy->explanation_at = keep(&out->text, "");
+            copy->stats = (struct engine_site_stats){
+                .profile = site->profile->name, .queued = waiting, .limited_by = limit_of_flow(flow)};
+            return;
+        }
+    }
+}
+
+static void copy_waiting(struct explain *out, const struct domain *domain, uint64_t group)
+{
+    uint32_t waiting = 0;
+    list_for_each(node, &domain->jobs) waiting += job_of(node)->group == group;
+    if (waiting == 0)
+        return;
+    struct explain_site *copy = &out->sites[out->count++];
+    copy->site_at = keep(&out->text, domain->name);
+    copy->next_hop_at = copy->last_reply_at = copy->explanation_at = keep(&out->text, "");
+    copy->stats = (struct engine_site_stats){.profile = "", .queued = waiting, .limited_by = "dns"};
+}
+
+int explain_take(struct dispatch *dispatch, const char *only, uint64_t group, struct explain *out)
 {
     int64_t now_ms = dispatch->loop.now_ms, wall_ms = clock_wall_ms();
     *out = (struct explain){.text = BUFFER_INIT((size_t)256 << 20)};
@@ -115,9 +159,20 @@ int explain_take(struct dispatch *dispatch, const char *only, struct explain *ou
     }
     size_t cursor = 0;
     struct site *site;
-    while ((site = hashmap_next(&dispatch->sites, &cursor)) != NULL)
-        copy_site(out, site, only, now_ms, wall_ms);
-    list_for_each(node, &dispatch->domains_all) copy_domain(out, list_entry(node, struct domain, node), only);
+    while ((site = hashmap_next(&dispatch->sites, &cursor)) != NULL) {
+        if (group != 0)
+            copy_flow(out, site, group);
+        else
+            copy_site(out, site, only, now_ms, wall_ms);
+    }
+    list_for_each(node, &dispatch->domains_all)
+    {
+        const struct domain *domain = list_entry(node, struct domain, node);
+        if (group != 0)
+            copy_waiting(out, domain, group);
+        else
+            copy_domain(out, domain, only);
+    }
     if (out->text.failed) {
         explain_finish(out);
         return -ENOMEM;

@@ -2,7 +2,7 @@
 import pytest
 
 import dnslib
-from conftest import emails
+from conftest import emails, run_to_end, run_until
 from harness import wait_until
 
 
@@ -69,3 +69,23 @@ def test_sites_by_mx_and_failing_dns(place):
         assert explained(server, "broken.test", "The look-up of its mail servers")["limited_by"] == "dns"
     finally:
         with_zone.stop()
+
+
+def test_a_campaign_is_limited_by_what_holds_up_its_own_mail(place):
+    """Its own rate, and a site that is suspended; what holds up another campaign is not its matter."""
+    server = place.server(place.sink(), config='shutdown = "1s"', profile='rate = "20/s"')
+    for name in ("slow", "stuck"):
+        place.people(server, emails(60, [name + ".test"]), name)
+    server.cli("site", "suspend", "stuck.test", "--reason", "a test", env={"POSTHASTE_URL": server.url, "POSTHASTE_TOKEN": server.api.token})
+    slow = server.create_campaign(name="slow", lists=["slow"], rate="1/s")
+    stuck = server.create_campaign(name="stuck", lists=["stuck"])
+    run_until(server, slow, lambda stats: stats["limited_by"] == "campaign rate", "its own rate to be seen")
+    stats = run_until(server, stuck, lambda stats: stats["limited_by"] == "suspended", "the suspension to be seen")
+    assert stats["pending"] + stats["sending"] == 60
+    for name, words in (("slow.test", "campaign rate"), ("stuck.test", "suspended")):
+        assert server.api.get("/v1/stats/sites/" + name).json["limited_by"] == words
+    shared = server.create_campaign(name="shared", lists=["slow"])  # at the same site, beside the one that its own rate holds up
+    run_until(server, shared, lambda stats: stats["limited_by"] == "rate", "the site's rate to be seen")
+    assert run_to_end(server, shared)["delivered"] == 60
+    for campaign in (slow, stuck):
+        server.api.post("/v1/campaigns/%d/cancel" % campaign)
