@@ -306,14 +306,25 @@ json_t *view_states(const int64_t states[DELIVERY_STATE_COUNT])
     return object;
 }
 
-static json_t *time_left(const struct storage_campaign *campaign, double rate_now)
+/* What waits for a time is sent then, and not at the rate that fades since there is nothing to send. */
+static bool waits_for_a_time(const struct storage_campaign *campaign, const char *limited_by)
+{
+    static const char *const times[] = {"retries", "winner", "window"};
+    for (size_t i = 0; i < countof(times); i++) {
+        if (strcmp(limited_by, times[i]) == 0)
+            return true;
+    }
+    return campaign->states[DELIVERY_PENDING] + campaign->states[DELIVERY_SENDING] == 0;
+}
+
+static json_t *time_left(const struct storage_campaign *campaign, const char *limited_by, double rate_now)
 {
     int64_t left =
         campaign->states[DELIVERY_PENDING] + campaign->states[DELIVERY_SENDING] + campaign->states[DELIVERY_DEFERRED];
     bool ended = campaign->status == CAMPAIGN_FINISHED || campaign->status == CAMPAIGN_CANCELLED;
     if (ended || (left == 0 && campaign->status == CAMPAIGN_RUNNING))
         return json_integer(0);
-    if (campaign->status != CAMPAIGN_RUNNING || !(rate_now > 0.01))
+    if (campaign->status != CAMPAIGN_RUNNING || waits_for_a_time(campaign, limited_by) || !(rate_now > 0.01))
         return json_null();
     return json_integer((json_int_t)ceil((double)left / rate_now));
 }
@@ -352,7 +363,7 @@ json_t *view_campaign_stats(const struct storage_campaign *campaign, struct mail
         (json_int_t)campaign->complained, "hard_bounced", (json_int_t)campaign->hard_bounced, "pause_reason",
         campaign->status == CAMPAIGN_PAUSED && campaign->pause_reason[0] != '\0' ? json_line(campaign->pause_reason)
                                                                                  : json_null(),
-        "rate_now", rate_json(rate_now), "limited_by", limited_by, "eta_s", time_left(campaign, rate_now));
+        "rate_now", rate_json(rate_now), "limited_by", limited_by, "eta_s", time_left(campaign, limited_by, rate_now));
     (void)json_object_update(stats, rest);
     json_decref(rest);
     return stats;

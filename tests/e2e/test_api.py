@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from conftest import emails, run_to_end
+from conftest import emails, run_to_end, run_until
 
 GOOD = {"name": "c", "lists": ["news"], "from": {"email": "news@sender.test", "name": "News"}, "subject": "s", "text": "t"}
 
@@ -252,6 +252,15 @@ def test_stats_have_exactly_the_fields_of_the_contract(server):
                           "eta_s"}
     assert stats["status"] == "finished" and stats["limited_by"] == "finished" and stats["eta_s"] == 0
     assert json.loads(server.cli("campaign", "stats", number, "--json").stdout)["delivered"] == 3
+
+
+def test_what_is_left_for_a_retry_has_no_time_left(place):
+    """The rate fades while nothing is due: hours, days, weeks were told for mail that goes out in five minutes."""
+    sink = place.sink(script={"rules": [{"command": "RCPT", "share": 0.2, "reply": "451 4.7.1 later"}]})
+    server = place.server(sink)
+    place.people(server, emails(50, ["one.test"]))
+    stats = run_until(server, server.create_campaign(), lambda stats: stats["pending"] + stats["sending"] == 0 and stats["rate_now"] > 0, "the first attempts")
+    assert stats["deferred"] > 0 and stats["delivered"] > 0 and stats["eta_s"] is None, stats
 
 
 def test_preview_is_the_message(server):

@@ -46,6 +46,7 @@ def test_the_rest_gets_the_winner_once_over_restarts(place):
     campaign = server.create_campaign(ab={"share": 30, "variants": VARIANTS, "winner": "manual"})
     stats = run_until(server, campaign, lambda stats: stats["limited_by"] == "winner" and stats["sending"] == 0, "the test to be sent")
     assert 150 <= stats["delivered"] <= 210 and stats["audience"] == 600, stats
+    assert stats["eta_s"] is None, "nobody knows when the winner will be chosen"
     test_part = {row["email"] for row in server.deliveries(campaign)}
     before = server.api.get("/v1/campaigns/%d/variants" % campaign).json
     assert before["winner"] is None and not before["rest"] and before["tested_at"] is not None
