@@ -50,6 +50,8 @@ static void print_domain(const json_t *domain)
         out_line("  name   %s", text_of(record, "name"));
         out_line("  type   %s", text_of(record, "type"));
         out_line("  value  %s", text_of(record, "value"));
+        if (json_object_get(record, "note") != NULL)
+            out_line("  note   %s", text_of(record, "note"));
     }
     out_line("%s", "");
     out_line("As lines of a zone file:");

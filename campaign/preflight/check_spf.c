@@ -1,6 +1,6 @@
 /*
  * check_spf.c - SPF for every source, as a receiver evaluates it for the return path (RFC 7208), and for the EHLO name
- * where that has a record.
+ * where that has a record. Where no source is known, only whether there is a record that can be read.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,6 +71,31 @@ static void judge_source(struct check *check, const struct check_source *source)
     finding_add(check, &finding);
 }
 
+/* Which address mail leaves from is not known; without a record, or with one that is none, that does not matter. */
+static void judge_record(struct check *check)
+{
+    struct spf_verdict verdict;
+    const struct spf_query query = {
+        .ip = "192.0.2.255", .domain = check->bounce_domain, .sender = "x", .helo = "x", .read = true};
+    spf_check(check->lookup, &query, &verdict);
+    if (verdict.result == SPF_NEUTRAL)
+        return;
+    struct finding finding = {.check = "spf", .code = code_of(verdict.result), .subject = check->bounce_domain};
+    finding.status = verdict.result == SPF_TEMPERROR ? FINDING_WARNING : FINDING_ERROR;
+    if (verdict.result == SPF_NONE)
+        finding_seen(&finding, "%s has no SPF record", check->bounce_domain);
+    else
+        finding_seen(&finding, "%s: %s", spf_result_name(verdict.result), verdict.why);
+    finding_wanted(&finding, "an SPF record of %s that lets the address send that mail leaves from",
+                   check->bounce_domain);
+    if (finding.status == FINDING_ERROR) {
+        finding.record_name = check->bounce_domain;
+        finding.record_type = "TXT";
+        finding.record_value = record_spf(check, NULL);
+    }
+    finding_add(check, &finding);
+}
+
 /* What the record costs when nothing matches early; more than ten is an error for those who come last. */
 static void judge_cost(struct check *check)
 {
@@ -124,5 +149,7 @@ void check_spf(struct check *check)
         judge_source(check, &check->sources[i]);
         judge_helo(check, &check->sources[i]);
     }
+    if (check->source_count == 0)
+        judge_record(check);
     judge_cost(check);
 }

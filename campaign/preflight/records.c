@@ -33,6 +33,14 @@ static bool is_literal(const char *host)
     return strchr(host, ':') != NULL || strspn(host, "0123456789.") == strlen(host);
 }
 
+/* Without a source the record names the host, unless that is a name of this machine alone ("vm"): a receiver would look
+ * for it in vain, and what it is cannot be known here. */
+static bool names_nobody(const struct check *check)
+{
+    const char *host = check->config->hostname;
+    return check->source_count == 0 && (strchr(host, '.') == NULL || is_literal(host));
+}
+
 /* The terms that name our sources and are not in `existing`. */
 static void append_sources(const struct check *check, const char *existing, struct buffer *out)
 {
@@ -44,7 +52,9 @@ static void append_sources(const struct check *check, const char *existing, stru
         if (there == NULL || (there[len] != ' ' && there[len] != '\0'))
             buffer_append_str(out, term);
     }
-    if (check->source_count == 0)
+    if (names_nobody(check))
+        buffer_append_str(out, " ip4:ADDRESS");
+    else if (check->source_count == 0)
         buffer_printf(out, " a:%s", check->config->hostname);
 }
 
@@ -92,6 +102,10 @@ int sending_domain_records(const struct config *config, const char *domain, json
     plain_sources(&check);
     char *spf = record_spf(&check, NULL), *dmarc = record_dmarc(domain);
     int failed = add(dns, check.bounce_domain, "TXT", spf);
+    if (failed == 0 && names_nobody(&check))
+        failed = json_object_set_new(json_array_get(dns, json_array_size(dns) - 1), "note",
+                                     json_string("ADDRESS stands for the public address that mail leaves from: the "
+                                                 "configuration has no source, and hostname is no domain name"));
     (void)snprintf(name, sizeof name, "_dmarc.%.253s", domain);
     failed |= add(dns, name, "TXT", dmarc);
     if (!str_eq_nocase(check.bounce_domain, domain)) {

@@ -317,6 +317,8 @@ static enum spf_result evaluate(struct spf_run *run, const char *domain, const s
     struct outline outline;
     if (!read_record(run, domain, record, &outline))
         return SPF_PERMERROR;
+    if (run->query->read)
+        return SPF_NEUTRAL;
     while (next_term(record, &at, &text, &len)) {
         struct spf_term term;
         if (spf_term_parse(text, len, &term, why) < 0 || term.kind >= SPF_REDIRECT)

@@ -22,6 +22,7 @@ struct spf_query {
     const char *helo;
     bool exhaust; /* go on as if no mechanism matched: what the record costs at most. The result is neutral or an error
                    */
+    bool read; /* only whether there is one record that can be read, whoever the client is: neutral, none or an error */
 };
 
 struct spf_verdict {

@@ -95,6 +95,9 @@ TABLE = {
     "helo-spf": ({}, {"hostname": "helo.ok.test"}, {"ptr-other-name": W, "spf-helo": W}),
     "no-source": ({"spf": ["v=spf1 ip4:20.30.40.50 ip6:2001:4860::25 -all"]}, {"address": None}, {}),
     "private-source": ({}, {"address": "10.1.2.3"}, {}),
+    "unknown-source-no-spf": ({"spf": []}, {"address": None, "hostname": "gone.ok.test"}, {"source-unknown": W, "spf-missing": E}),
+    "unknown-source-two-spf": ({"spf": [SPF, "v=spf1 -all"]}, {"address": None, "hostname": "gone.ok.test"}, {"source-unknown": W, "spf-broken": E}),
+    "unknown-source-bad-spf": ({"spf": ["v=spf1 ip4:20.30.40.50 foo -all"]}, {"address": None, "hostname": "gone.ok.test"}, {"source-unknown": W, "spf-broken": E}),
     "unknown-source": ({}, {"address": None, "hostname": "gone.ok.test"}, {"source-unknown": W}),
     "six": ({"spf": ["v=spf1 ip6:2001:4860::/32 -all"]}, {"address": "2001:4860::25"}, {}),
     # the links
@@ -297,6 +300,18 @@ def test_domain_add_prints_the_complete_set(scene):
     assert dns[("MX", "b.ok.test")] == "10 mta1.ok.test." and dns[("CNAME", "t.ok.test")] == "mta1.ok.test."
     text = scene.server.cli("domain", "show", "good.test").stdout
     assert "b.ok.test. IN MX 10 mta1.ok.test." in text and 't.ok.test. IN CNAME mta1.ok.test.' in text
+
+
+def test_a_host_without_a_domain_name_is_not_named_in_the_record(scene):
+    """`a:vm` is looked up by every receiver, and found by none."""
+    def spf(hostname):
+        scene.server.config.write_text('hostname = "%s"\ndata_dir = "%s"\n' % (hostname, scene.server.data_dir))
+        return next(row for row in scene.server.cli_json("domain", "show", "good.test")["dns"] if row["value"].startswith("v=spf1"))
+
+    assert spf("mta1.ok.test") == {"name": "good.test", "type": "TXT", "value": "v=spf1 a:mta1.ok.test ~all"}
+    record = spf("vm")
+    assert record["value"] == "v=spf1 ip4:ADDRESS ~all" and "ADDRESS stands for" in record["note"]
+    assert "note   ADDRESS stands for" in scene.server.cli("domain", "show", "good.test").stdout
 
 
 # ---- the launch ----
