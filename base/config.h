@@ -115,8 +115,8 @@ struct config_machine { /* section `limits`: all that this server sends */
 struct config_origin {   /* where a value was set */
     const char *section; /* "profile", ...; NULL = the top of the file */
     char *title;         /* "" = none */
-    const char *key;
-    uint32_t file; /* index in config.files */
+    const char *key;     /* "" = the section itself */
+    uint32_t file;       /* index in config.files */
     uint32_t line;
 };
 
@@ -174,7 +174,7 @@ struct config {
     struct config_machine limits;
     char *profiles_file;           /* "" = the usual places, "none" = no profiles but the configuration's own */
     char *files[2];                /* names, for origins: the configuration, the profiles */
-    struct config_origin *origins; /* of every value that a file set */
+    struct config_origin *origins; /* of every value that a file set, and of every section with a title */
     size_t origin_count;
     _Atomic uint32_t more_holders; /* besides the one that config_load() gives: config_live.h */
 };

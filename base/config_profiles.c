@@ -95,7 +95,8 @@ static void warn(const struct warner *warner, const char *section, const char *t
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    config_where(warner->config, section, title, key, where);
+    /* What is left out has no line of its own, and its section has one. */
+    config_where(warner->config, section, title, find(warner->config, section, title, key) != NULL ? key : "", where);
     (void)snprintf(sentence, sizeof sentence, "%s: %s \"%.100s\": %s", where, section, title, text);
     warner->each(warner->context, sentence);
 }

@@ -263,6 +263,11 @@ static int read_titled(const char *file, cfg_t *cfg, const struct config_section
             title = NULL; /* the item's */
     }
     free(title);
+    if (rc == 0) {
+        char line[16];
+        (void)snprintf(line, sizeof line, "%d", cfg->line);
+        rc = note_origin(config, file, section, item, "", line, err);
+    }
     return rc < 0 ? rc : read_keys(file, cfg, section, config, item, err);
 }
 

@@ -336,7 +336,7 @@ static void what_can_never_take_effect_is_told(void **state)
                   "source lone { address = 192.0.2.1 }\nwarmup nobody { start = \"5/d\" }\n"
                   "route \"c.example\" { host = h.example }\ndomain c.example { rate = \"900/s\" connections = 11 }\n"
                   "domain d.example { burst = 2 }\nsending_domain e.example { burst = 2 }\n");
-    const char *wanted[] = {"\"empty\": matches nothing",
+    const char *wanted[] = {"test.conf:1: profile \"empty\": matches nothing",
                             "\"google\": \".google.com\" never matches",
                             "\"wide\": \".x.a.example\" is within",
                             "\"late\": \"b.example\" never matches",
