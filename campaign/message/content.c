@@ -456,6 +456,15 @@ void content_supersede(struct content *content, struct content *newer)
         content_unref(reference);
 }
 
+bool content_signs_as(const struct content *content, const struct content *other)
+{
+    bool same = content->signer_count == other->signer_count;
+    for (size_t i = 0; same && i < content->signer_count; i++)
+        same = strcmp(content->signers[i].selector, other->signers[i].selector) == 0 &&
+               strcmp(content->signers[i].domain, other->signers[i].domain) == 0;
+    return same;
+}
+
 const struct content *content_newest(const struct content *content)
 {
     const struct content *newer;

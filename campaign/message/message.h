@@ -59,6 +59,7 @@ void content_unref(struct content *content);
 /* From now on `newer` (the same campaign's, with other keys) takes the place of `content` wherever content_newest() is
  * asked for it. Once. */
 void content_supersede(struct content *content, struct content *newer);
+bool content_signs_as(const struct content *content, const struct content *other); /* with the same keys */
 /* Lives at least as long as the reference to `content`. Any thread. */
 const struct content *content_newest(const struct content *content);
 const char *content_from_domain(const struct content *content); /* normal form; the domain that needs a DKIM key */

@@ -176,6 +176,8 @@ static void renew(struct feeder *feeder, struct run *run)
                                 : error_memory(&err);
     if (result == 0)
         result = compile_variants(feeder, &one.found[0], run->split.variants, contents, &err);
+    /* The keys that have changed may be another domain's. */
+    bool other = result == 0 && !content_signs_as(run->content, content);
     if (result == 0) {
         content_supersede(run->content, content);
         swap(&run->content, &content);
@@ -183,7 +185,8 @@ static void renew(struct feeder *feeder, struct run *run)
             content_supersede(run->contents[i], contents[i]);
             swap(&run->contents[i], &contents[i]);
         }
-        log_info("campaign", "campaign=%lld signs with other keys from now on", (long long)run->id);
+        if (other)
+            log_info("campaign", "campaign=%lld signs with other keys from now on", (long long)run->id);
     } else {
         log_error("campaign", "campaign=%lld goes on with the keys that it has reason=%s", (long long)run->id, LOG_QUOTE(err.text));
     }
@@ -239,7 +242,8 @@ void roster_refresh(struct feeder *feeder)
     for (size_t i = 0; i < look.count; i++) {
         const struct storage_campaign *campaign = &look.found[i];
         struct run *run = roster_find(feeder, campaign->id);
-        if (run != NULL && run->content == NULL) { /* was scheduled: its lanes are known only from the launch on */
+        /* Was scheduled: its lanes are known only from the launch on. */
+        if (run != NULL && run->content == NULL && campaign->status != CAMPAIGN_SCHEDULED) {
             roster_drop(feeder, run);
             run = NULL;
         }

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from conftest import emails, run_to_end
+from conftest import emails, run_to_end, run_until
+from test_window import closed
 
 
 def at(seconds):
@@ -91,6 +92,23 @@ def test_a_draft_with_a_time_is_scheduled_by_its_launch(place):
     assert server.stats(campaign)["status"] == "draft"
     assert server.api.post("/v1/campaigns/%d/launch" % campaign).status == 202
     assert server.stats(campaign)["status"] == "scheduled"
+
+
+def test_a_scheduled_campaign_is_told_once(place):
+    """Every launch and every key makes the server look at all campaigns; the log names only what has changed."""
+    server = place.server(place.sink())
+    place.people(server, emails(5, ["one.test"]))
+    waiting = server.create_campaign(name="waiting", schedule_at=at(4)[0])
+    open_ended = server.create_campaign(name="open", window=closed())
+    run_until(server, open_ended, lambda stats: stats["limited_by"] == "window", "the window to be seen")
+    server.cli("domain", "add", "other.test")
+    for name in ("a", "b"):
+        assert run_to_end(server, server.create_campaign(name=name, **{"from": {"email": "news@other.test"}}))["delivered"] == 5
+    assert server.stats(waiting)["status"] == "scheduled"
+    assert server.log.read_text().count("campaign=%d status=scheduled " % waiting) == 1
+    assert "signs with other keys" not in server.log.read_text()
+    assert run_to_end(server, waiting)["delivered"] == 5
+    assert server.log.read_text().count("campaign=%d status=running " % waiting) == 1
 
 
 def test_a_scheduled_campaign_can_be_cancelled(place):
