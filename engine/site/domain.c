@@ -243,8 +243,9 @@ static void try_to_go_on(struct domain *domain)
     mx_set_release(set);
 }
 
-struct fetched { /* from a thread that fetched the policy */
+struct fetched { /* from a thread that fetched the policy; made before it is asked, for the answer must come */
     struct dispatch_order order;
+    struct dispatch *dispatch;
     char name[];
 };
 
@@ -260,14 +261,26 @@ static void execute_fetched(struct dispatch_order *order)
 
 static void on_fetched(void *context, const char *name)
 {
-    struct dispatch *dispatch = context;
-    size_t len = strlen(name);
-    struct fetched *fetched = calloc(1, sizeof *fetched + len + 1);
-    assure(fetched != NULL); /* else the domain would wait for ever */
-    memcpy(fetched->name, name, len);
-    fetched->order.execute = execute_fetched;
-    if (inbox_send(&dispatch->orders, &fetched->order.node) < 0)
+    struct fetched *fetched = context;
+    (void)name;
+    if (inbox_send(&fetched->dispatch->orders, &fetched->order.node) < 0)
         free(fetched); /* the loop has ended */
+}
+
+/* False: not now; the jobs go on by what is known. */
+static bool fetch_policy(const struct domain *domain, const char *id)
+{
+    size_t len = strlen(domain->name);
+    struct fetched *fetched = calloc(1, sizeof *fetched + len + 1);
+    if (fetched == NULL)
+        return false;
+    memcpy(fetched->name, domain->name, len);
+    fetched->order.execute = execute_fetched;
+    fetched->dispatch = domain->dispatch;
+    bool asked = sts_fetch(domain->dispatch->sts, domain->name, id, on_fetched, fetched);
+    if (!asked)
+        free(fetched);
+    return asked;
 }
 
 static void on_sts_record(void *context, const struct dns_answer *answer)
@@ -280,7 +293,7 @@ static void on_sts_record(void *context, const struct dns_answer *answer)
     if (answer->status == DNS_FOUND && sts_record_id(answer->data, answer->lens, answer->count, id)) {
         struct sts_policy *policy = sts_find(sts, domain->name, NULL);
         if (policy == NULL || strcmp(policy->id, id) != 0)
-            domain->sts_fetching = sts_fetch(sts, domain->name, id, on_fetched, domain->dispatch);
+            domain->sts_fetching = fetch_policy(domain, id);
         sts_policy_release(policy);
     }
     try_to_go_on(domain);
