@@ -9,6 +9,9 @@
  * Stricter than RFC 6531 in one point: invisible characters (no-break and zero-width spaces, direction marks) are
  * refused in a local part, as in real lists they are always damage from copying, and the address would look right to
  * everybody who tries to find the fault.
+ *
+ * And in another: "=?" in a local part is atom text by the grammar, but a careless reader of a header decodes what
+ * follows (RFC 2047). No header of ours may hold it, so it is refused here, where somebody is told.
  */
 #include "base/address.h"
 
@@ -212,6 +215,9 @@ static int local_dot_string(const char *text, size_t len, struct address *out, s
     for (size_t i = 0; i < len;) {
         char c = text[i];
         if (is_class(c, CLASS_ATEXT)) {
+            if (c == '?' && i > 0 && text[i - 1] == '=')
+                return error_set(err, -EINVAL,
+                                 "the local part contains \"=?\", which begins an encoded word in a header");
             out->text[i++] = ascii_lower(c);
             dot_allowed = true;
         } else if (c == '.') {

@@ -4,7 +4,7 @@
  * Normal form: domain as lower-case A-labels (libidn2, UTS #46 non-transitional), local part kept byte by byte except
  * that A-Z become a-z: no large provider tells them apart and lists are full of both; quoted local parts whose quotes
  * are not needed lose them, others are refused, as are address literals, domains without a dot, source routes,
- * comments, control bytes, and lengths over 64 (local), 255 (domain), 254 (whole) octets.
+ * comments, control bytes, local parts with "=?", and lengths over 64 (local), 255 (domain), 254 (whole) octets.
  */
 #ifndef POSTHASTE_BASE_ADDRESS_H
 #define POSTHASTE_BASE_ADDRESS_H

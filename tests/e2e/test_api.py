@@ -87,6 +87,8 @@ BAD_CAMPAIGNS = {
     "from of a wrong type": ({"from": "news@sender.test"}, "from"),
     "from without an address": ({"from": {"name": "x"}}, "from.email"),
     "from that is no address": ({"from": {"email": "news at sender.test"}}, "from.email"),
+    "from that a reader would decode": ({"from": {"email": "=?utf-8?B?eA==?=@sender.test"}}, "from.email"),
+    "reply_to that a reader would decode": ({"reply_to": "=?utf-8?B?eA==?=@sender.test"}, "reply_to"),
     "from with a line break": ({"from": {"email": "a@sender.test\r\nBcc: x@y.test"}}, "from.email"),
     "unknown field inside from": ({"from": {"email": "a@sender.test", "nick": "x"}}, "from.nick"),
     "reply_to that is no address": ({"reply_to": "x"}, "reply_to"),

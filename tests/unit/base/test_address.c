@@ -1,5 +1,6 @@
 /* test_address.c - tables of good and bad addresses, and random bytes that may neither crash nor change when parsed
  * again. */
+#include "addresses.h"
 #include "unit.h"
 
 #include <errno.h>
@@ -7,64 +8,19 @@
 #include "base/address.h"
 #include "base/str.h"
 
-#define A64 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define L63 "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-#define L59 "ccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
-
 static void good_addresses_get_their_normal_form(void **state)
 {
     (void)state;
-    static const struct {
-        const char *in, *out;
-        bool utf8;
-    } cases[] = {
-        {"ann@example.com", "ann@example.com", false},
-        {"Ann.LEE+Tag@Example.COM", "ann.lee+tag@example.com", false},
-        {"  ann@example.com \t\r\n", "ann@example.com", false},
-        {"!#$%&'*+-/=?^_`{|}~@example.com", "!#$%&'*+-/=?^_`{|}~@example.com", false},
-        {"a@b.c", "a@b.c", false},
-        {"1@2.x3", "1@2.x3", false},
-        {"\"john\"@example.com", "john@example.com", false},
-        {"\"John\\.Doe\"@example.com", "john.doe@example.com", false},
-        {A64 "@example.com", A64 "@example.com", false},
-        {"a@" L63 ".com", "a@" L63 ".com", false},
-        {"a@" L63 "." L63 "." L63 "." L59 "c", "a@" L63 "." L63 "." L63 "." L59 "c", false}, /* 254 in all */
-        {"a@r3---sn-abc.example", "a@r3---sn-abc.example", false},
-        {"a@b\xc3\xbc"
-         "cher.example",
-         "a@xn--bcher-kva.example", false},
-        {"a@B\xc3\x9c"
-         "CHER.Example",
-         "a@xn--bcher-kva.example", false},
-        {"a@bu\xcc\x88"
-         "cher.example",
-         "a@xn--bcher-kva.example", false}, /* u and a combining diaeresis */
-        {"a@xn--bcher-kva.example", "a@xn--bcher-kva.example", false},
-        {"a@XN--BCHER-KVA.example", "a@xn--bcher-kva.example", false},
-        {"a@fa\xc3\x9f.de", "a@xn--fa-hia.de", false}, /* non-transitional: sharp s stays */
-        {"a@\xd0\xbf\xd1\x80\xd0\xb8\xd0\xbc\xd0\xb5\xd1\x80.\xd1\x80\xd1\x84", "a@xn--e1afmkfd.xn--p1ai", false},
-        {"a@example\xe3\x80\x82"
-         "com",
-         "a@example.com", false}, /* ideographic full stop */
-        {"gr\xc3\xbc\xc3\x9f"
-         "e@example.com",
-         "gr\xc3\xbc\xc3\x9f"
-         "e@example.com",
-         true},
-        {"\xe7\x94\xa8\xe6\x88\xb7@\xe4\xbe\x8b\xe5\xad\x90.example", "\xe7\x94\xa8\xe6\x88\xb7@xn--fsqu00a.example",
-         true},
-        {"\xf0\x9f\x92\x8c@example.com", "\xf0\x9f\x92\x8c@example.com", true}, /* an emoji is allowed before the '@' */
-    };
-    for (size_t i = 0; i < countof(cases); i++) {
+    for (size_t i = 0; i < countof(good_addresses); i++) {
         struct address address;
         struct error err = {0};
-        int rc = address_parse(cases[i].in, strlen(cases[i].in), &address, &err);
+        int rc = address_parse(good_addresses[i].in, strlen(good_addresses[i].in), &address, &err);
         if (rc != 0)
-            fail_msg("%s: %s", cases[i].in, err.text);
-        assert_string_equal(address.text, cases[i].out);
-        assert_int_equal(address.utf8, cases[i].utf8);
+            fail_msg("%s: %s", good_addresses[i].in, err.text);
+        assert_string_equal(address.text, good_addresses[i].out);
+        assert_int_equal(address.utf8, good_addresses[i].utf8);
         assert_int_equal(address.text[address.at], '@');
-        assert_string_equal(address_domain(&address), strchr(cases[i].out, '@') + 1);
+        assert_string_equal(address_domain(&address), strchr(good_addresses[i].out, '@') + 1);
     }
 }
 
@@ -143,6 +99,8 @@ static void bad_addresses_say_why(void **state)
         {"jo\"hn@example.com", "'\"'"},
         {"john\\@example.com", "'\\'"},
         {"mailto:ann@example.com", "':'"},
+        {"=?utf-8?B?DQpYOg==?=@example.com", "encoded word"},
+        {"a=?b@example.com", "encoded word"},
         {A64 "a@example.com", "longer than 64"},
         {"\"" A64 "a\"@example.com", "longer than 64"},
         {"a@" L63 "b.com", "longer than 63"},

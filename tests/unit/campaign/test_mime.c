@@ -1,5 +1,6 @@
 /* test_mime.c - quoted-printable against a decoder of the test's own, parts encoded ahead against parts encoded at
  * once, header fields. */
+#include "tests/unit/base/addresses.h"
 #include "tests/unit/base/unit.h"
 
 #include <errno.h>
@@ -526,6 +527,27 @@ static void addresses_that_may_stand_in_a_header(void **state)
     assert_false(header_address_valid(longest, &(bool){0}));
 }
 
+/* A recipient who was imported can be mailed: nothing is taken there that is refused here. */
+static void addresses_in_normal_form(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < countof(good_addresses); i++) {
+        bool utf8 = false;
+        if (!header_address_valid(good_addresses[i].out, &utf8))
+            fail_msg("%s", good_addresses[i].out);
+        assert_int_equal(utf8, good_addresses[i].utf8);
+    }
+    for (int c = 1; c < 128 * 128; c++) { /* any two characters in a local part */
+        char text[] = "abcd@b.c";
+        struct address address;
+        text[1] = (char)(c / 128);
+        text[2] = (char)(c % 128);
+        if (address_parse(text, sizeof text - 1, &address, NULL) == 0 &&
+            !header_address_valid(address.text, &(bool){0}))
+            fail_msg("%s", address.text);
+    }
+}
+
 static void names_of_fields(void **state)
 {
     (void)state;
@@ -577,6 +599,7 @@ int main(void)
         cmocka_unit_test(any_value_is_one_field),
         cmocka_unit_test(long_values),
         cmocka_unit_test(addresses_that_may_stand_in_a_header),
+        cmocka_unit_test(addresses_in_normal_form),
         cmocka_unit_test(names_of_fields),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
