@@ -103,7 +103,7 @@ static void copy_domain(struct explain *out, const struct domain *domain, const 
     out->totals.queued += domain->job_count;
 }
 
-/* The engine's word for what holds up one campaign's mail at the site: a limit of its own, or what holds up everybody. */
+/* What holds up one campaign's mail at the site: a limit of its own, or what holds up everybody. */
 static const char *limit_of_flow(const struct flow *flow)
 {
     const struct site *site = flow->site;

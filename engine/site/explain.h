@@ -28,8 +28,8 @@ struct explain {
     struct engine_totals totals;
 };
 
-/* `only` "" = all sites; else those of this name or that serve this domain, explained. `group` 0 = of all campaigns; else
- * those where mail of this one waits, and of it alone (engine_group_sites()). Loop thread; 0 or -ENOMEM. */
+/* `only` "" = all sites; else those of this name or that serve this domain, explained. `group` 0 = of all campaigns;
+ * else those where mail of this one waits, and of it alone (engine_group_sites()). Loop thread; 0 or -ENOMEM. */
 int explain_take(struct dispatch *dispatch, const char *only, uint64_t group, struct explain *out) ATTR_MUSTCHECK;
 void explain_each(struct explain *explain, engine_site_cb *each, void *context);
 void explain_finish(struct explain *explain);

@@ -1,4 +1,4 @@
-/* addresses.h - addresses that are taken, with their normal forms: what the reader takes the composer has to take, too. */
+/* addresses.h - addresses that are taken, with their normal forms: what the reader takes the composer has to take. */
 #ifndef POSTHASTE_TESTS_UNIT_BASE_ADDRESSES_H
 #define POSTHASTE_TESTS_UNIT_BASE_ADDRESSES_H
 
