@@ -19,6 +19,7 @@
 
 #define BATCH 64   /* rows of one statement; VALUES_64 below goes with it */
 #define GROUP 4096 /* addresses that go in by lane; the pages of the index that they touch fit into the cache */
+#define AHEAD 8    /* rows asked of the memory before they are looked at */
 
 struct known {
     int64_t id; /* 0: not in the database */
@@ -272,6 +273,15 @@ static int take_group(struct storage_import *import, size_t *start, const struct
     return 0;
 }
 
+/* Rows lie in the order of the file and are taken in another: without this each would be waited for. */
+static void expect_row(const struct import_chunk *chunk, size_t key)
+{
+    if (key + 2 * AHEAD < chunk->row_count)
+        __builtin_prefetch(&chunk->rows[chunk->keys[key + 2 * AHEAD].row]);
+    if (key + AHEAD < chunk->row_count)
+        __builtin_prefetch(chunk->rows[chunk->keys[key + AHEAD].row].email);
+}
+
 /* The next addresses, by lane. `keys` has their rows; it may lie over the keys that named them, which are done with. */
 static int take_some(struct storage_import *import, size_t *next, struct import_key *keys, size_t *count,
                      struct error *err)
@@ -279,6 +289,7 @@ static int take_some(struct storage_import *import, size_t *next, struct import_
     const struct import_chunk *chunk = &import->chunk;
     for (*count = 0; *count < GROUP && *next < chunk->row_count; ++*count) {
         const struct import_row *row;
+        expect_row(chunk, *next);
         int failed = take_group(import, next, &row, err);
         if (failed)
             return failed;
@@ -295,8 +306,11 @@ static int write_some(struct storage_import *import, const struct import_key *ke
     int failed = 0;
     for (size_t at = 0; !failed && at < count; at += BATCH) {
         size_t rows = MIN_OF(count - at, (size_t)BATCH);
-        for (size_t i = 0; i < rows; i++)
+        for (size_t i = 0; i < rows; i++) {
             batch[i] = &import->chunk.rows[keys[at + i].row];
+            __builtin_prefetch(batch[i]->email);
+            __builtin_prefetch(batch[i]->attributes);
+        }
         failed = write_batch(import, batch, rows, err);
         if (!failed)
             failed = import_pause(import, err);
