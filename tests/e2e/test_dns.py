@@ -367,7 +367,7 @@ def test_dnssec(knot, tmp_path):
 
 def test_unusable_settings():
     for options, word in ((["--server", "not an address"], "dns server"), (["--server", "", "--resolv-conf", "/nonexistent"], "/nonexistent"),
-                          (["--server", "127.0.0.1", "--anchor", "/nonexistent"], "trust anchor")):
+                          (["--server", "127.0.0.1", "--anchor", "/nonexistent"], "trust_anchor")):
         tool = dnslib.Tool("", *options)
         assert tool.process.wait(20) == 1
         tool.errors.seek(0)
