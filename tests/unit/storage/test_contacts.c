@@ -327,16 +327,23 @@ static void sorts_as_memcmp_does_and_stably(void **state)
     }
 }
 
+/* A load into a list of its own, in a database of its own. */
+static struct storage_import *begin_load(struct fixture *fixture)
+{
+    struct error err = {.text = ""};
+    struct storage_import *import;
+    fixture_open(fixture, false);
+    must(storage_import_begin(fixture->storage, make_list(fixture, "news"), UPSERT_UPDATE, &import, &err));
+    return import;
+}
+
 /* A load of several chunks gives what one chunk gives: rows in random order, half of them twice. */
 static void many_chunks_are_one_load(void **state)
 {
     (void)state;
     struct fixture fixture;
-    fixture_open(&fixture, false);
     struct error err = {.text = ""};
-    struct storage_import *import;
-    int64_t list = make_list(&fixture, "news");
-    must(storage_import_begin(fixture.storage, list, UPSERT_UPDATE, &import, &err));
+    struct storage_import *import = begin_load(&fixture);
     static char json[30000];
     memset(json, ' ', sizeof(json));
     json[0] = '{';
@@ -362,11 +369,8 @@ static void the_members_of_a_lane_lie_together(void **state)
 {
     (void)state;
     struct fixture fixture;
-    fixture_open(&fixture, false);
     struct error err = {.text = ""};
-    struct storage_import *import;
-    int64_t list = make_list(&fixture, "news");
-    must(storage_import_begin(fixture.storage, list, UPSERT_UPDATE, &import, &err));
+    struct storage_import *import = begin_load(&fixture);
     for (int i = 0; i < 6000; i++) {
         char email[64];
         int len = snprintf(email, sizeof(email), "user%05d@d%d.test", i, i % 10);
