@@ -27,11 +27,9 @@ static const char writer_pragmas[] =
     "PRAGMA synchronous=FULL; PRAGMA cache_size=-24576; PRAGMA wal_autocheckpoint=4000;" /* migrations only; then
                                                                                             keeper.c's */
     "PRAGMA journal_size_limit=67108864;";
-/* A load rewrites the same pages again and again; the less often they are carried over, the better. */
-static const char import_pragmas[] =
-    "PRAGMA synchronous=FULL; PRAGMA cache_size=-49152; PRAGMA wal_autocheckpoint=16000;"
-    "PRAGMA journal_size_limit=67108864;";
-static const char keeper_pragmas[] = "PRAGMA synchronous=FULL; PRAGMA cache_size=-8192; PRAGMA wal_autocheckpoint=0; "
+static const char import_pragmas[] = "PRAGMA synchronous=FULL; PRAGMA cache_size=-49152; PRAGMA wal_autocheckpoint=0;"
+                                     "PRAGMA journal_size_limit=67108864;";
+static const char keeper_pragmas[] = "PRAGMA synchronous=FULL; PRAGMA cache_size=-8192; PRAGMA wal_autocheckpoint=0;"
                                      "PRAGMA journal_size_limit=67108864;";
 static const char reader_pragmas[] = "PRAGMA query_only=ON; PRAGMA cache_size=-4096;";
 /* secure_delete is on in Debian's build and would write zeroes over every freed cell; nothing here is secret from who
@@ -156,6 +154,19 @@ int db_open(struct db *db, const char *path, enum db_kind kind, struct error *er
     if (failed)
         db_close(db);
     return failed;
+}
+
+static int note_wal(void *context, sqlite3 *handle, const char *name, int pages)
+{
+    (void)handle;
+    (void)name;
+    ((struct db *)context)->wal_pages = pages;
+    return SQLITE_OK;
+}
+
+void db_watch_wal(struct db *db)
+{
+    sqlite3_wal_hook(db->handle, note_wal, db); /* takes the place of SQLite's own, which is wal_autocheckpoint */
 }
 
 void db_close(struct db *db)

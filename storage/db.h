@@ -32,6 +32,7 @@ struct db {
     /* Called once for each wait of more than STORAGE_LOCK_MS for another connection's lock; NULL = nobody asks. */
     void (*lock_taken)(void *context);
     void *lock_taken_context;
+    int wal_pages, wal_pages_seen; /* keeper.c's: see db_watch_wal() */
     size_t statement_count;
     struct db_statement statements[DB_STATEMENTS]; /* open addressing by the address of the text */
 };
@@ -79,6 +80,10 @@ void db_end(sqlite3_stmt *statement); /* NULL allowed */
 /* The statement for `sql`, unbound, for the few places that bind by hand because they run a hundred thousand times a
  * second. */
 sqlite3_stmt *db_prepare(struct db *db, const char *sql, struct error *err) ATTR_MUSTCHECK;
+
+/* From now on no commit of this connection carries the WAL over; each leaves in `wal_pages` how long that is, for
+ * keeper_after_commit(). */
+void db_watch_wal(struct db *db);
 
 int64_t db_changes(const struct db *db);
 int64_t db_last_id(const struct db *db);

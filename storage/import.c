@@ -3,7 +3,7 @@
  *
  * While a server runs on the database a transaction lasts at most about 40 ms and is followed by a gap, in which the
  * server's writer takes its turn. Commits of a long load are not synced one by one; its last one is, and syncing the
- * log once makes all before it durable too.
+ * log once makes all before it durable too. The keeper carries the log over beside the load (keeper.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,7 +19,6 @@
 #define MERGED_BYTES ((size_t)64 << 20)
 #define DOMAIN_BYTES ((size_t)256 << 20)
 #define ATTRIBUTES_MAX_BYTES ((size_t)65536)
-#define SLICE_ROWS 100000 /* of a transaction when nobody else is there */
 #define GENTLE_US 40000   /* of a transaction when a server runs */
 #define GENTLE_GAP_NS 4000000
 #define GENTLE_CHECK 4 /* batches of rows, or domains, between looks at the clock */
@@ -41,6 +40,8 @@ static int take_connection(struct storage_import *import, struct error *err)
     if (failed) {
         free(import->db);
         import->db = NULL;
+    } else {
+        db_watch_wal(import->db);
     }
     return failed;
 }
@@ -179,6 +180,7 @@ int import_commit(struct storage_import *import, struct error *err)
     pthread_mutex_unlock(&import->total_lock);
     import->slice = (struct upsert_counts){0};
     import->new_recipients = 0;
+    keeper_after_commit(import->storage, import->db);
     return 0;
 }
 
@@ -192,7 +194,7 @@ int import_pause(struct storage_import *import, struct error *err)
     if (import->gentle) {
         if (import->pause_check++ % GENTLE_CHECK != 0 || clock_monotonic_us() - import->begun_us < GENTLE_US)
             return 0;
-    } else if (slice_rows(import) < SLICE_ROWS) {
+    } else if (slice_rows(import) < IMPORT_SLICE_ROWS) {
         return 0;
     }
     int failed = import_commit(import, err);

@@ -43,6 +43,8 @@ struct import_domain {
     char name[];
 };
 
+#define IMPORT_SLICE_ROWS 10000 /* of a transaction when nobody else is there */
+
 /* Sums of one transaction per lane, written to list_lane before its commit. */
 #define IMPORT_LANES 1024
 struct import_lane {

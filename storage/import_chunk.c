@@ -45,8 +45,8 @@ void import_chunks_free(struct storage_import *import)
 
 /* ---- written ---- */
 
-/* A load that fits into one chunk is synced as it goes; the chunks of a longer one are not. (Not through the statement
- * cache: this pragma acts when it is prepared, not when it is stepped.) */
+/* Only a load that fits into one transaction is synced with it. (Not through the statement cache: this pragma acts when
+ * it is prepared, not when it is stepped.) */
 int import_set_sync(struct storage_import *import, bool full, struct error *err)
 {
     import->unsynced = !full;
@@ -59,7 +59,8 @@ int import_set_sync(struct storage_import *import, bool full, struct error *err)
 static int write_chunk(struct storage_import *import, bool last, struct error *err)
 {
     struct import_chunk *chunk = &import->chunk;
-    int failed = last || import->unsynced ? 0 : import_set_sync(import, false, err);
+    bool short_load = last && chunk->row_count <= IMPORT_SLICE_ROWS;
+    int failed = short_load || import->unsynced ? 0 : import_set_sync(import, false, err);
     if (!failed)
         failed = import_domains(import, err);
     if (!failed)

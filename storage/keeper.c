@@ -216,14 +216,14 @@ void keeper_stop(struct storage *storage)
         pthread_join(keeper->thread, NULL);
 }
 
-void keeper_after_commit(struct storage *storage)
+void keeper_after_commit(struct storage *storage, struct db *db)
 {
     struct keeper *keeper = &storage->keeper;
-    int pages = storage->wal_pages;
-    bool again = pages < storage->wal_pages_seen; /* the log has begun again */
+    int pages = db->wal_pages;
+    bool again = pages < db->wal_pages_seen; /* the log has begun again */
     if (again)
-        storage->wal_pages_seen = 0;
-    bool due = pages - storage->wal_pages_seen >= KEEPER_CHECKPOINT_PAGES;
+        db->wal_pages_seen = 0;
+    bool due = pages - db->wal_pages_seen >= KEEPER_CHECKPOINT_PAGES;
     if (!again && !due)
         return;
     pthread_mutex_lock(&storage->lock);
@@ -236,13 +236,13 @@ void keeper_after_commit(struct storage *storage)
     pthread_mutex_unlock(&storage->lock);
     if (!due)
         return;
-    storage->wal_pages_seen = pages;
+    db->wal_pages_seen = pages;
     if (!own) {
         keeper_wake(storage, KEEPER_CHECKPOINT);
         return;
     }
     struct error err = {.text = ""};
     int carried;
-    if (carry_over(&storage->db, &carried, &err) < 0) /* the next commit that fails says so where it counts */
+    if (carry_over(db, &carried, &err) < 0) /* the next commit that fails says so where it counts */
         log_debug("storage", "checkpoint_failed error=%s", LOG_QUOTE(err.text));
 }

@@ -38,8 +38,9 @@ struct keeper {
 /* Any thread, storage->lock not held. */
 void keeper_wake(struct storage *storage, unsigned what);
 void keeper_stop(struct storage *storage); /* before writer_stop(); nothing starts it again */
-/* The writer thread, after each commit: sees that the WAL is carried over. */
-void keeper_after_commit(struct storage *storage);
+/* The thread that has the connection (the writer's, a load's), after each of its commits: sees that the WAL is carried
+ * over. */
+void keeper_after_commit(struct storage *storage, struct db *db);
 
 /* Puts the true number in place of the upper bound (campaigns.c). 0 or negative. */
 int campaign_set_audience(struct storage *storage, int64_t id, int64_t audience, struct error *err) ATTR_MUSTCHECK;

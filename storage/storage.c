@@ -104,15 +104,6 @@ static int init_locks(struct storage *storage, struct error *err)
     return code == 0 ? 0 : error_errno(err, -code, "cannot make a lock");
 }
 
-/* On the writer thread, at the end of each commit. */
-static int note_wal(void *context, sqlite3 *handle, const char *name, int pages)
-{
-    (void)handle;
-    (void)name;
-    ((struct storage *)context)->wal_pages = pages;
-    return SQLITE_OK;
-}
-
 static int open_all(struct storage *storage, const struct storage_options *options, struct error *err)
 {
     storage->data_dir = str_dup(options->data_dir);
@@ -131,7 +122,7 @@ static int open_all(struct storage *storage, const struct storage_options *optio
         failed =
             db_get(&storage->db, err, &uncounted, "SELECT EXISTS (SELECT 1 FROM campaign WHERE audience_exact = 0)");
     if (!failed) {
-        sqlite3_wal_hook(storage->db.handle, note_wal, storage); /* in place of SQLite's own checkpoints: keeper.c */
+        db_watch_wal(&storage->db);
         failed = writer_start(storage, err);
     }
     if (!failed && uncounted != 0)

@@ -284,7 +284,7 @@ static void *writer_main(void *arg)
             batch_failed(storage, &batch, failed, &why);
         } else {
             batch_done(storage, &batch);
-            keeper_after_commit(storage);
+            keeper_after_commit(storage, &storage->db);
             took_us = clock_monotonic_us() - begun_us;
         }
 

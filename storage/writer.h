@@ -57,8 +57,6 @@ struct storage {
     bool event_kinds_known;  /* false: to be read anew */
     int event_added;         /* in this transaction */
     int64_t event_minute_ms; /* has its mark; 0 = unknown */
-    int wal_pages,
-        wal_pages_seen; /* in the WAL after the last commit; when somebody was last asked to carry them over */
     _Atomic(struct journal *) journal; /* NULL until storage_journal_begin() */
 };
 

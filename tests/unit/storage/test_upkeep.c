@@ -323,6 +323,20 @@ static void a_long_reader_stalls_no_commit(void **state)
     fixture_remove(&fixture);
 }
 
+/* The keeper carries the log of a load over beside it, and it begins again, many times. */
+static void a_long_load_keeps_its_log_short(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_open(&fixture, false);
+    int64_t database_bytes, wal_bytes;
+    import_range(&fixture, make_list(&fixture, "news"), "u", "a.test", 0, 850000);
+    assert_int_equal(storage_sizes(fixture.storage, &database_bytes, &wal_bytes), 0);
+    assert_in_range(database_bytes, (int64_t)2 * KEEPER_WAL_PAGES * 4096, INT64_MAX);
+    assert_in_range(wal_bytes, 0, (int64_t)2 * KEEPER_WAL_PAGES * 4096);
+    fixture_remove(&fixture);
+}
+
 static void retention_keeps_the_totals(void **state)
 {
     (void)state;
@@ -382,6 +396,7 @@ int main(void)
         cmocka_unit_test(a_stopped_backup_leaves_nothing),
         cmocka_unit_test(vacuum_shrinks_and_waits_for_no_server),
         cmocka_unit_test(a_long_reader_stalls_no_commit),
+        cmocka_unit_test(a_long_load_keeps_its_log_short),
         cmocka_unit_test(retention_keeps_the_totals),
         cmocka_unit_test(links_have_a_time_of_their_own),
     };
