@@ -109,12 +109,14 @@ static void give(struct site *site)
                 return;
             if (!filling && !conn_is_empty(conn))
                 continue;
-            uint32_t room = filling ? conn_room(conn) : MIN_OF(conn_room(conn), 1u);
-            while (room-- > 0) { /* a way that is closed costs one question */
+            /* Asked anew each time: a session that has no memory for a message is over. */
+            while (conn_room(conn) > 0) {
                 struct engine_job *job = site_next_job(site, conn);
-                if (job == NULL)
+                if (job == NULL) /* a way that is closed costs one question */
                     break;
                 conn_give(conn, job);
+                if (!filling)
+                    break;
             }
         }
     }

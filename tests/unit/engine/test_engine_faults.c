@@ -1,0 +1,90 @@
+/*
+ * test_engine_faults.c - memory is short once, at each moment of a small campaign in turn: every job comes back once,
+ * with what really became of it, and the engine goes on.
+ */
+#include "tests/unit/engine/trial.h"
+
+/* Allocations come here (--wrap); only those of the engine's own thread are counted. */
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t count, size_t bytes);
+void *__real_realloc(void *memory, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_realloc(void *memory, size_t bytes);
+
+static atomic_int allocations_left; /* the one that makes it 0 fails, and only that; negative = none does */
+
+static bool may_allocate(void)
+{
+    return !trial_on_engine || atomic_fetch_sub(&allocations_left, 1) != 1;
+}
+
+void *__wrap_malloc(size_t bytes)
+{
+    return may_allocate() ? __real_malloc(bytes) : NULL;
+}
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    return may_allocate() ? __real_calloc(count, bytes) : NULL;
+}
+
+void *__wrap_realloc(void *memory, size_t bytes)
+{
+    return may_allocate() ? __real_realloc(memory, bytes) : NULL;
+}
+
+#define JOBS 24
+
+/* False when the campaign was over before so many allocations. */
+static bool one_campaign(bool chunking, int failing)
+{
+    struct server *server = calloc(1, sizeof *server);
+    assert_non_null(server);
+    server->pipelining = true;
+    server->chunking = chunking;
+    server_start(server);
+    struct trial *trial = trial_create(server->port);
+    trial->test.profile.connections = 2;
+    trial->test.profile.messages_per_connection = 9;
+    trial_start(trial);
+    trial_submit(trial, 1, 1, 1); /* makes its thread known */
+    assert_true(trial_wait(trial, &trial->ended, 1));
+    atomic_store(&allocations_left, failing);
+    trial_submit(trial, JOBS - 1, 3, 1);
+    assert_true(trial_wait(trial, &trial->ended, JOBS));
+    trial_stop(trial, 5000);
+    bool failed = atomic_exchange(&allocations_left, 0) <= 0;
+    server_stop(server);
+    assert_null(server->violation);
+    for (size_t i = 0; i < JOBS; i++) {
+        enum outcome_class class_ = trial->jobs[i].outcome.class_;
+        assert_true(server->taken[i] <= 1);
+        if (server->taken[i] == 1)
+            assert_true(class_ == OUTCOME_DELIVERED || class_ == OUTCOME_UNCERTAIN);
+        else
+            assert_true(class_ != OUTCOME_DELIVERED);
+    }
+    trial_free(trial);
+    free(server);
+    return failed;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    for (int chunking = 0; chunking < 2; chunking++) {
+        int failing = 1;
+        while (one_campaign(chunking != 0, failing))
+            failing++;
+        assert_in_range(failing, 20, 1000);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_allocation_may_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
