@@ -12,12 +12,18 @@
 #include "base/log.h"
 #include "storage/queue.h"
 
-/* Whatever `run` did is kept (0) or undone (anything else); negative only when the transaction itself is lost. */
-static int savepoint_end(struct db *db, bool keep, struct error *err)
+/* What came to `result` is kept (0) or undone (anything else, `why` tells); negative only when the transaction itself is
+ * lost: SQLite gives it up when the disk is full, or cannot be read. */
+static int savepoint_end(struct db *db, int result, const struct error *why, struct error *err)
 {
-    if (sqlite3_get_autocommit(db->handle)) /* SQLite gave the whole transaction up, as it does when the disk is full */
-        return error_set(err, -EIO, "%s: the transaction was rolled back", db->path);
-    if (!keep) {
+    if (sqlite3_get_autocommit(db->handle)) {
+        if (result >= 0 || why == NULL)
+            return error_set(err, -EIO, "%s: the transaction was rolled back", db->path);
+        if (err != NULL)
+            *err = *why;
+        return result;
+    }
+    if (result != 0) {
         int failed = db_run(db, err, "ROLLBACK TO change");
         if (failed)
             return failed;
@@ -44,7 +50,7 @@ static int run_calls(struct storage *storage, struct batch *batch, struct error 
         call->result = call->run(storage, call->arg, call->err);
         if (call->result != 0)
             forget_undone(storage);
-        failed = savepoint_end(&storage->db, call->result == 0, err);
+        failed = savepoint_end(&storage->db, call->result, call->err, err);
         if (failed)
             return failed;
     }
@@ -70,7 +76,7 @@ static int run_claims(struct storage *storage, struct batch *batch, struct error
         if (status < 0)
             log_debug("storage", "campaign %lld claim failed lane=%lld error=%s", (long long)claim->campaign_id,
                       (long long)claim->lane, LOG_QUOTE(why.text));
-        failed = savepoint_end(&storage->db, status == 0, err);
+        failed = savepoint_end(&storage->db, status, &why, err);
         if (failed)
             return failed;
     }
