@@ -1,5 +1,5 @@
 /*
- * faulty_vfs.c - see faulty_vfs.h. Every method but write, truncate and sync goes straight through to the real file,
+ * faulty_vfs.c - see faulty_vfs.h. Every method but read, write, truncate and sync goes straight through to the real file,
  * which lies behind ours in the memory that SQLite gives.
  */
 #include <sqlite3.h>
@@ -41,10 +41,10 @@ void faulty_vfs_heal(void)
 }
 
 /* The code to fail with, or SQLITE_OK. */
-static int fault(void)
+static int fault(bool reading)
 {
     int from = atomic_load(&faulty_vfs.fail_from);
-    if (from == 0)
+    if (from == 0 || reading != (atomic_load(&faulty_vfs.code) == SQLITE_IOERR_READ))
         return SQLITE_OK;
     if (from > 1) {
         atomic_store(&faulty_vfs.fail_from, from - 1);
@@ -79,11 +79,12 @@ static int on_read(sqlite3_file *file, void *out, int amount, sqlite3_int64 at)
 {
     if (hooked_path(file) != NULL && hooks->reading != NULL)
         hooks->reading();
-    return real_of(file)->pMethods->xRead(real_of(file), out, amount, at);
+    int code = fault(true);
+    return code != SQLITE_OK ? code : real_of(file)->pMethods->xRead(real_of(file), out, amount, at);
 }
 static int on_write(sqlite3_file *file, const void *bytes, int amount, sqlite3_int64 at)
 {
-    int code = fault();
+    int code = fault(false);
     if (((struct file *)(void *)file)->wal)
         atomic_fetch_add(&faulty_vfs.wal_writes, 1);
     if (code == SQLITE_OK && hooked_path(file) != NULL)
@@ -92,14 +93,14 @@ static int on_write(sqlite3_file *file, const void *bytes, int amount, sqlite3_i
 }
 static int on_truncate(sqlite3_file *file, sqlite3_int64 size)
 {
-    int code = fault();
+    int code = fault(false);
     if (code == SQLITE_OK && hooked_path(file) != NULL)
         code = hooks->truncate(hooked_path(file), size);
     return code != SQLITE_OK ? code : real_of(file)->pMethods->xTruncate(real_of(file), size);
 }
 static int on_sync(sqlite3_file *file, int flags)
 {
-    int code = fault();
+    int code = fault(false);
     if (((struct file *)(void *)file)->wal)
         atomic_fetch_add(&faulty_vfs.wal_syncs, 1);
     if (code == SQLITE_OK && hooked_path(file) != NULL)

@@ -1,5 +1,6 @@
 /*
- * faulty_vfs.h - a wrapper around SQLite's file layer that fails writes and syncs on demand, and counts them.
+ * faulty_vfs.h - a wrapper around SQLite's file layer that fails reads, or writes and syncs, on demand, and counts
+ * them.
  */
 #ifndef POSTHASTE_TESTS_STORAGE_FAULTY_VFS_H
 #define POSTHASTE_TESTS_STORAGE_FAULTY_VFS_H
@@ -10,7 +11,7 @@
 struct faulty_vfs {
     atomic_int fail_from;  /* the n-th operation from now on fails; 0 = none */
     atomic_int fail_count; /* how many fail from there, -1 = all */
-    atomic_int code;       /* with what: SQLITE_FULL, SQLITE_IOERR_WRITE, ... */
+    atomic_int code;       /* with what: SQLITE_FULL, SQLITE_IOERR_WRITE, ...; SQLITE_IOERR_READ = reads do, only they */
     atomic_int failed;     /* how many did */
     atomic_int wal_syncs, wal_writes;
 };

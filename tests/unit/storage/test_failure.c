@@ -24,8 +24,8 @@ struct campaign {
     struct gate gate;
 };
 
-/* `count` recipients, all claimed. */
-static void campaign_open(struct campaign *campaign, int count)
+/* `count` recipients, none claimed. */
+static void campaign_launch(struct campaign *campaign, int count)
 {
     struct fixture *fixture = &campaign->fixture;
     fixture_open(fixture, true);
@@ -35,10 +35,24 @@ static void campaign_open(struct campaign *campaign, int count)
     campaign->id = make_campaign(fixture, &campaign->list, 1, NULL, 0);
     launch(fixture, campaign->id);
     assert_int_equal(lanes_of(fixture, campaign->id, &campaign->lane, 1), 1);
-    campaign->claim = (struct storage_claim){.campaign_id = campaign->id, .lane = campaign->lane, .max = count};
-    claim_wait(fixture->storage, &campaign->claim);
-    assert_int_equal(campaign->claim.job_count, count);
     gate_init(&campaign->gate);
+}
+
+/* What became of the claim: 0, or negative. */
+static int campaign_claim(struct campaign *campaign, int count)
+{
+    campaign->claim = (struct storage_claim){.campaign_id = campaign->id, .lane = campaign->lane, .max = count};
+    claim_wait(campaign->fixture.storage, &campaign->claim);
+    if (campaign->claim.status == 0)
+        assert_int_equal(campaign->claim.job_count, count);
+    return campaign->claim.status;
+}
+
+/* `count` recipients, all claimed. */
+static void campaign_open(struct campaign *campaign, int count)
+{
+    campaign_launch(campaign, count);
+    assert_int_equal(campaign_claim(campaign, count), 0);
 }
 
 static void post(struct campaign *campaign, int from, int to)
@@ -144,6 +158,41 @@ static void every_single_fault_is_survived(void **state)
         }
         assert_in_range(n, 2, 499);
     }
+}
+
+/* The n-th read fails, once, from opening on. Who asked is told so, and gets it when he asks again. */
+static void every_single_read_fault_is_survived(void **state)
+{
+    (void)state;
+    bool hit = true;
+    int n = 0;
+    while (hit) {
+        struct campaign campaign;
+        struct storage **storage = &campaign.fixture.storage;
+        struct error err = {.text = ""};
+        int64_t id;
+        campaign_launch(&campaign, 30);
+        fixture_close(&campaign.fixture);
+        struct storage_options options = {.data_dir = campaign.fixture.dir, .server = true};
+        faulty_vfs_fail(++n, 1, SQLITE_IOERR_READ);
+        if (storage_open(&options, storage, &err) != 0) {
+            assert_non_null(strstr(err.text, campaign.fixture.dir));
+            must(storage_open(&options, storage, &err));
+        }
+        (*storage)->retry_ms = RETRY_MS;
+        if (campaign_claim(&campaign, 30) != 0)
+            assert_int_equal(campaign_claim(&campaign, 30), 0);
+        post(&campaign, 0, 30);
+        if (storage_list_create(*storage, "other", "", &id, &err) != 0)
+            must(storage_list_create(*storage, "other", "", &id, &err));
+        gate_wait(&campaign.gate, 30);
+        hit = atomic_load(&faulty_vfs.failed) > 0;
+        faulty_vfs_heal();
+        must(storage_reader_open(*storage, &campaign.fixture.reader, &err));
+        assert_states(&campaign.fixture, campaign.id, "audience=30 delivered=30");
+        campaign_close(&campaign);
+    }
+    assert_in_range(n, 20, 2000);
 }
 
 static void order_note(struct list *records)
@@ -421,6 +470,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_loses_nothing),
         cmocka_unit_test(a_damaged_database_is_not_written_again),
         cmocka_unit_test(every_single_fault_is_survived),
+        cmocka_unit_test(every_single_read_fault_is_survived),
         cmocka_unit_test(waiting_outcomes_keep_their_order),
         cmocka_unit_test(closing_on_a_dead_disk_ends),
         cmocka_unit_test(an_import_on_a_full_disk_says_so),
