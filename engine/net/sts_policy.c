@@ -120,7 +120,7 @@ static int take_line(struct sts_policy *policy, char *name, struct seen *seen, s
     size_t len = strlen(value);
     while (len > 0 && (value[len - 1] == ' ' || value[len - 1] == '\t'))
         value[--len] = '\0';
-    if (strcmp(name, "version") == 0) {
+    if (strcmp(name, "version") == 0 && !seen->version) {
         seen->version = strcmp(value, "STSv1") == 0;
     } else if (strcmp(name, "mode") == 0 && !seen->mode) {
         policy->mode = strcmp(value, "enforce") == 0   ? STS_ENFORCE
