@@ -240,8 +240,8 @@ static const struct cli_command COMMANDS[] = {
     {"db vacuum", "", 0, 0, "give free pages of the database back to the disk",
      "Not while a server runs. Needs the size of the database once more on the disk.", NULL, cli_db_vacuum},
     {"site suspend", "NAME", 1, 1, "send nothing to a destination for now",
-     "NAME is a site or a recipient domain that it serves; with --scope a source, a recipient domain, the number of a campaign or a "
-     "sending domain.\n"
+     "NAME is a site or a recipient domain that it serves, which alone is held while no mail for it waits; with --scope a source, a "
+     "recipient domain, the number of a campaign or a sending domain.\n"
      "What waits goes on waiting; it holds over restarts until its time is over or `site resume`.",
      SUSPEND_OPTIONS, cli_site_suspend},
     {"site resume", "NAME|ID", 1, 1, "take back what was suspended under a name, or one suspension by its number",

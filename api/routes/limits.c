@@ -59,7 +59,7 @@ struct sought {
     bool found;
 };
 
-/* Somebody may name the domain and mean its provider. */
+/* Somebody may name the domain and mean its provider; of one that is not known yet the domain's own mail is held. */
 static void take_site_name(void *context, const struct engine_site_stats *site)
 {
     struct sought *sought = context;
@@ -89,7 +89,7 @@ static int ignore_campaign(void *context, const struct storage_campaign *campaig
 static bool is_host_set(const char *name)
 {
     static const char bytes[] = "abcdefghijklmnopqrstuvwxyz0123456789-_. (|)";
-    return name[0] == '(' && name[strspn(name, bytes)] == '\0';
+    return name[0] == '(' && strchr(name, ')') != NULL && name[strspn(name, bytes)] == '\0';
 }
 
 static void check_site(struct engine *engine, char *target, struct problem *problem)

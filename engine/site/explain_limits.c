@@ -256,9 +256,16 @@ static bool domain_is_meant(const struct site *site, const char *domain)
     return false;
 }
 
+/* As what the measure holds here: a site that is named after a domain is the domain (measures.c). */
+static enum limit_scope scope_here(const struct site *site, const struct engine_measure *measure)
+{
+    bool by_domain = measure->scope == SCOPE_SITE && strcmp(measure->target, site->name) != 0;
+    return by_domain ? SCOPE_DOMAIN : measure->scope;
+}
+
 static bool is_meant(const struct site *site, const struct engine_measure *measure)
 {
-    switch (measure->scope) {
+    switch (scope_here(site, measure)) {
     case SCOPE_SITE:
     case SCOPE_SITE_SOURCE:
         return strcmp(measure->target, site->name) == 0;
@@ -296,7 +303,7 @@ static void add_measure(void *context, const struct engine_measure *measure)
         (void)str_copy(now, sizeof now, "until it is resumed");
     (void)snprintf(origin, sizeof origin, "%s: %s", measure->origin, measure->reason);
     const char *name = measure->scope == SCOPE_SITE_SOURCE ? measure->source : measure->target;
-    add(lister, measure->scope, measure->what, name, value, now, origin,
+    add(lister, scope_here(lister->site, measure), measure->what, name, value, now, origin,
         measure->what == WHAT_SUSPENDED ? measure->until_us : 0);
 }
 

@@ -209,10 +209,13 @@ void measures_restore(struct shaping *shaping)
     drop_ended(shaping, now_us);
 }
 
+/* A site that is named after a domain may be the domain's before it was known where its mail goes: what was said of it
+ * holds for the domain, too. */
 static bool concerns(const struct engine_measure *measure, enum limit_scope scope, const char *target,
                      const char *source, int64_t now_us)
 {
-    return measure->scope == scope && measure->until_us > now_us && strcmp(measure->target, target) == 0 &&
+    bool in_scope = measure->scope == scope || (scope == SCOPE_DOMAIN && measure->scope == SCOPE_SITE);
+    return in_scope && measure->until_us > now_us && strcmp(measure->target, target) == 0 &&
            (scope != SCOPE_SITE_SOURCE || strcmp(measure->source, source) == 0);
 }
 

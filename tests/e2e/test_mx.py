@@ -7,6 +7,7 @@ import pytest
 
 import dnslib
 from conftest import emails, run_to_end, run_until
+from harness import wait_until
 from test_rates import domain_of, most_connections, times_by_domain, worst_window
 
 # Different addresses of the loopback stand for different providers.
@@ -90,6 +91,27 @@ def test_domains_of_a_provider_share_its_limits(place, knot):
     assert max(times["one.test"]) < max(times["two.test"])  # the slow domain did not hold up the other
     assert sites(server)["(mx1|mx2).big.test"]["profile"] == "big"
     assert max(times_by_domain(small.ledger())["small.test"]) - min(times_by_domain(small.ledger())["small.test"]) < 2e6
+
+
+@pytest.mark.parametrize("name, domain", [("small.test", "small.test"), ("mx.small.test", "small.test"), ("(mx1|mx2).big.test", "one.test")])
+def test_what_is_suspended_before_its_first_mail_is_held(place, knot, name, domain):
+    """By the domain, though the site that will serve it has another name, or by the name that a site had before."""
+    sinks, server = network(place, knot)
+    place.people(server, emails(10, [domain], "held") + emails(10, ["implicit.test"], "free"))
+    env = {"POSTHASTE_URL": server.url, "POSTHASTE_TOKEN": server.api.token}
+    server.cli("site", "suspend", name, "--reason", "they asked", env=env)
+    campaign = server.create_campaign()
+    run_until(server, campaign, lambda stats: stats["delivered"] == 10, "the others to be delivered")
+
+    def held():
+        answer = server.api.get("/v1/stats/sites/" + domain)
+        return answer.json if answer.status == 200 and answer.json["limited_by"].endswith("suspended") else None
+
+    site = wait_until(held, 20, "it to be held")
+    assert any(limit["what"] == "suspended" and limit["binding"] for limit in site["limits"]), site
+    assert sum((by_domain(sink) for sink in sinks), collections.Counter()) == {"implicit.test": 10}
+    server.cli("site", "resume", name, env=env)
+    assert run_to_end(server, campaign)["delivered"] == 20
 
 
 def test_equal_preference_is_shared_out(place, knot):
