@@ -156,6 +156,17 @@ int db_open(struct db *db, const char *path, enum db_kind kind, struct error *er
     return failed;
 }
 
+/* The log itself: a commit that changes no byte writes nothing, and one that writes nothing syncs nothing. What is no
+ * longer in the log was synced with the database before the log began again. */
+int db_sync(struct db *db, struct error *err)
+{
+    sqlite3_file *log = NULL;
+    int code = sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    if (code == SQLITE_OK && log != NULL && log->pMethods != NULL)
+        code = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
+    return code == SQLITE_OK ? 0 : db_failure(db, code, err);
+}
+
 static int note_wal(void *context, sqlite3 *handle, const char *name, int pages)
 {
     (void)handle;

@@ -81,6 +81,9 @@ void db_end(sqlite3_stmt *statement); /* NULL allowed */
  * second. */
 sqlite3_stmt *db_prepare(struct db *db, const char *sql, struct error *err) ATTR_MUSTCHECK;
 
+/* What was committed so far lasts, whatever `synchronous` was. */
+int db_sync(struct db *db, struct error *err) ATTR_MUSTCHECK;
+
 /* From now on no commit of this connection carries the WAL over; each leaves in `wal_pages` how long that is, for
  * keeper_after_commit(). */
 void db_watch_wal(struct db *db);

@@ -2,8 +2,8 @@
  * import.c - a bulk load, its door and its transactions: each chunk of rows (import_chunk.c) is written in a row of them.
  *
  * While a server runs on the database a transaction lasts at most about 40 ms and is followed by a gap, in which the
- * server's writer takes its turn. Commits of a long load are not synced one by one; its last one is, and syncing the
- * log once makes all before it durable too. The keeper carries the log over beside the load (keeper.c).
+ * server's writer takes its turn. Commits of a long load are not synced one by one, but the log is before the load is
+ * told to be done. The keeper carries it over beside the load (keeper.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -242,18 +242,10 @@ int storage_import_add(struct storage_import *import, const char *email, size_t 
                             err);
 }
 
-/* One synced commit makes all that were not durable: they lie before it in the same log. */
 static int make_durable(struct storage_import *import, struct error *err)
 {
-    if (!import->unsynced)
-        return 0;
-    int failed = import_set_sync(import, true, err);
-    if (!failed)
-        failed = db_run(import->db, err, "UPDATE meta SET recipients = recipients");
-    /* Not waited for when others read or write: the next one will do it. */
-    if (!failed)
-        failed = db_run(import->db, err, "PRAGMA wal_checkpoint(PASSIVE)");
-    return failed;
+    int failed = db_sync(import->db, err);
+    return failed ? failed : import_set_sync(import, true, err);
 }
 
 int storage_import_finish(struct storage_import *import, bool abandon, struct upsert_counts *counts, struct error *err)
@@ -262,8 +254,9 @@ int storage_import_finish(struct storage_import *import, bool abandon, struct up
         return 0;
     int failed = import_chunks_end(import, abandon, err);
     if (import->unsynced) { /* what was written counts as written, whatever came after it */
-        int unsynced = make_durable(import, failed ? NULL : err);
-        failed = failed ? failed : unsynced;
+        int lost = make_durable(import, failed ? NULL : err);
+        import->failed |= lost != 0; /* the connection is not kept, either */
+        failed = failed ? failed : lost;
     }
     if (counts != NULL)
         *counts = import->total;

@@ -45,17 +45,19 @@ void import_chunks_free(struct storage_import *import)
 
 /* ---- written ---- */
 
-/* Only a load that fits into one transaction is synced with it. (Not through the statement cache: this pragma acts when
- * it is prepared, not when it is stepped.) */
+/* Not through the statement cache: this pragma acts when it is prepared, not when it is stepped. */
 int import_set_sync(struct storage_import *import, bool full, struct error *err)
 {
-    import->unsynced = !full;
     int code = sqlite3_exec(import->db->handle, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", NULL,
                             NULL, NULL);
-    return code == SQLITE_OK ? 0 : db_failure(import->db, code, err);
+    if (code != SQLITE_OK)
+        return db_failure(import->db, code, err);
+    import->unsynced = !full;
+    return 0;
 }
 
-/* In whichever thread has the connection. The chunk is empty afterwards. */
+/* In whichever thread has the connection. The chunk is empty afterwards. Only a load that fits into one transaction is
+ * synced with it. */
 static int write_chunk(struct storage_import *import, bool last, struct error *err)
 {
     struct import_chunk *chunk = &import->chunk;

@@ -4,8 +4,8 @@
  * Half of what a one-row statement costs is starting and ending it, so new rows go in 64 a statement. Whether rows are
  * new is guessed from the batch before: in a fresh list every INSERT succeeds and a SELECT in front of it would be a
  * second walk down the same tree; in a re-import the SELECT finds everything and a refused INSERT would be the waste. A
- * wrong guess costs one look-up a row. OR FAIL, because whatever refuses a statement ends the transaction: to be able to
- * take back the statement alone, SQLite would copy each page that its rows touch, a tenth of the whole load.
+ * wrong guess costs one look-up a row. OR FAIL, because whatever refuses a statement ends the transaction: to be able
+ * to take back the statement alone, SQLite would copy each page that its rows touch, a tenth of the whole load.
  *
  * Rows come sorted by address, but go in a few thousand at a time by lane: what a claim takes together then lies
  * together (a lane's members were a dozen ids apart, each on another cache line of a page that other lanes share), and

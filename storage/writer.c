@@ -12,8 +12,8 @@
 #include "base/log.h"
 #include "storage/queue.h"
 
-/* What came to `result` is kept (0) or undone (anything else, `why` tells); negative only when the transaction itself is
- * lost: SQLite gives it up when the disk is full, or cannot be read. */
+/* What came to `result` is kept (0) or undone (anything else, `why` tells); negative only when the transaction itself
+ * is lost: SQLite gives it up when the disk is full, or cannot be read. */
 static int savepoint_end(struct db *db, int result, const struct error *why, struct error *err)
 {
     if (sqlite3_get_autocommit(db->handle)) {

@@ -1,6 +1,6 @@
 /*
- * faulty_vfs.c - see faulty_vfs.h. Every method but read, write, truncate and sync goes straight through to the real file,
- * which lies behind ours in the memory that SQLite gives.
+ * faulty_vfs.c - see faulty_vfs.h. Every method but read, write, truncate and sync goes straight through to the real
+ * file, which lies behind ours in the memory that SQLite gives.
  */
 #include <sqlite3.h>
 #include <stdbool.h>
@@ -85,8 +85,10 @@ static int on_read(sqlite3_file *file, void *out, int amount, sqlite3_int64 at)
 static int on_write(sqlite3_file *file, const void *bytes, int amount, sqlite3_int64 at)
 {
     int code = fault(false);
-    if (((struct file *)(void *)file)->wal)
+    if (((struct file *)(void *)file)->wal) {
         atomic_fetch_add(&faulty_vfs.wal_writes, 1);
+        atomic_fetch_add(&faulty_vfs.wal_unsynced, 1);
+    }
     if (code == SQLITE_OK && hooked_path(file) != NULL)
         return hooks->write(hooked_path(file), real_of(file), bytes, amount, at);
     return code != SQLITE_OK ? code : real_of(file)->pMethods->xWrite(real_of(file), bytes, amount, at);
@@ -103,6 +105,8 @@ static int on_sync(sqlite3_file *file, int flags)
     int code = fault(false);
     if (((struct file *)(void *)file)->wal)
         atomic_fetch_add(&faulty_vfs.wal_syncs, 1);
+    if (((struct file *)(void *)file)->wal && code == SQLITE_OK)
+        atomic_store(&faulty_vfs.wal_unsynced, 0);
     if (code == SQLITE_OK && hooked_path(file) != NULL)
         return hooks->sync(hooked_path(file), real_of(file));
     return code != SQLITE_OK ? code : real_of(file)->pMethods->xSync(real_of(file), flags);

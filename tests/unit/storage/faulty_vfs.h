@@ -11,9 +11,10 @@
 struct faulty_vfs {
     atomic_int fail_from;  /* the n-th operation from now on fails; 0 = none */
     atomic_int fail_count; /* how many fail from there, -1 = all */
-    atomic_int code;       /* with what: SQLITE_FULL, SQLITE_IOERR_WRITE, ...; SQLITE_IOERR_READ = reads do, only they */
+    atomic_int code;       /* with what: SQLITE_FULL, SQLITE_IOERR_WRITE, ...; of SQLITE_IOERR_READ it is reads */
     atomic_int failed;     /* how many did */
     atomic_int wal_syncs, wal_writes;
+    atomic_int wal_unsynced; /* writes since the last sync */
 };
 extern struct faulty_vfs faulty_vfs;
 

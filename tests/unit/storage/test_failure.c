@@ -283,6 +283,27 @@ static void an_import_on_a_full_disk_says_so(void **state)
     fixture_remove(&fixture);
 }
 
+/* Whoever reads keeps the log from being carried over, which is what else would have synced it. */
+static void a_load_lasts_before_it_is_told(void **state)
+{
+    (void)state;
+    for (int count = 100; count <= 30000; count += 29900) {
+        struct fixture fixture;
+        fixture_open(&fixture, false);
+        int64_t list = make_list(&fixture, "news");
+        char path[128];
+        (void)snprintf(path, sizeof(path), "%s/posthaste.db", fixture.dir);
+        sqlite3 *reader;
+        assert_int_equal(sqlite3_open(path, &reader), SQLITE_OK);
+        const char *begin = "PRAGMA wal_checkpoint; BEGIN; SELECT count(*) FROM meta";
+        assert_int_equal(sqlite3_exec(reader, begin, NULL, NULL, NULL), SQLITE_OK);
+        assert_int_equal(import_range(&fixture, list, "u", "a.test", 0, count).created, count);
+        assert_int_equal(atomic_load(&faulty_vfs.wal_unsynced), 0);
+        assert_int_equal(sqlite3_close(reader), SQLITE_OK);
+        fixture_remove(&fixture);
+    }
+}
+
 /* The kernel's own limit: writes past it fail with EFBIG. */
 static void a_file_size_limit_is_a_full_disk(void **state)
 {
@@ -474,6 +495,7 @@ int main(void)
         cmocka_unit_test(waiting_outcomes_keep_their_order),
         cmocka_unit_test(closing_on_a_dead_disk_ends),
         cmocka_unit_test(an_import_on_a_full_disk_says_so),
+        cmocka_unit_test(a_load_lasts_before_it_is_told),
         cmocka_unit_test(a_file_size_limit_is_a_full_disk),
         cmocka_unit_test(outcomes_share_their_syncs),
         cmocka_unit_test(a_commit_is_one_write),
