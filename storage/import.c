@@ -127,7 +127,7 @@ void import_rollback(struct storage_import *import)
     memset(import->lanes, 0, sizeof(import->lanes));
     import->lane_count = 0;
     import->new_recipients = 0;
-    import->slice = (struct upsert_counts){0};
+    import->slice = import->folded = (struct upsert_counts){0};
 }
 
 static int flush_lanes(struct storage_import *import, struct error *err)

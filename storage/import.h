@@ -77,8 +77,9 @@ struct storage_import {
     int64_t begun_us, now_ms, epoch, new_recipients;
     struct import_lane lanes[IMPORT_LANES]; /* open addressing by lane */
     size_t lane_count;
-    bool expect_known;                 /* the previous row was known already: a guess about the next */
-    struct upsert_counts slice; /* of this transaction */
+    bool expect_known;           /* the previous row was known already: a guess about the next */
+    struct upsert_counts slice;  /* of this transaction */
+    struct upsert_counts folded; /* rows that went into another of the same address, which is not written yet */
     pthread_mutex_t total_lock;
     struct upsert_counts total; /* committed */
 };

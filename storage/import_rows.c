@@ -262,12 +262,14 @@ static int take_group(struct storage_import *import, size_t *start, const struct
         bool changed = false;
         if (import->mode == UPSERT_UPDATE) { /* else the first makes it known, the others are skipped */
             int failed = merge_rows(import, row, later, &changed, err);
+            if (!failed)
+                failed = import_pause(import, err); /* it may be the address of every row */
             if (failed)
                 return failed;
             row = later;
         }
-        import->slice.updated += changed;
-        import->slice.unchanged += !changed;
+        import->folded.updated += changed;
+        import->folded.unchanged += !changed;
     }
     *start = next;
     *out = row;
@@ -316,6 +318,9 @@ static int write_some(struct storage_import *import, const struct import_key *ke
         if (!failed)
             failed = import_pause(import, err);
     }
+    import->slice.updated += import->folded.updated;
+    import->slice.unchanged += import->folded.unchanged;
+    import->folded = (struct upsert_counts){0};
     return failed;
 }
 

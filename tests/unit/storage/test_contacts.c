@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "storage/import.h"
 #include "tests/unit/storage/support.h"
 
@@ -387,6 +388,59 @@ static void the_members_of_a_lane_lie_together(void **state)
     fixture_remove(&fixture);
 }
 
+#define DUPLICATES 50000
+
+struct caller {
+    struct fixture *fixture;
+    atomic_bool stop;
+    int64_t longest_us;
+};
+
+/* The server's writer goes on, a change after the other. */
+static void *change_lists(void *arg)
+{
+    struct caller *caller = arg;
+    struct error err = {.text = ""};
+    char name[32];
+    int64_t id;
+    for (int i = 0; !atomic_load(&caller->stop); i++) {
+        (void)snprintf(name, sizeof(name), "list%d", i);
+        int64_t begun_us = clock_monotonic_us();
+        assure(storage_list_create(caller->fixture->storage, name, "", &id, &err) == 0);
+        caller->longest_us = MAX_OF(caller->longest_us, clock_monotonic_us() - begun_us);
+    }
+    return NULL;
+}
+
+/* One address in every row: all are merged before the first is written, and the lock is not held so long. */
+static void duplicates_keep_nobody_waiting(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct error err = {.text = ""};
+    struct storage_import *import;
+    struct caller caller = {.fixture = &fixture};
+    struct upsert_counts counts;
+    pthread_t thread;
+    fixture_open(&fixture, true);
+    must(storage_import_begin(fixture.storage, make_list(&fixture, "news"), UPSERT_UPDATE, &import, &err));
+    for (int i = 0; i < DUPLICATES; i++) {
+        char json[600];
+        int len = snprintf(json, sizeof(json), "{\"n\":%d,\"text\":\"%0400d\"}", i, i);
+        must(storage_import_add(import, "a@b.test", 8, json, (size_t)len, &err));
+    }
+    assert_int_equal(pthread_create(&thread, NULL, change_lists, &caller), 0);
+    int64_t begun_us = clock_monotonic_us();
+    must(storage_import_finish(import, false, &counts, &err));
+    int64_t took_us = clock_monotonic_us() - begun_us;
+    atomic_store(&caller.stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_counts(counts, 1, DUPLICATES - 1, 0);
+    assert_in_range(caller.longest_us, 0, took_us / 2);
+    assert_int_equal(sql_int(&fixture, "SELECT json_extract(attributes, '$.n') FROM recipient"), DUPLICATES - 1);
+    fixture_remove(&fixture);
+}
+
 /* What the thread beside could not write is told once, by the next call or the last, and nothing of it stays. */
 static void what_fails_beside_is_told(void **state)
 {
@@ -436,6 +490,7 @@ int main(void)
         cmocka_unit_test(sorts_as_memcmp_does_and_stably),
         cmocka_unit_test(many_chunks_are_one_load),
         cmocka_unit_test(the_members_of_a_lane_lie_together),
+        cmocka_unit_test(duplicates_keep_nobody_waiting),
         cmocka_unit_test(what_fails_beside_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
