@@ -180,7 +180,7 @@ int import_commit(struct storage_import *import, struct error *err)
     pthread_mutex_unlock(&import->total_lock);
     import->slice = (struct upsert_counts){0};
     import->new_recipients = 0;
-    keeper_after_commit(import->storage, import->db);
+    keeper_after_load_commit(import->storage, import->db);
     return 0;
 }
 

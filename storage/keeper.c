@@ -6,10 +6,11 @@
  * counts the same as one walk. A count that a crash or the end of the program cut short starts over.
  *
  * Checkpoints. SQLite's own run within the commit that made the WAL too long, and that commit waits for two syncs of
- * the database file. Here they run beside the commits (PASSIVE never waits for a writer). One thing only the writer can
- * do: the WAL begins again at its start only when everything in it has been carried over and nobody has appended since.
- * So when it is long in spite of the keeper, the writer carries over the little that the keeper left. When that is much
- * (somebody read for so long that nothing could be carried over), it is the keeper's again.
+ * the database file. Here they run beside the commits (PASSIVE never waits for a writer). One thing only who
+ * appends can do: the WAL begins again at its start only when everything in it has been carried over and nobody has
+ * appended since. So when it is long in spite of the keeper, the writer (or a load) carries over the little that the
+ * keeper left. When that is much (somebody read for so long that nothing could be carried over), it is the keeper's
+ * again.
  */
 #include <errno.h>
 #include <time.h>
@@ -87,9 +88,10 @@ static int checkpoint(struct storage *storage, struct error *err)
 {
     int carried, failed = carry_over(&storage->keeper.db, &carried, err);
     pthread_mutex_lock(&storage->lock);
-    storage->keeper.carried_pages = MAX_OF(carried, 0);
-    if (!failed)
+    if (!failed && carried >= 0) {
+        storage->keeper.carried_pages = carried;
         storage->keeper.left_to = 0;
+    }
     pthread_mutex_unlock(&storage->lock);
     return failed;
 }
@@ -180,6 +182,7 @@ static void *keeper_main(void *arg)
         int failed = do_work(storage, what, &err);
         pthread_mutex_lock(&storage->lock);
         keeper->checkpointing = false;
+        pthread_cond_broadcast(&keeper->rested);
         if (failed && !keeper->closing) {
             log_debug("storage", "upkeep_failed work=%u error=%s", what, LOG_QUOTE(err.text));
             keeper->wanted |= what;
@@ -216,6 +219,14 @@ void keeper_stop(struct storage *storage)
         pthread_join(keeper->thread, NULL);
 }
 
+static void carry_over_here(struct db *db)
+{
+    struct error err = {.text = ""};
+    int carried;
+    if (carry_over(db, &carried, &err) < 0) /* the next commit that fails says so where it counts */
+        log_debug("storage", "checkpoint_failed error=%s", LOG_QUOTE(err.text));
+}
+
 void keeper_after_commit(struct storage *storage, struct db *db)
 {
     struct keeper *keeper = &storage->keeper;
@@ -241,8 +252,21 @@ void keeper_after_commit(struct storage *storage, struct db *db)
         keeper_wake(storage, KEEPER_CHECKPOINT);
         return;
     }
-    struct error err = {.text = ""};
-    int carried;
-    if (carry_over(db, &carried, &err) < 0) /* the next commit that fails says so where it counts */
-        log_debug("storage", "checkpoint_failed error=%s", LOG_QUOTE(err.text));
+    carry_over_here(db);
+}
+
+void keeper_after_load_commit(struct storage *storage, struct db *db)
+{
+    struct keeper *keeper = &storage->keeper;
+    bool waited = false;
+    if (db->wal_pages >= KEEPER_LOAD_PAGES) {
+        pthread_mutex_lock(&storage->lock);
+        for (; keeper->checkpointing; waited = true)
+            pthread_cond_wait(&keeper->rested, &storage->lock);
+        pthread_mutex_unlock(&storage->lock);
+    }
+    if (waited) /* now it is this thread's turn, however much that is */
+        carry_over_here(db);
+    else
+        keeper_after_commit(storage, db);
 }

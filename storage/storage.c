@@ -101,6 +101,8 @@ static int init_locks(struct storage *storage, struct error *err)
             pthread_cond_destroy(&storage->keeper.wake);
         }
     }
+    if (code == 0)
+        (void)pthread_cond_init(&storage->keeper.rested, NULL); /* cannot fail: a plain one */
     return code == 0 ? 0 : error_errno(err, -code, "cannot make a lock");
 }
 
@@ -179,6 +181,7 @@ void storage_close(struct storage *storage)
     pthread_mutex_destroy(&storage->lock);
     pthread_cond_destroy(&storage->filled);
     pthread_cond_destroy(&storage->keeper.wake);
+    pthread_cond_destroy(&storage->keeper.rested);
     free(storage->database_path);
     free(storage->data_dir);
     free(storage);

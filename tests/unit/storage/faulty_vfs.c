@@ -5,6 +5,7 @@
 #include <sqlite3.h>
 #include <stdbool.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/attr.h"
 #include "tests/unit/storage/faulty_vfs.h"
@@ -88,6 +89,8 @@ static int on_write(sqlite3_file *file, const void *bytes, int amount, sqlite3_i
     if (((struct file *)(void *)file)->wal) {
         atomic_fetch_add(&faulty_vfs.wal_writes, 1);
         atomic_fetch_add(&faulty_vfs.wal_unsynced, 1);
+        if (at + amount > atomic_load(&faulty_vfs.wal_bytes))
+            atomic_store(&faulty_vfs.wal_bytes, at + amount);
     }
     if (code == SQLITE_OK && hooked_path(file) != NULL)
         return hooks->write(hooked_path(file), real_of(file), bytes, amount, at);
@@ -107,6 +110,8 @@ static int on_sync(sqlite3_file *file, int flags)
         atomic_fetch_add(&faulty_vfs.wal_syncs, 1);
     if (((struct file *)(void *)file)->wal && code == SQLITE_OK)
         atomic_store(&faulty_vfs.wal_unsynced, 0);
+    else if (atomic_load(&faulty_vfs.slow_s) > 0)
+        nanosleep(&(struct timespec){.tv_sec = atomic_load(&faulty_vfs.slow_s)}, NULL);
     if (code == SQLITE_OK && hooked_path(file) != NULL)
         return hooks->sync(hooked_path(file), real_of(file));
     return code != SQLITE_OK ? code : real_of(file)->pMethods->xSync(real_of(file), flags);

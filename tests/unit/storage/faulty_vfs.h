@@ -15,6 +15,8 @@ struct faulty_vfs {
     atomic_int failed;     /* how many did */
     atomic_int wal_syncs, wal_writes;
     atomic_int wal_unsynced; /* writes since the last sync */
+    atomic_llong wal_bytes;  /* the furthest that any of them ended */
+    atomic_int slow_s;       /* what syncing the database takes longer */
 };
 extern struct faulty_vfs faulty_vfs;
 

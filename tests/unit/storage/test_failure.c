@@ -304,6 +304,33 @@ static void a_load_lasts_before_it_is_told(void **state)
     }
 }
 
+/* The keeper waits for the disk, and the load for the keeper: what is not carried over is bounded. */
+static void a_slow_disk_bounds_the_log_of_a_load(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct error err = {.text = ""};
+    struct storage_import *import;
+    static char json[1200];
+    memset(json, ' ', sizeof(json));
+    json[0] = '{';
+    json[sizeof(json) - 1] = '}';
+    fixture_open(&fixture, false);
+    must(storage_import_begin(fixture.storage, make_list(&fixture, "news"), UPSERT_UPDATE, &import, &err));
+    atomic_store(&faulty_vfs.wal_bytes, 0);
+    atomic_store(&faulty_vfs.slow_s, 1);
+    for (int i = 0; i < 150000; i++) { /* 200 MB: three chunks */
+        char email[64];
+        int len = snprintf(email, sizeof(email), "u%d@a.test", i);
+        must(storage_import_add(import, email, (size_t)len, json, sizeof(json), &err));
+    }
+    must(storage_import_finish(import, false, NULL, &err));
+    atomic_store(&faulty_vfs.slow_s, 0);
+    assert_in_range(atomic_load(&faulty_vfs.wal_bytes), 1, (int64_t)KEEPER_LOAD_PAGES * 4096 * 3 / 2);
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM recipient"), 150000);
+    fixture_remove(&fixture);
+}
+
 /* The kernel's own limit: writes past it fail with EFBIG. */
 static void a_file_size_limit_is_a_full_disk(void **state)
 {
@@ -496,6 +523,7 @@ int main(void)
         cmocka_unit_test(closing_on_a_dead_disk_ends),
         cmocka_unit_test(an_import_on_a_full_disk_says_so),
         cmocka_unit_test(a_load_lasts_before_it_is_told),
+        cmocka_unit_test(a_slow_disk_bounds_the_log_of_a_load),
         cmocka_unit_test(a_file_size_limit_is_a_full_disk),
         cmocka_unit_test(outcomes_share_their_syncs),
         cmocka_unit_test(a_commit_is_one_write),
