@@ -124,7 +124,7 @@ static const struct cli_command COMMANDS[] = {
     {"import", "FILE.csv|FILE.jsonl|-", 1, 1, "put recipients from a file on a list",
      "CSV needs a header row with a column `email`; every other column becomes an attribute. JSONL has one object a "
      "line. Nobody who\n"
-     "unsubscribed is subscribed again. Ends with 1 when no row could be taken, or a quote that is never closed took in the "
+     "unsubscribed is subscribed again. Ends with 1 when no row could be taken, or a stray quote took in the "
      "rows behind it;\nwhat could be taken is stored then, too.",
      IMPORT_OPTIONS, cli_import},
     {"list", "", 0, 0, "show all lists", NULL, NULL, cli_list_list},

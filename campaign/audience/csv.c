@@ -268,12 +268,12 @@ static void detect_delimiter(struct csv *csv, const char *raw, size_t len)
     csv->delimiter = best;
 }
 
-static int tell(struct csv *csv, const char *raw, size_t len, size_t count)
+static int tell(struct csv *csv, const char *raw, size_t len, size_t count, bool open_quote)
 {
     struct csv_row row = {
         .line = csv->row_line,
         .problem = csv->problem[0] != '\0' ? csv->problem : NULL,
-        .open_quote = csv->broken_quote || csv->in_quotes,
+        .open_quote = open_quote,
         .fields = csv->fields,
         .count = csv->problem[0] != '\0' ? 0 : count,
         .raw = raw,
@@ -287,6 +287,7 @@ static int emit(struct csv *csv, const char *raw, size_t len)
 {
     csv->problem[0] = '\0';
     size_t count = 0;
+    bool open_quote = csv->broken_quote || csv->in_quotes;
     if (csv->broken_quote) {
         snprintf(csv->problem, sizeof(csv->problem),
                  "the quote opened in line %" PRId64 " is not closed within %zu bytes; lines %" PRId64 " to %" PRId64
@@ -309,8 +310,15 @@ static int emit(struct csv *csv, const char *raw, size_t len)
             return -ENOMEM;
         if (count > CSV_COLUMNS_MAX)
             snprintf(csv->problem, sizeof(csv->problem), "the row has more than %d columns", CSV_COLUMNS_MAX);
+        /* A stray quote is closed by the next quote of the file, lines behind, and text of another row follows that. */
+        open_quote = count == 0 && csv->line > csv->row_line;
+        if (open_quote) {
+            size_t told = strlen(csv->problem);
+            snprintf(csv->problem + told, sizeof(csv->problem) - told,
+                     "; lines %" PRId64 " to %" PRId64 " were skipped", csv->row_line, csv->line);
+        }
     }
-    return tell(csv, raw, len, count);
+    return tell(csv, raw, len, count, open_quote);
 }
 
 static void begin_row(struct csv *csv)

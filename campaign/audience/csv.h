@@ -9,7 +9,8 @@
  * Bounds: a row is shorter than CSV_ROW_MAX_BYTES and has at most CSV_COLUMNS_MAX columns. Whatever is not a row is
  * told to the caller as a row with a `problem`, and reading goes on behind it. A quote that is still open when the
  * bound is reached is taken as a slip of the pen: reading goes on at the next line end, so that one missing quote
- * cannot swallow a file. Memory does not depend on the input.
+ * cannot swallow a file. Text behind a closing quote in a row of several lines is another: the next quote of the file
+ * has closed a stray one, and the problem names the lines that it took in. Memory does not depend on the input.
  *
  * How the input is cut into feeds changes nothing. One thread at a time.
  */

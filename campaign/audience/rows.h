@@ -36,7 +36,7 @@ struct import {
 
     struct jsonl jsonl;
 
-    char open_quote[160]; /* the problem of the first row that is one quote never closed; "" = none */
+    char open_quote[160]; /* the problem of the first row whose quote took in the lines behind; "" = none */
 
     struct buffer json; /* attributes of the row at hand */
     int64_t accepted, rejected, bytes;

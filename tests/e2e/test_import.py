@@ -255,11 +255,13 @@ def test_a_progress_bar_on_a_terminal(place, tmp_path):
 
 
 def test_an_import_that_is_not_what_the_file_says(place, tmp_path):
-    """Rows in an open quote, or no row at all: what could be taken is stored, but it did not succeed."""
+    """Rows in an open or a stray quote, or no row at all: what could be taken is stored, but it did not succeed."""
     server = place.server()
     quote = 'email,x\na@one.test,1\nb@one.test,"2\nc@one.test,3\nd@one.test,4\n'
+    stray = 'email,x\na@one.test,"Ann\nb@one.test,Bob\nc@one.test,"Carl"\nd@one.test,Dan\n'
     none = "email,x\nbad,1\nworse,2\n"
     for name, text, says, counts in (("quote", quote, "the quote opened in line 3 is never closed; the rest of the file, lines 3 to 6, was taken for one row; the other rows are stored", (2, 1, 0, 0, 1)),
+                                     ("stray", stray, "column 2 has text behind its closing quote; lines 2 to 4 were skipped; the other rows are stored", (2, 1, 0, 0, 1)),
                                      ("none", none, "all rows were rejected (2)", (2, 0, 0, 0, 2))):
         path = write(tmp_path / "p.csv", text)
         done = server.cli("import", "--list", name, path, check=False)
@@ -271,8 +273,10 @@ def test_an_import_that_is_not_what_the_file_says(place, tmp_path):
         last = wait_until(lambda: (now := server.api.get("/v1/imports/%d" % job["id"]).json)["ended_at"] and now, 60, "the import")
         assert (last["state"], last["error"]) == ("failed", says)
         assert tuple(last["counts"][key] for key in ("read", "updated", "rejected")) == (counts[0], counts[1], counts[4])
+    assert set(members(server, "stray")) == {"d@one.test"}
     assert set(members(server, "quote")) == set(members(server, "quote3")) == {"a@one.test"}
-    assert server.cli_json("import", "--list", "good", write(tmp_path / "p.csv", "email\na@one.test\nbad\n"))["error"] is None
+    good = 'email,x\na@one.test,"two\nlines"\nb@one.test,"one"line\nbad\n'
+    assert server.cli_json("import", "--list", "good", write(tmp_path / "p.csv", good))["error"] is None
 
 
 @pytest.mark.sanitize

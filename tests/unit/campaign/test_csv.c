@@ -3,7 +3,7 @@
  * writer against the reader.
  *
  * Rows are compared in a printed form: fields between < and >, one row a line, "line: " in front; problems as "line!
- * text".
+ * text", with "!!" when they took in the lines behind.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,7 +31,7 @@ static int print_row(void *context, const struct csv_row *row)
     struct buffer *out = context;
     if (row->problem != NULL) {
         assert_int_equal(row->count, 0);
-        buffer_printf(out, "%" PRId64 "! %s\n", row->line, row->problem);
+        buffer_printf(out, "%" PRId64 "!%s %s\n", row->line, row->open_quote ? "!" : "", row->problem);
         return 0;
     }
     buffer_printf(out, "%" PRId64 ": ", row->line);
@@ -88,10 +88,14 @@ static void shapes(void **state)
          "1: <a><b>\n2: <1\r\n\n\r2><3>\n6: <4><5>\n"},
         {"text behind a closing quote", "a,b\n1,\"x\"y\n2,3\n",
          "1: <a><b>\n2! column 2 has text behind its closing quote\n3: <2><3>\n"},
+        {"a stray quote that the next one closes", "a,b\n1,\"x\n2,y\r\n3,\"z\"\n4,5\n",
+         "1: <a><b>\n2!! column 2 has text behind its closing quote; lines 2 to 4 were skipped\n5: <4><5>\n"},
+        {"and closed in the last line", "a,b\n1,\"x\n2,\"z",
+         "1: <a><b>\n2!! column 2 has text behind its closing quote; lines 2 to 3 were skipped\n"},
         {"quoted field at the very end", "a,b\n1,\"x\"", "1: <a><b>\n2: <1><x>\n"},
         {"only quotes", "\"\"\n\"\"\"\"\n", "1: <>\n2: <\">\n"},
         {"never closed", "a,b\n1,2\n3,\"x\n4,5\n6,7\n",
-         "1: <a><b>\n2: <1><2>\n3! the quote opened in line 3 is never closed; the rest of the file, lines 3 to 6, was taken for one row\n"},
+         "1: <a><b>\n2: <1><2>\n3!! the quote opened in line 3 is never closed; the rest of the file, lines 3 to 6, was taken for one row\n"},
         {"nothing", "", ""},
         {"only line ends", "\r\n\n\r", ""},
         {"UTF-8 goes through", "a,b\n\xca\xa4,\xe2\x82\xac\n", "1: <a><b>\n2: <\xca\xa4><\xe2\x82\xac>\n"},
