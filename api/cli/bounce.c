@@ -38,9 +38,6 @@ int cli_bounce_classify(struct cli *cli)
         return CLI_USAGE;
     }
     bounce_line_split(cli->arguments[0], &split);
-    if (split.code == 0 && split.enhanced[0] == '\0')
-        return out_fail("\"%.80s\" is no reply of a server: it begins with no code, such as 550 or 5.1.1",
-                        cli->arguments[0]);
     if (bounce_rules_load(cli_value(cli, "rules"), &rules, &err) != 0)
         return out_fail("%s", err.text);
     reply.code = split.code;
@@ -51,6 +48,10 @@ int cli_bounce_classify(struct cli *cli)
     if (found.line > 0)
         (void)snprintf(rule, sizeof(rule), "%s:%d", bounce_rules_file(rules), found.line);
     bounce_rules_free(rules);
+    /* Reports and connections fail without a code, too, and rules know them. */
+    if (found.line == 0 && split.code == 0 && split.enhanced[0] == '\0')
+        return out_fail("\"%.80s\" is no reply of a server: it begins with no code, such as 550 or 5.1.1, and no rule "
+                        "knows it", cli->arguments[0]);
     bool dead = bounce_is_dead(&found);
     if (cli->json)
         return out_json(json_pack("{s:s, s:s, s:b, s:i, s:s, s:o, s:o}", "kind", bounce_kind_name(found.kind), "reason",

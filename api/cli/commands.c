@@ -202,7 +202,7 @@ static const struct cli_command COMMANDS[] = {
     {"bounce classify", "REPLY", 1, 1, "tell what a server's refusal means, and which rule says so",
      "REPLY is one argument, as the server said it: \"550 5.1.1 no such user\". The rules are those of "
      "/etc/posthaste/bounce-rules.conf,\n"
-     "else the installed ones.",
+     "else the installed ones. Ends with 1 when REPLY begins with no code and no rule knows it.",
      BOUNCE_CLASSIFY_OPTIONS, cli_bounce_classify},
     {"link-key list", "", 0, 0, "show the keys that make and prove links, return paths and Message-IDs", NULL, NULL, cli_link_key_list},
     {"link-key rotate", "", 0, 0, "make a new key for what is launched from now on",

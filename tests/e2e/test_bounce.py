@@ -263,6 +263,9 @@ def test_classify_explains():
     found = classify("550 5.7.1 blocked, user unknown")
     assert found["kind"] == "block" and not found["suppresses"]
     assert classify("550 gibberish")["rule"] is None
+    found = classify("No mx record found for domain=example.org")
+    assert (found["kind"], found["reason"], found["code"], found["enhanced"]) == ("hard", "no-mail", 0, "")
+    assert classify("--stage", "connect", "Connection timed out")["reason"] == "expired"
     for text in ("gibberish", "", "55 no", "5500 no"):
         done = subprocess.run([str(harness.PROGRAM), "bounce", "classify", text], capture_output=True, text=True)
         assert done.returncode == 1 and "is no reply of a server" in done.stderr, done
