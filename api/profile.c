@@ -85,7 +85,7 @@ int profile_get(struct storage_reader *reader, const char *email, json_t **out, 
 {
     struct profile profile = {NULL, 0};
     struct address address;
-    if (address_parse(email, strlen(email), &address, NULL) != 0)
+    if (address_parse_stored(email, strlen(email), &address, NULL) != 0)
         return STORAGE_NOT_FOUND;
     int rc = storage_recipient_find(reader, address.text, keep_recipient, &profile, err);
     if (rc == 0 && profile.object == NULL)

@@ -40,7 +40,7 @@ int suppression_email(const char *text, char out[ADDRESS_MAX_BYTES + 1], struct 
     if (digits != text)
         return error_set(err, -EINVAL, "behind sha256: stand 64 hexadecimal digits");
     struct address address;
-    int rc = address_parse(text, strlen(text), &address, err);
+    int rc = address_parse_stored(text, strlen(text), &address, err);
     if (rc == 0)
         (void)str_copy(out, ADDRESS_MAX_BYTES + 1, address.text);
     return rc;

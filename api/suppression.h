@@ -11,7 +11,8 @@
 
 bool suppression_reason_known(const char *reason);
 
-/* An address, in normal form; or "sha256:" and 64 hex digits, or these alone: the digest of one. 0 or -EINVAL. */
+/* An address as address_parse_stored() takes it, in normal form: who is on a list can be kept from it. Or "sha256:" and
+ * 64 hex digits, or these alone: the digest of one. 0 or -EINVAL. */
 int suppression_email(const char *text, char out[ADDRESS_MAX_BYTES + 1], struct error *err) ATTR_MUSTCHECK;
 /* RFC 3339 and ahead, or a duration from now ("30d"). 0 or -EINVAL. */
 int suppression_expiry(const char *text, int64_t now_ms, int64_t *out_ms) ATTR_MUSTCHECK;

@@ -11,7 +11,8 @@
  * everybody who tries to find the fault.
  *
  * And in another: "=?" in a local part is atom text by the grammar, but a careless reader of a header decodes what
- * follows (RFC 2047). No header of ours may hold it, so it is refused here, where somebody is told.
+ * follows (RFC 2047). No header of ours may hold it, so it is refused here, where somebody is told. What was stored
+ * before it was refused can still be found: address_parse_stored().
  */
 #include "base/address.h"
 
@@ -215,9 +216,6 @@ static int local_dot_string(const char *text, size_t len, struct address *out, s
     for (size_t i = 0; i < len;) {
         char c = text[i];
         if (is_class(c, CLASS_ATEXT)) {
-            if (c == '?' && i > 0 && text[i - 1] == '=')
-                return error_set(err, -EINVAL,
-                                 "the local part contains \"=?\", which begins an encoded word in a header");
             out->text[i++] = ascii_lower(c);
             dot_allowed = true;
         } else if (c == '.') {
@@ -267,7 +265,7 @@ static int local_quoted(const char *text, size_t len, size_t *consumed, struct a
     return 0;
 }
 
-int address_parse(const char *text, size_t len, struct address *out, struct error *err)
+int address_parse_stored(const char *text, size_t len, struct address *out, struct error *err)
 {
     while (len > 0 && ascii_is_space(text[0])) {
         text++;
@@ -305,4 +303,12 @@ int address_parse(const char *text, size_t len, struct address *out, struct erro
     if (!str_copy(out->text + out->at + 1, sizeof(out->text) - out->at - 1, domain))
         return error_set(err, -EINVAL, "the address is longer than %d bytes", ADDRESS_MAX_BYTES);
     return 0;
+}
+
+int address_parse(const char *text, size_t len, struct address *out, struct error *err)
+{
+    int rc = address_parse_stored(text, len, out, err);
+    if (rc == 0 && memmem(out->text, out->at, "=?", 2) != NULL)
+        return error_set(err, -EINVAL, "the local part contains \"=?\", which begins an encoded word in a header");
+    return rc;
 }

@@ -31,6 +31,8 @@ static inline const char *address_domain(const struct address *address)
 /* `text` need not be terminated; surrounding white space is dropped. 0, or -EINVAL with a reason for the person who
  * reads the reject file. */
 int address_parse(const char *text, size_t len, struct address *out, struct error *err) ATTR_MUSTCHECK;
+/* The same, but takes "=?", which older versions stored: for finding, removing and suppressing, never for mailing. */
+int address_parse_stored(const char *text, size_t len, struct address *out, struct error *err) ATTR_MUSTCHECK;
 
 /* A domain alone into its normal form; `out` holds DOMAIN_MAX_BYTES + 1. */
 int domain_normalise(const char *text, size_t len, char out[DOMAIN_MAX_BYTES + 1], struct error *err) ATTR_MUSTCHECK;

@@ -178,7 +178,7 @@ void members_remove(struct request *request, struct response *response)
     struct address address;
     struct error err = {""};
     int rc = STORAGE_NOT_FOUND;
-    if (address_parse(request->text[1], strlen(request->text[1]), &address, NULL) == 0)
+    if (address_parse_stored(request->text[1], strlen(request->text[1]), &address, NULL) == 0)
         rc = storage_member_set(request->app->storage, request->id[0], address.text, MEMBER_REMOVED, &err);
     if (rc != 0)
         response_condition(response, rc, "recipient on this list", &err);

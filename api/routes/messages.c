@@ -84,7 +84,7 @@ static bool read_filter(const struct request *request, int *state, struct addres
     else if (text != NULL)
         problem_add(problem, "state", "there is no delivery state \"%.40s\"", text);
     text = request_query(request, "to");
-    if (text != NULL && address_parse(text, strlen(text), to, &err) != 0)
+    if (text != NULL && address_parse_stored(text, strlen(text), to, &err) != 0)
         problem_add(problem, "to", "%s", err.text);
     return problem->count == 0;
 }

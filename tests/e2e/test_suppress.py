@@ -3,6 +3,7 @@ import csv
 import hashlib
 import io
 import json
+import sqlite3
 
 from conftest import run_to_end
 
@@ -112,3 +113,26 @@ def test_what_a_spreadsheet_would_run_comes_back(place):
     # In a file of others an apostrophe is a part of the address, as ever.
     assert again.cli_json("suppress", "import", "-", stdin="email,reason\n'=x@two.test,manual\n")["added"] == 1
     assert "'=x@two.test," in again.cli("suppress", "export", "--raw").stdout
+
+
+def test_what_is_refused_today_and_was_stored_before(place):
+    """An address with "=?" is found, taken off its list and suppressed, by either way; nothing new with one is taken."""
+    server = place.server()
+    place.people(server, ["a@one.test", "b@one.test"])
+    with sqlite3.connect(server.data_dir / "posthaste.db") as database:
+        database.execute("UPDATE recipient SET email = 'a=?q@one.test' WHERE email = 'a@one.test'")
+    path = "A=%3Fq@One.Test"
+    assert server.api.get("/v1/recipients/" + path).json["email"] == "a=?q@one.test"
+    assert server.cli_json("recipient", "show", "A=?q@One.Test")["lists"][0]["status"] == "active"
+    assert server.api.call("DELETE", "/v1/lists/1/recipients/" + path).status == 204
+    assert server.cli_json("recipient", "show", "a=?q@one.test")["lists"] == []
+    assert add(server, {"email": "a=?q@one.test"})["email"] == "a=?q@one.test"
+    assert server.api.get("/v1/suppressions/" + path).json["reason"] == "manual"
+    assert server.api.get("/v1/recipients/" + path).json["suppression"]["reason"] == "manual"
+    assert server.api.call("DELETE", "/v1/suppressions/" + path).status == 204
+    server.cli("suppress", "add", "a=?q@one.test")
+    server.cli("suppress", "remove", "a=?q@one.test")
+    assert server.api.get("/v1/messages?to=" + path).json["data"] == []
+    for email in ("a=?q@one.test", "c=?q@one.test"):
+        assert server.api.post("/v1/lists/1/recipients", {"email": email}).status == 422
+    assert server.cli("import", "--list", "news", "-", stdin="email\nc=?q@one.test\n", check=False).returncode == 1

@@ -131,6 +131,19 @@ static void bad_addresses_say_why(void **state)
     }
 }
 
+static void stored_addresses_are_found(void **state)
+{
+    (void)state;
+    struct address address;
+    static const char *const cases[] = {"A=?b@Example.COM", "\"a=?b\"@example.com"};
+    for (size_t i = 0; i < countof(cases); i++) {
+        assert_int_equal(address_parse_stored(cases[i], strlen(cases[i]), &address, NULL), 0);
+        assert_string_equal(address.text, "a=?b@example.com");
+        assert_int_equal(address_parse(cases[i], strlen(cases[i]), &address, NULL), -EINVAL);
+    }
+    assert_int_equal(address_parse_stored("a=?b c@example.com", 18, &address, NULL), -EINVAL);
+}
+
 static void nul_inside_is_refused(void **state)
 {
     (void)state;
@@ -264,6 +277,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_addresses_get_their_normal_form),
         cmocka_unit_test(bad_addresses_say_why),
+        cmocka_unit_test(stored_addresses_are_found),
         cmocka_unit_test(nul_inside_is_refused),
         cmocka_unit_test(text_needs_no_terminator),
         cmocka_unit_test(huge_input_is_refused_quickly),
