@@ -188,7 +188,8 @@ static const struct cli_command COMMANDS[] = {
      "One address a line, or CSV whose first column is the address and whose second, if any, is the reason (one that is "
      "not known here\ncounts as --reason, and is told); a header row is recognised, and may name reason, origin, "
      "expires_at and list, as export writes them.\nIn place of an address may stand its SHA-256 in 64 hex digits (of the "
-     "normal form in lower case), for lists that may not be shared in clear.",
+     "normal form in lower case), for lists that may not be shared in clear.\n"
+     "Ends with 1 when no row could be taken.",
      SUPPRESS_IMPORT_OPTIONS, cli_suppress_import},
     {"suppress export", "[FILE.csv]", 0, 1, "write all suppressed addresses as CSV (default: to standard output)", NULL,
      SUPPRESS_EXPORT_OPTIONS, cli_suppress_export},

@@ -441,15 +441,20 @@ static int report(const struct intake *intake)
 {
     int64_t known = intake->read - intake->added - intake->rejected;
     /* Other senders have words of their own; nobody is left out for that. */
-    if (intake->reasons_unknown > 0)
+    if (intake->reasons_unknown == 1)
+        fprintf(stderr, "posthaste: the reason in line %lld is not one of " SUPPRESSION_REASONS
+                        "; it was taken for %s\n",
+                (long long)intake->reason_line, intake->reason);
+    else if (intake->reasons_unknown > 1)
         fprintf(stderr, "posthaste: %lld reasons, the first in line %lld, are not one of " SUPPRESSION_REASONS
                         "; they were taken for %s\n",
                 (long long)intake->reasons_unknown, (long long)intake->reason_line, intake->reason);
     int done = intake->read > 0 && intake->rejected == intake->read ? CLI_FAILED : CLI_DONE;
     if (intake->cli->json) {
-        int told = out_json(json_pack("{s:I, s:I, s:I, s:I}", "read", (json_int_t)intake->read, "added",
+        int told = out_json(json_pack("{s:I, s:I, s:I, s:I, s:I}", "read", (json_int_t)intake->read, "added",
                                       (json_int_t)intake->added, "known", (json_int_t)known, "rejected",
-                                      (json_int_t)intake->rejected));
+                                      (json_int_t)intake->rejected, "reasons_unknown",
+                                      (json_int_t)intake->reasons_unknown));
         return told == CLI_DONE ? done : told;
     }
     if (intake->rejected > REJECTS_TOLD)

@@ -51,7 +51,10 @@ def test_out_and_in_again(place, tmp_path):
     assert "reasons" not in done.stderr
     # A word of somebody else's for a reason keeps nobody off the list, but is told; a file without one address is a failure.
     done = server.cli("suppress", "import", "-", stdin="email,reason\nh@one.test,Bounced\ni@one.test,\nh@one.test,Bounced\n")
-    assert "2 reasons, the first in line 2, are not one of" in done.stderr and "added 2" in done.stdout, done
+    assert "2 reasons, the first in line 2, are not one of" in done.stderr and "they were" in done.stderr and "added 2" in done.stdout, done
+    done = server.cli("suppress", "import", "--json", "-", stdin="h@one.test,Bounced\n")
+    assert "the reason in line 1 is not one of" in done.stderr and "it was taken for manual" in done.stderr, done
+    assert json.loads(done.stdout) == {"read": 1, "added": 0, "known": 1, "rejected": 0, "reasons_unknown": 1}
     for email in ("h@one.test", "i@one.test"):
         server.cli("suppress", "remove", email)
     assert server.cli("suppress", "import", "-", stdin="no address\n", check=False).returncode == 1
@@ -67,7 +70,7 @@ def test_out_and_in_again(place, tmp_path):
     assert "'=HYPERLINK" in safe and ',"=HYPER' not in safe
     again = place.server(start=False)
     again.cli("list", "create", "news")
-    assert again.cli_json("suppress", "import", "-", stdin=out) == {"read": 7, "added": 7, "known": 0, "rejected": 0}
+    assert again.cli_json("suppress", "import", "-", stdin=out) == {"read": 7, "added": 7, "known": 0, "rejected": 0, "reasons_unknown": 0}
     strip = lambda text: [{k: v for k, v in row.items() if k != "created_at"} for row in csv.DictReader(io.StringIO(text))]
     assert strip(again.cli("suppress", "export", "--raw").stdout) == strip(out)
     # Page by page, an address of several entries at the border.
@@ -104,7 +107,7 @@ def test_what_a_spreadsheet_would_run_comes_back(place):
     assert all(cell.lstrip("'")[:1] not in tuple("=+-@|%") or cell[0] == "'" for row in columns(safe) for cell in row)
     for text, options in ((safe, []), (raw, ["--raw"])):
         done = again.cli_json("suppress", "import", "-", *options, stdin=text)
-        assert done == {"read": count, "added": count, "known": 0, "rejected": 0}
+        assert done == {"read": count, "added": count, "known": 0, "rejected": 0, "reasons_unknown": 0}
         assert again.cli("suppress", "export", "--raw").stdout.splitlines()[0] == raw.splitlines()[0]
         assert columns(again.cli("suppress", "export", "--raw").stdout) == columns(raw)
         assert columns(again.cli("suppress", "export").stdout) == columns(safe)
