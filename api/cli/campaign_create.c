@@ -145,13 +145,17 @@ static int add_options(const struct cli *cli, json_t *spec)
     return rc;
 }
 
-/* Sent at once is what was asked for, and hardly what was meant. */
+/* What was asked for, and hardly what was meant. */
 static void warn_of_past(const json_t *spec)
 {
     int64_t wall_ms;
     const char *when = json_string_value(json_object_get(spec, "schedule_at"));
+    const char *missed = json_string_value(json_object_get(spec, "missed"));
+    /* What was launched with this call was late by less than what counts as missed. */
+    bool refused = missed != NULL && strcmp(missed, "expire") == 0 && !json_is_true(json_object_get(spec, "launch"));
     if (when != NULL && time_parse_rfc3339(when, &wall_ms) == 0 && wall_ms < clock_wall_ms())
-        fprintf(stderr, "warning: schedule_at %s is over: a launch sends at once\n", when);
+        fprintf(stderr, "warning: schedule_at %s is over: a launch %s\n", when,
+                refused ? "will be refused, because \"missed\" is \"expire\"" : "sends at once");
 }
 
 static int post(struct cli *cli, const json_t *spec)

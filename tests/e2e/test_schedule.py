@@ -80,9 +80,12 @@ def test_the_command_warns_of_a_time_in_the_past(place):
     server = place.server(place.sink())
     place.people(server, emails(1, ["one.test"]))
     (place.folder / "text").write_text("hello")
-    for seconds, warned in ((-3600, True), (3600, False)):
-        done = server.cli("campaign", "create", "--name", "n", "--list", "news", "--from", "news@sender.test", "--subject", "s", "--text", place.folder / "text", "--schedule-at", at(seconds)[0])
-        assert ("warning: schedule_at " in done.stderr) == warned, done
+    (place.folder / "expire.json").write_text('{"missed": "expire"}')
+    for seconds, spec, says in ((-3600, (), "a launch sends at once"), (3600, (), None),
+                                (-3600, (place.folder / "expire.json",), "a launch will be refused"),
+                                (-10, (place.folder / "expire.json", "--launch"), "a launch sends at once")):
+        done = server.cli("campaign", "create", *spec, "--name", "n", "--list", "news", "--from", "news@sender.test", "--subject", "s", "--text", place.folder / "text", "--schedule-at", at(seconds)[0])
+        assert (says or "") in done.stderr and ("warning: schedule_at " in done.stderr) == (says is not None), done
 
 
 def test_a_draft_with_a_time_is_scheduled_by_its_launch(place):
