@@ -80,10 +80,22 @@ void memory_forget(struct memory *memory, const char *name, enum memory_fact fac
     entry->until_ms[fact] = 0;
 }
 
-bool memory_knows(const struct memory *memory, const char *name, enum memory_fact fact, int64_t now_ms)
+/* Until when it holds or held; 0 = never, or it was forgotten. */
+static int64_t until_of(const struct memory *memory, const char *name, enum memory_fact fact)
 {
     const struct entry *entry = memory->count > 0 ? hashmap_get(&memory->map, name, strlen(name)) : NULL;
-    return entry != NULL && entry->until_ms[fact] > now_ms;
+    return entry != NULL ? entry->until_ms[fact] : 0;
+}
+
+bool memory_knows(const struct memory *memory, const char *name, enum memory_fact fact, int64_t now_ms)
+{
+    return until_of(memory, name, fact) > now_ms;
+}
+
+bool memory_knew(const struct memory *memory, const char *name, enum memory_fact fact, int64_t now_ms, int64_t ago_ms)
+{
+    int64_t until_ms = until_of(memory, name, fact);
+    return until_ms != 0 && until_ms <= now_ms && until_ms > now_ms - ago_ms;
 }
 
 const char *memory_name(const struct list *node)

@@ -20,7 +20,7 @@ enum memory_fact {
     MEMORY_NO_CHUNKING, /* offers CHUNKING, but does not know BDAT */
     MEMORY_NO_TLS,      /* offers STARTTLS, but no handshake with it succeeds */
     MEMORY_DOWN,        /* cannot be connected to */
-    MEMORY_UNPROVED,    /* its TLS does not prove what an MTA-STS policy wants proved */
+    MEMORY_UNPROVED,    /* "HOST ADDRESS": its TLS does not prove what an MTA-STS policy wants proved */
     MEMORY_FACTS
 };
 
@@ -36,6 +36,8 @@ void memory_finish(struct memory *memory);
 void memory_note(struct memory *memory, const char *name, enum memory_fact fact, int64_t until_ms);
 void memory_forget(struct memory *memory, const char *name, enum memory_fact fact);
 bool memory_knows(const struct memory *memory, const char *name, enum memory_fact fact, int64_t now_ms);
+/* It held until its time came, which was less than `ago_ms` ago. */
+bool memory_knew(const struct memory *memory, const char *name, enum memory_fact fact, int64_t now_ms, int64_t ago_ms);
 
 bool memory_is_lasting(enum memory_fact fact); /* worth keeping over a restart */
 /* Adds what the files of all loops in `dir` tell; a file that is missing or damaged tells less. */

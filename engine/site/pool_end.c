@@ -39,12 +39,13 @@ static void learn_from_loss(const struct conn *conn, bool useless, const struct 
         remember(conn, site->name, MEMORY_SLOW);
 }
 
-/* The next connection is in clear text. One handshake may have failed by chance. */
+/* The next connection is in clear text. One handshake may have failed by chance, and several at once: only one that
+ * fails after TLS was given another chance says more. */
 static void remember_no_tls(struct conn *conn)
 {
     struct memory *memory = &conn->dispatch->memory;
     int64_t now_ms = conn_now_ms(conn);
-    bool again = memory_knows(memory, conn->where, MEMORY_NO_TLS, now_ms - MEMORY_DAY_MS);
+    bool again = memory_knew(memory, conn->where, MEMORY_NO_TLS, now_ms, MEMORY_DAY_MS);
     memory_note(memory, conn->where, MEMORY_NO_TLS, now_ms + (again ? MEMORY_DAY_MS : NO_TLS_FIRST_MS));
     if (conn->insists)
         transport_unproved(conn);

@@ -131,11 +131,11 @@ static bool some_conn_has_room(const struct site *site)
     return false;
 }
 
-/* A lane has stepped aside, and no connection that is there or on its way will do for it. */
+/* A lane has stepped aside, and no connection that is there or on its way will do for it, while another might. */
 static bool lacks_connection(const struct site *site)
 {
     const struct lane *lane = site->passed;
-    if (lane == NULL || lane->ready_count == 0)
+    if (lane == NULL || lane->ready_count == 0 || !hosts_have_one_for(lane))
         return false;
     for (const struct list *node = site->conns.next; node != &site->conns; node = node->next) {
         if (transport_promises(lane, list_entry(node, const struct conn, node)))

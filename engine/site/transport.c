@@ -14,9 +14,9 @@
 #include "engine/site/pool.h"
 #include "engine/site/tls_tell.h"
 
-/* How long a server is passed over for what its TLS did not prove, while another may do. Shorter than the first retry,
- * so that each attempt looks anew. */
-#define UNPROVED_MS ((int64_t)240000)
+/* How long a server is passed over for what its TLS did not prove, while another may do. Shorter than the first retry
+ * of the usual schedule, so that each attempt looks anew. */
+#define UNPROVED_MS ((int64_t)200000)
 
 static enum tls_rule rule_of(const struct lane *lane)
 {
@@ -25,10 +25,26 @@ static enum tls_rule rule_of(const struct lane *lane)
     return lane->sts->mode == STS_ENFORCE ? TLS_RULE_STS_ENFORCE : TLS_RULE_STS_TESTING;
 }
 
+/* A certificate is a name's: what one host of an address does not prove another may. */
+#define PROOF_BYTES (sizeof(((struct conn *)0)->host) + 1 + STREAM_ADDRESS_TEXT_BYTES)
+static const char *proof_of(const char *host, const char *where, char out[PROOF_BYTES])
+{
+    (void)snprintf(out, PROOF_BYTES, "%s %s", host, where);
+    return out;
+}
+
+/* Why a connection is in clear text: its server offers no TLS, or none that works. */
+static enum tls_result lacks_tls(const struct conn *conn)
+{
+    const struct dispatch *dispatch = conn->dispatch;
+    bool tried = conn->tls_skipped ||
+                 memory_knows(&dispatch->memory, conn->where, MEMORY_NO_TLS, dispatch->loop.now_ms);
+    return tried ? TLS_RESULT_VALIDATION : TLS_RESULT_NO_STARTTLS;
+}
+
 /* The lane's mail over this connection, which takes messages: the rule and how it goes. `reason` is for people. */
 static enum tls_result judge(const struct lane *lane, const struct conn *conn, enum tls_rule *rule, const char **reason)
 {
-    const struct memory *memory = &conn->dispatch->memory;
     *rule = rule_of(lane);
     *reason = "";
     if (conn->dane_proved || (conn->dane_wanted && *rule == TLS_RULE_NONE)) {
@@ -49,8 +65,7 @@ static enum tls_result judge(const struct lane *lane, const struct conn *conn, e
         return conn->unverified;
     }
     *reason = "TLS is not to be had";
-    bool tried = memory_knows(memory, conn->where, MEMORY_NO_TLS, conn->dispatch->loop.now_ms);
-    return tried ? TLS_RESULT_VALIDATION : TLS_RESULT_NO_STARTTLS;
+    return lacks_tls(conn);
 }
 
 static bool is_satisfied(const struct lane *lane, const struct conn *conn, enum tls_rule *rule, enum tls_result *result,
@@ -65,9 +80,10 @@ static bool is_satisfied(const struct lane *lane, const struct conn *conn, enum 
 bool transport_may_do(const struct lane *lane, const char *host, const char *where)
 {
     const struct dispatch *dispatch = lane->site->dispatch;
+    char proof[PROOF_BYTES];
     return rule_of(lane) != TLS_RULE_STS_ENFORCE ||
            (sts_policy_matches(lane->sts, host) &&
-            !memory_knows(&dispatch->memory, where, MEMORY_UNPROVED, dispatch->loop.now_ms));
+            !memory_knows(&dispatch->memory, proof_of(host, where, proof), MEMORY_UNPROVED, dispatch->loop.now_ms));
 }
 
 bool transport_promises(const struct lane *lane, const struct conn *conn)
@@ -84,7 +100,9 @@ bool transport_promises(const struct lane *lane, const struct conn *conn)
 void transport_unproved(struct conn *conn)
 {
     struct dispatch *dispatch = conn->dispatch;
-    memory_note(&dispatch->memory, conn->where, MEMORY_UNPROVED, dispatch->loop.now_ms + UNPROVED_MS);
+    char proof[PROOF_BYTES];
+    memory_note(&dispatch->memory, proof_of(conn->host, conn->where, proof), MEMORY_UNPROVED,
+                dispatch->loop.now_ms + UNPROVED_MS);
 }
 
 bool transport_allows(const struct lane *lane, struct conn *conn, struct outcome *why)
@@ -115,10 +133,8 @@ void transport_used(const struct lane *lane, struct conn *conn)
     if (conn->dispatch->callbacks.tls_session == NULL)
         return;
     enum tls_result result = judge(lane, conn, &rule, &reason);
-    if (rule == TLS_RULE_NONE && result == TLS_RESULT_NONE) {
-        bool tried = memory_knows(&conn->dispatch->memory, conn->where, MEMORY_NO_TLS, conn->dispatch->loop.now_ms);
-        result = conn->wire.tls != NULL ? TLS_RESULT_OK : tried ? TLS_RESULT_VALIDATION : TLS_RESULT_NO_STARTTLS;
-    }
+    if (rule == TLS_RULE_NONE && result == TLS_RESULT_NONE)
+        result = conn->wire.tls != NULL ? TLS_RESULT_OK : lacks_tls(conn);
     if (rule != TLS_RULE_NONE || conn->tls != TLS_NONE)
         tls_tell_session(lane, conn, rule, result);
 }
@@ -196,10 +212,11 @@ void transport_forget(struct conn *conn)
 void transport_secured(struct conn *conn, const struct tls_info *info)
 {
     struct memory *memory = &conn->dispatch->memory;
+    char proof[PROOF_BYTES];
     conn->verified = info->verified && !info->dane;
     memory_forget(memory, conn->where, MEMORY_NO_TLS);
     if (conn->verified)
-        memory_forget(memory, conn->where, MEMORY_UNPROVED);
+        memory_forget(memory, proof_of(conn->host, conn->where, proof), MEMORY_UNPROVED);
     conn->dane_proved = info->dane;
     conn->unverified = info->verified ? TLS_RESULT_NONE : info->result;
     (void)str_copy(conn->unverified_why, sizeof conn->unverified_why, info->why_not);

@@ -278,6 +278,15 @@ def test_the_next_mx_is_tried_in_the_same_attempt(place, scene, case, connection
     assert all("MTA-STS policy" in row["reply"] for row in rows if not good)
 
 
+def test_a_name_that_is_not_proved_says_nothing_of_another(place, scene):
+    """Two MX hosts at one address, whose certificate is good for the second name."""
+    made = scene(kinds=("valid",), zone="\nmx-alias A 127.0.1.1\nstrict MX 10 mx-alias\nstrict MX 20 mx-valid", domains=["strict.test"])
+    made.publish("strict.test", policy("enforce", "mx-alias.test", "mx-valid.test"))
+    server = made.server()
+    campaign = outcome(place, server, ["p%d@strict.test" % n for n in range(10)], 10)
+    assert {(row["attempts"], row["mx_host"], row["tls_result"]) for row in server.deliveries(campaign)} == {(1, "mx-valid.test", "ok")}
+
+
 def test_a_handshake_that_failed_once_holds_back_nothing(place, scene):
     """The next connection is in clear text, as for mail without a policy; for mail that needs it TLS is tried once more, and then TLS is back for all."""
     made = scene(kinds=("valid",), script={"rules": [{"command": "TLS", "nth": 1, "cut": 100, "close": True}]})
@@ -290,6 +299,21 @@ def test_a_handshake_that_failed_once_holds_back_nothing(place, scene):
     assert not [to for to in clear if to.endswith("@enforce-valid.test")]
     outcome(place, server, ["later%d@none-valid.test" % n for n in range(5)], 5)
     assert all(line["tls"] for line in made.sinks["valid"].events("message") if line["to"].startswith("later"))
+
+
+@pytest.mark.parametrize("connections", [1, 10])
+def test_a_handshake_that_always_fails_ends_the_attempt(place, scene, connections):
+    """TLS is tried once more for mail that needs it, and not again and again: the mail waits for its next attempt, and other mail goes in clear text."""
+    made = scene(kinds=("valid",), script={"rules": [{"command": "TLS", "cut": 100, "close": True}]})
+    server = place.server(config=made.config(), profile="connections = %d" % connections)
+    place.people(server, ["p%d@%s-valid.test" % (n, name) for n in range(30) for name in ("none", "enforce")])
+    campaign = server.create_campaign()
+    run_until(server, campaign, lambda stats: stats["delivered"] == 30 and stats["pending"] == stats["sending"] == 0, "the attempt to end", 20)
+    rows = [row for row in server.deliveries(campaign) if row["domain"] == "enforce-valid.test"]
+    assert len(rows) == 30 and all(row["attempts"] == 1 and row["state"] == "deferred" and "MTA-STS policy" in row["reply"] for row in rows), rows
+    sink, = made.sinks.values()
+    assert {line["to"].split("@")[1] for line in sink.events("message")} == {"none-valid.test"}
+    assert len(sink.events("connect")) <= 2 * connections + 6
 
 
 def test_a_policy_is_kept_over_a_restart_and_a_failing_refresh(place, scene):

@@ -25,6 +25,24 @@ static void facts_hold_until_their_time(void **state)
     memory_finish(&memory);
 }
 
+static void what_held_until_lately_is_known_to_have(void **state)
+{
+    (void)state;
+    struct memory memory;
+    memory_init(&memory);
+    assert_false(memory_knew(&memory, "a", MEMORY_NO_TLS, 50, 1000));
+    memory_note(&memory, "a", MEMORY_DOWN, 10);
+    assert_false(memory_knew(&memory, "a", MEMORY_NO_TLS, 50, 1000)); /* soon after the clock began */
+    memory_note(&memory, "a", MEMORY_NO_TLS, 100);
+    assert_false(memory_knew(&memory, "a", MEMORY_NO_TLS, 99, 1000)); /* holds still */
+    assert_true(memory_knew(&memory, "a", MEMORY_NO_TLS, 100, 1000));
+    assert_true(memory_knew(&memory, "a", MEMORY_NO_TLS, 1099, 1000));
+    assert_false(memory_knew(&memory, "a", MEMORY_NO_TLS, 1100, 1000));
+    memory_forget(&memory, "a", MEMORY_NO_TLS);
+    assert_false(memory_knew(&memory, "a", MEMORY_NO_TLS, 500, 1000));
+    memory_finish(&memory);
+}
+
 static void the_oldest_is_forgotten_first(void **state)
 {
     (void)state;
@@ -98,6 +116,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(facts_hold_until_their_time),
+        cmocka_unit_test(what_held_until_lately_is_known_to_have),
         cmocka_unit_test(the_oldest_is_forgotten_first),
         cmocka_unit_test(lasting_facts_survive_a_restart),
     };
