@@ -56,7 +56,8 @@ const char *mailer_campaign_limit(struct mailer *mailer, int64_t campaign_id, do
 
 /*
  * A campaign from its JSON as posted (DESIGN 5). Checks every field: unknown ones, types, lists (name or id) that exist, from address, templates (line and
- * column), header names, times. Nothing is stored when a problem is found. With `"launch": true` it is launched too.
+ * column), header names, times. Nothing is stored when a problem is found.
+ * With `"launch": true` it is launched too; when that is refused, no draft is left.
  */
 int campaign_create(struct mailer *mailer, struct storage_reader *reader, const json_t *spec, int64_t *id, struct problem *problem, struct error *err);
 /* Changes a draft by a merge patch (RFC 7396), checked as a new one is. STORAGE_NOT_FOUND, STORAGE_WRONG_STATE (`err` says which), -EINVAL with a problem. */

@@ -38,6 +38,20 @@ static int check_missed(const json_t *spec, int64_t scheduled_ms, struct problem
     return -EINVAL;
 }
 
+/* What was to be launched at once and may not be leaves no draft behind. */
+static int launch_created(struct mailer *mailer, struct storage_reader *reader, int64_t id, bool force,
+                          struct problem *problem, struct error *err)
+{
+    struct error why = {""};
+    int result = campaign_launch(mailer, reader, id, force, problem, err);
+    /* Not found, or no draft any more: somebody else has taken it up meanwhile, and it is theirs. */
+    int left = result != 0 ? storage_campaign_delete(mailer->storage, id, &why) : 0;
+    if (left >= 0)
+        return result;
+    *err = why;
+    return left;
+}
+
 int campaign_create(struct mailer *mailer, struct storage_reader *reader, const json_t *spec, int64_t *id,
                     struct problem *problem, struct error *err)
 {
@@ -55,7 +69,7 @@ int campaign_create(struct mailer *mailer, struct storage_reader *reader, const 
     if (result == 0)
         result = storage_campaign_create(mailer->storage, &draft.campaign, clock_wall_ms(), id, err);
     if (result == 0 && draft.launch)
-        result = campaign_launch(mailer, reader, *id, draft.force, problem, err);
+        result = launch_created(mailer, reader, *id, draft.force, problem, err);
     draft_free(&draft);
     return result;
 }

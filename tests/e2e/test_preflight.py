@@ -3,7 +3,11 @@ a launch makes of it."""
 import json
 import re
 import sqlite3
+import threading
+import time
 
+import dns.message
+import dns.rcode
 import pytest
 
 import dnslib
@@ -319,8 +323,9 @@ def test_a_host_without_a_domain_name_is_not_named_in_the_record(scene):
 SPEC = {"name": "test", "lists": ["news"], "from": {"email": "news@sender.test", "name": "News"}, "subject": "Hello", "text": "Hello {{name}}\n"}
 
 
-def launching(place, name, preflight="", **changes):
-    """A server that sends from 127.0.0.1 for sender.test, over a sink, with a name server that has what the changes leave of the good records."""
+def launching(place, name, preflight="", front=lambda knot: knot, **changes):
+    """A server that sends from 127.0.0.1 for sender.test, over a sink, with a name server that has what the changes leave of the good records.
+    `front` makes what stands before it."""
     sink = place.sink()
     first = place.server(start=False)
     key = first.cli_json("domain", "show", "sender.test")["dns"][0]["value"].split("p=")[1]
@@ -330,7 +335,7 @@ def launching(place, name, preflight="", **changes):
     web = Web(certificate, lambda path, headers: UNSUBSCRIBE)
     server = place.server(sink=sink, config='dns { server = "%s" }\nallow_private_mx = true\ntls_ca_file = "%s"\npublic_url = "https://t.test:%d"\n'
                           'source "ip1" { address = "127.0.0.1" }\npool "default" { sources = { "ip1" } }\n%s' % (
-                              knot.server, certificate.authority, web.port, preflight or 'preflight = "enforce"'))
+                              front(knot).server, certificate.authority, web.port, preflight or 'preflight = "enforce"'))
     place.people(server, emails(5, ["one.test"]))
     return server, sink, knot, web
 
@@ -399,6 +404,44 @@ def test_the_first_message_of_a_campaign_is_verified_with_the_key_in_dns(place):
         assert server.api.post("/v1/campaigns/%d/launch" % campaign, {"force": True}).status == 202
         assert run_to_end(server, campaign)["delivered"] == 5
     finally:
+        knot.stop()
+        web.stop()
+
+
+def test_a_launch_that_is_refused_at_the_first_message_leaves_no_draft(place):
+    """The report of the domain is believed for a while; the first message is verified with the key that is in DNS now, and by then the draft is stored."""
+    gone, fakes = threading.Event(), []
+
+    def front(knot):
+        ask = dnslib.passing_on(knot.port)
+
+        def answer(wire, tcp):
+            message = dns.message.from_wire(ask(wire, tcp))
+            if b"_domainkey" in message.question[0].name.labels:
+                if gone.is_set():
+                    message.answer.clear()
+                    message.set_rcode(dns.rcode.NXDOMAIN)
+                for rrset in message.answer + message.authority:
+                    rrset.ttl = 0  # asked for again each time
+            return message.to_wire()
+
+        fakes.append(dnslib.Fake(answer).start())
+        return fakes[0]
+
+    server, sink, knot, web = launching(place, "late", front=front)
+    try:
+        assert run_to_end(server, server.api.post("/v1/campaigns", {**SPEC, "launch": True}).json["id"])["delivered"] == 5
+        gone.set()
+        time.sleep(1.1)  # libunbound counts in seconds
+        report = refused(server.api.post("/v1/campaigns", {**SPEC, "launch": True}), "dkim")["preflight"]
+        assert [code for code, status in trouble(report).items() if status == "error"] == ["dkim-message-does-not-verify"], report
+        (place.folder / "spec.json").write_text(json.dumps(SPEC))
+        done = server.cli("campaign", "create", "--launch", place.folder / "spec.json", check=False)
+        assert done.returncode == 1 and "nothing was made, no draft either" in done.stderr, done
+        assert server.api.get("/v1/campaigns").json["total"] == 1
+        assert len(sink.events("message")) == 5
+    finally:
+        fakes[0].stop()
         knot.stop()
         web.stop()
 
