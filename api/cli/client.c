@@ -282,6 +282,7 @@ static int understand(struct client *client, long status, json_t **out)
 
 int client_call(struct client *client, const char *method, const char *path, const json_t *body, json_t **out)
 {
+    client->unreachable = client->refused = false;
     locate(client);
     char *url = str_printf("%s%s", client->url, path);
     char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
