@@ -117,7 +117,7 @@ int import_open(struct storage_import *import, struct error *err)
 {
     if (!sqlite3_get_autocommit(import->db->handle))
         return 0; /* goes on in the one that is open */
-    import->gentle = import->storage->server || storage_server_running(import->storage->data_dir);
+    import->gentle = import->storage->server || storage_server_running(import->storage->data_dir) != 0;
     return begin_transaction(import, err);
 }
 
@@ -204,7 +204,7 @@ int import_pause(struct storage_import *import, struct error *err)
         struct timespec gap = {.tv_nsec = GENTLE_GAP_NS};
         nanosleep(&gap, NULL);
     }
-    import->gentle = import->storage->server || storage_server_running(import->storage->data_dir);
+    import->gentle = import->storage->server || storage_server_running(import->storage->data_dir) != 0;
     return begin_transaction(import, err);
 }
 

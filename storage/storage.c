@@ -67,17 +67,20 @@ static int take_lock(struct storage *storage, struct error *err)
     return failed;
 }
 
-bool storage_server_running(const char *data_dir)
+int storage_server_running(const char *data_dir)
 {
     char *path = str_printf("%s/" LOCK_NAME, data_dir);
     if (path == NULL)
-        return true; /* the careful answer: it only makes an import slower */
+        return -ENOMEM;
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    int running = fd < 0 ? -errno : 0;
     free(path);
-    if (fd < 0)
-        return errno != ENOENT && errno != ENOTDIR;
+    if (running == -ENOENT || running == -ENOTDIR)
+        return 0;
+    if (running < 0)
+        return running;
     struct flock probe = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    bool running = fcntl(fd, F_OFD_GETLK, &probe) != 0 || probe.l_type != F_UNLCK;
+    running = fcntl(fd, F_OFD_GETLK, &probe) != 0 ? -errno : probe.l_type != F_UNLCK;
     close(fd);
     return running;
 }
@@ -118,7 +121,7 @@ static int open_all(struct storage *storage, const struct storage_options *optio
     if (!failed)
         failed = db_open(&storage->db, storage->database_path, DB_WRITER, err);
     if (!failed)
-        failed = migrate(&storage->db, !options->server && storage_server_running(options->data_dir), err);
+        failed = migrate(&storage->db, !options->server && storage_server_running(options->data_dir) != 0, err);
     int64_t uncounted = 0;
     if (!failed && storage->server)
         failed =

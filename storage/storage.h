@@ -44,8 +44,9 @@ int storage_open(const struct storage_options *options, struct storage **out, st
  * Claims not yet worked on are answered with -ECANCELED. Outcomes that the disk refuses at the last try are the one exception: their `done` is never called. */
 void storage_close(struct storage *storage);
 
-/* True while a server holds the lock of this directory (a CLI import then keeps its transactions short). */
-bool storage_server_running(const char *data_dir);
+/* 1 while a server holds the lock of this directory (a CLI import then keeps its transactions short), else 0; negative
+ * when that cannot be told, which is to be taken for a 1 where one would do harm. */
+int storage_server_running(const char *data_dir);
 
 /* False from the moment a commit failed (disk full, I/O error), or has waited STORAGE_LOCK_MS for another program's lock, until one
  * succeeds again; meanwhile nothing is lost: what was posted waits and is tried again once a second. A damaged database is

@@ -173,7 +173,7 @@ int storage_backup(struct storage_reader *reader, const char *path, storage_back
 
 int storage_vacuum(struct storage *storage, struct error *err)
 {
-    if (storage_server_running(storage->data_dir))
+    if (storage_server_running(storage->data_dir) != 0)
         return error_set(err, -EBUSY, "%s: a server runs; stop it first", storage->data_dir);
     struct db db;
     int failed = db_open(&db, storage->database_path, DB_IMPORT, err);

@@ -86,7 +86,7 @@ static int start(struct server *server, struct config *config, struct error *err
     struct app *app = &server->app;
     int rc = http_listen(config, &server->listen_fd, server->url, err);
     /* Who holds the port is most likely the server of the same data; then that is the cause to tell. */
-    if (rc != 0 && storage_server_running(config->data_dir))
+    if (rc == -EADDRINUSE && storage_server_running(config->data_dir) == 1)
         return error_set(err, -EBUSY, "another server runs on %s (it holds serve.lock there)", config->data_dir);
     if (rc == 0)
         rc = reload_complete(config, server->url, err);

@@ -161,4 +161,8 @@ def test_a_second_server_is_refused(place):
     server.config.write_text(server.config.read_text().replace('"127.0.0.1:0"', '"%s"' % server.url.split("/")[2]))
     done = server.cli("serve", check=False)
     assert done.returncode == 1 and "another server runs on %s" % server.data_dir in done.stderr, done
+    # But it is no cause where the address is not ours.
+    server.config.write_text(server.config.read_text().replace(server.url.split("/")[2], "192.0.2.1:80"))
+    done = server.cli("serve", check=False)
+    assert done.returncode == 1 and "cannot listen on 192.0.2.1:80" in done.stderr and "another server" not in done.stderr, done
     assert server.api.get("/readyz").status == 200
