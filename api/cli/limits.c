@@ -6,6 +6,7 @@
 
 #include "api/cli/client.h"
 #include "api/cli/output.h"
+#include "base/address.h"
 #include "base/clock.h"
 #include "base/str.h"
 
@@ -78,13 +79,24 @@ static bool has_id(const json_t *row, const char *id)
     return strcmp(text, id) == 0;
 }
 
+/* What stands against a domain stands under its normal form, however it was spelt when it was set. */
+static bool has_name(const json_t *row, const char *name)
+{
+    char domain[DOMAIN_MAX_BYTES + 1];
+    const char *scope = text_of(row, "scope"), *target = text_of(row, "target");
+    if (strcmp(target, name) == 0)
+        return true;
+    return strcmp(scope, "source") != 0 && strcmp(scope, "campaign") != 0 &&
+           domain_normalise(name, strlen(name), domain, NULL) == 0 && strcmp(target, domain) == 0;
+}
+
 /* `scope`: "" or the only one that is meant, and then a number is no id. */
 static bool is_meant(const json_t *row, const char *name, const char *scope)
 {
     if (scope[0] == '\0')
-        return has_id(row, name) || strcmp(text_of(row, "target"), name) == 0;
+        return has_id(row, name) || has_name(row, name);
     const char *of = strcmp(scope, "sending_domain") == 0 ? "sending domain" : scope;
-    return strcmp(text_of(row, "scope"), of) == 0 && strcmp(text_of(row, "target"), name) == 0;
+    return strcmp(text_of(row, "scope"), of) == 0 && has_name(row, name);
 }
 
 /* The rows that are meant, without the others. CLI_FAILED when the number of one is the name of another: they have
@@ -96,7 +108,7 @@ static int choose(json_t *rows, const char *name, const char *scope)
         const json_t *row = json_array_get(rows, i);
         if (!is_meant(row, name, scope))
             (void)json_array_remove(rows, i);
-        else if (strcmp(text_of(row, "target"), name) == 0)
+        else if (has_name(row, name))
             by_name = row;
         else
             by_id = row;

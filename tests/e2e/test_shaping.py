@@ -327,6 +327,19 @@ def test_what_does_not_exist_is_not_suspended(place):
         assert server.api.post("/v1/suspensions", {scope: name, "reason": "r"}).json.get("target") == target
 
 
+def test_what_was_suspended_is_resumed_by_the_same_name(place):
+    server = place.server(place.sink(), config='source "IP1.Test" { address = "127.0.0.2" }\nsource "ip1.test" { address = "127.0.0.3" }\n')
+    env = {"POSTHASTE_URL": server.url, "POSTHASTE_TOKEN": server.api.token}
+    for scope, name in (("site", "Example.COM"), ("domain", "bücher.test"), ("sending_domain", "News.Test"), ("source", "IP1.Test")):
+        for more in ((), ("--scope", scope)):
+            server.cli("site", "suspend", name, "--scope", scope, env=env)
+            server.cli("site", "resume", name, *more, env=env)
+            assert server.api.get("/v1/suspensions").json["total"] == 0
+    # A source's name is no domain.
+    server.cli("site", "suspend", "ip1.test", "--scope", "source", env=env)
+    assert server.cli("site", "resume", "IP1.Test", env=env, check=False).returncode == 1
+
+
 def test_a_number_that_is_a_name_too_resumes_nothing(place):
     server = place.server(place.sink())
     place.people(server, emails(1, ["one.test"]))
