@@ -4,7 +4,7 @@
  * libconfuse does the grammar; every value is read as text, because its own numbers depend on a stale errno and its
  * messages name no line for what is wrong in meaning. While it parses, each option notes its line in its comment (which
  * the file's own comments do not use), so that a value can be refused later with the line where it stands, and a key
- * that is set twice is seen.
+ * that is set twice is seen; and each section the line where it begins.
  *
  * libconfuse's lexer is global and its error function gets no context, hence a lock around the parse and a pointer that
  * is only set under it.
@@ -24,6 +24,8 @@ static pthread_mutex_t parse_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct parse {
     const char *file;
     struct error *err;
+    const cfg_t *top;
+    int opened;  /* the line of the section that is being read, once a key of it was; else 0 */
     bool failed; /* the first message is kept: what follows is its consequence */
 } * current_parse;
 
@@ -113,8 +115,20 @@ static int note_line(cfg_t *cfg, cfg_opt_t *opt)
         cfg_error(cfg, "%s: set twice, first in line %s", opt->name, opt->comment);
         return -1;
     }
+    if (cfg != current_parse->top)
+        current_parse->opened = current_parse->top->line; /* which goes on only when the section ends */
     snprintf(line, sizeof(line), "%d", cfg->line);
     return cfg_opt_setcomment(opt, line) == CFG_SUCCESS ? 0 : -1;
+}
+
+/* Called by libconfuse after each section, whose line is that of its '}' by now. One without keys keeps it. */
+static int note_place(cfg_t *cfg, cfg_opt_t *opt)
+{
+    (void)cfg;
+    if (current_parse->opened > 0)
+        cfg_opt_getnsec(opt, cfg_opt_size(opt) - 1)->line = current_parse->opened;
+    current_parse->opened = 0;
+    return 0;
 }
 
 static void fill_options(const struct config_section *section, cfg_opt_t *options)
@@ -141,6 +155,7 @@ static int parse_tree(const char *file, const char *text, cfg_t **out, struct er
         bool titled = config_sections[i].title != TITLE_NONE;
         cfg_opt_t section = CFG_SEC(config_sections[i].name, options[i],
                                     titled ? CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES : CFGF_NONE);
+        section.validcb = note_place;
         *top++ = section;
     }
     cfg_opt_t end = CFG_END();
@@ -152,6 +167,7 @@ static int parse_tree(const char *file, const char *text, cfg_t **out, struct er
     cfg_t *cfg = cfg_init(options[0], CFGF_NONE);
     int rc = CFG_FILE_ERROR;
     if (cfg != NULL) {
+        parse.top = cfg;
         cfg_set_error_function(cfg, on_parse_error);
         rc = cfg_parse_buf(cfg, text);
     }

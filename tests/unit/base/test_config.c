@@ -330,7 +330,7 @@ static void what_can_never_take_effect_is_told(void **state)
     const char *none[] = {NULL};
     config_warnings(config, count_sentence, none); /* the shipped profiles have nothing of it */
     config_free(config);
-    config = load("profile empty { connections = 2 }\nprofile mine { mx = { .google.com } }\n"
+    config = load("profile empty {\n connections = 2\n pipeline_depth = 3\n}\nprofile mine { mx = { .google.com } }\n"
                   "profile wide { mx = { .a.example, .x.a.example } domain = { b.example } }\n"
                   "profile late { domain = { b.example } }\n"
                   "source lone { address = 192.0.2.1 }\nwarmup nobody { start = \"5/d\" }\n"
@@ -522,7 +522,11 @@ static void mistakes_name_file_line_and_key(void **state)
         {"dns { server = \"127.0.0.1:53\" }", "test.conf:1: dns: server: "},
         {"retry {\n first = \"1h\"\n max = \"1min\" }", "test.conf:3: retry: max: \"max\" is shorter than \"first\""},
         {"retry {\n first = \"1d\" }", "test.conf:2: retry: first: \"max\" is shorter than \"first\""},
-        {"route \"a.b\" {\n port = 25\n}", "test.conf:3: route \"a.b\": host: is missing"},
+        {"loops = 1\nroute \"a.b\" {\n port = 25\n tls = none\n}\nmx_port = 25",
+         "test.conf:2: route \"a.b\": host: is missing"},
+        {"route \"a.b\" { host = c }\nroute \"A.B\" {\n host = d\n port = 25\n}\n",
+         "test.conf:2: route \"A.B\": title: \"a.b\" is there twice"},
+        {"route \"a.b\" {\n host = c\n port = 25\n}\nloops = 0", "test.conf:5: loops: "},
         {"route \"a.b\" { host = \"\" }", "test.conf:1: route \"a.b\": host: "},
         {"route \"a.b\" { host = \"c.d\" port = 0 }",
          "test.conf:1: route \"a.b\": port: \"0\" is not a whole number from 1 to 65535"},
