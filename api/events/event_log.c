@@ -76,14 +76,29 @@ int event_log_open(struct app *app, struct event_view *view, struct event_log **
     return 0;
 }
 
+/* Opens what is there as open_file() will; but not a pipe or a terminal, where that would be seen. */
+static int try_file(const char *path)
+{
+    struct stat status;
+    if (stat(path, &status) != 0)
+        return -errno;
+    if (S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode))
+        return access(path, W_OK) == 0 ? 0 : -errno;
+    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    (void)close(fd);
+    return 0;
+}
+
 int event_log_check(const struct config *config, struct error *err)
 {
     const char *path = config->events.log;
     const char *slash = strrchr(path, '/');
     char folder[PATH_BYTES] = ".";
-    if (path[0] == '\0' || access(path, W_OK) == 0)
+    if (path[0] == '\0')
         return 0;
-    int rc = -errno;
+    int rc = try_file(path);
     if (rc == -ENOENT) {
         if (slash != NULL)
             (void)snprintf(folder, sizeof(folder), "%.*s", (int)MAX_OF(slash - path, (ptrdiff_t)1), path);

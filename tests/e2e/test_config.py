@@ -104,6 +104,18 @@ def test_a_file_that_is_named_and_something_else(tmp_path, name, command):
     assert str(other) in done.stderr
 
 
+@pytest.mark.parametrize("command", [("config", "check"), ("serve",)], ids=["check", "serve"])
+def test_an_event_log_that_is_no_file(tmp_path, command):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "socket"))
+    for path in ("folder", "socket", "file/", "none/"):
+        (tmp_path / "posthaste.conf").write_text('data_dir = "data"\nlisten = "127.0.0.1:0"\nevents { log = "%s" }\n' % path)
+        done = run(tmp_path, *command)
+        assert done.returncode == 1 and "events: log: cannot open %s" % path in done.stderr, done
+
+
 def test_every_file_that_is_wrong_is_told(tmp_path):
     (tmp_path / "posthaste.conf").write_text("".join(FILES[name][0].replace("%s", "/none/" + name.replace(" ", "-")) + "\n" for name in ("authorities", "trust anchor", "event log")))
     done = run(tmp_path, "config", "check")
@@ -114,6 +126,9 @@ def test_every_file_that_is_wrong_is_told(tmp_path):
     (tmp_path / "posthaste.conf").write_text('events { log = "log/events" }\n')
     assert run(tmp_path, "config", "check").returncode == 0
     assert not list((tmp_path / "log").iterdir()), "looking makes nothing"
+    (tmp_path / "log" / "events").write_text("{}\n")
+    assert run(tmp_path, "config", "check").returncode == 0
+    assert (tmp_path / "log" / "events").read_text() == "{}\n", "nor changes it"
 
 
 def test_port_in_use(tmp_path):
