@@ -79,6 +79,7 @@ int check_first_message(const struct config *config, struct storage_reader *read
 
 /* records.c: NULL = no memory. */
 char *record_spf(const struct check *check, const char *existing); /* with our sources in it */
+const char *record_spf_note(const struct check *check);            /* what has to be filled in there; NULL = nothing */
 char *record_dmarc(const char *domain);
 /* Host and port of a URL; false when it has none. */
 bool url_host(const char *url, char host[256], bool *https);

@@ -82,10 +82,14 @@ static void judge_record(struct check *check)
         return;
     struct finding finding = {.check = "spf", .code = code_of(verdict.result), .subject = check->bounce_domain};
     finding.status = verdict.result == SPF_TEMPERROR ? FINDING_WARNING : FINDING_ERROR;
+    /* Here, because a launch that is refused shows no more than this and the record. */
+    const char *note = finding.status == FINDING_ERROR ? record_spf_note(check) : NULL;
+    const char *lead = note != NULL ? "; in the one to publish " : "";
+    note = note != NULL ? note : "";
     if (verdict.result == SPF_NONE)
-        finding_seen(&finding, "%s has no SPF record", check->bounce_domain);
+        finding_seen(&finding, "%s has no SPF record%s%s", check->bounce_domain, lead, note);
     else
-        finding_seen(&finding, "%s: %s", spf_result_name(verdict.result), verdict.why);
+        finding_seen(&finding, "%s: %s%s%s", spf_result_name(verdict.result), verdict.why, lead, note);
     finding_wanted(&finding, "an SPF record of %s that lets the address send that mail leaves from",
                    check->bounce_domain);
     if (finding.status == FINDING_ERROR) {

@@ -74,6 +74,13 @@ char *record_spf(const struct check *check, const char *existing)
     return buffer_steal(&out, NULL);
 }
 
+const char *record_spf_note(const struct check *check)
+{
+    return !names_nobody(check) ? NULL
+                                : "ADDRESS stands for the public address that mail leaves from: the configuration has "
+                                  "no source, and hostname is no domain name";
+}
+
 char *record_dmarc(const char *domain)
 {
     return str_printf("v=DMARC1; p=none; rua=mailto:dmarc@%s", domain);
@@ -101,11 +108,10 @@ int sending_domain_records(const struct config *config, const char *domain, json
     check.bounce_domain = config->bounce_domain[0] != '\0' ? config->bounce_domain : domain;
     plain_sources(&check);
     char *spf = record_spf(&check, NULL), *dmarc = record_dmarc(domain);
+    const char *note = record_spf_note(&check);
     int failed = add(dns, check.bounce_domain, "TXT", spf);
-    if (failed == 0 && names_nobody(&check))
-        failed = json_object_set_new(json_array_get(dns, json_array_size(dns) - 1), "note",
-                                     json_string("ADDRESS stands for the public address that mail leaves from: the "
-                                                 "configuration has no source, and hostname is no domain name"));
+    if (failed == 0 && note != NULL)
+        failed = json_object_set_new(json_array_get(dns, json_array_size(dns) - 1), "note", json_string(note));
     (void)snprintf(name, sizeof name, "_dmarc.%.253s", domain);
     failed |= add(dns, name, "TXT", dmarc);
     if (!str_eq_nocase(check.bounce_domain, domain)) {

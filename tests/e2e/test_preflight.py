@@ -316,6 +316,11 @@ def test_a_host_without_a_domain_name_is_not_named_in_the_record(scene):
     record = spf("vm")
     assert record["value"] == "v=spf1 ip4:ADDRESS ~all" and "ADDRESS stands for" in record["note"]
     assert "note   ADDRESS stands for" in scene.server.cli("domain", "show", "good.test").stdout
+    for name, says in (("spf-none", "has no SPF record; "), ("spf-two", "permerror: ")):
+        scene.configure(name, {"address": None, "hostname": "vm"})
+        report = scene.server.cli_json("domain", "check", name + ".test", check=False)
+        finding = next(row for row in report["findings"] if row["check"] == "spf")
+        assert finding["record"]["value"] == "v=spf1 ip4:ADDRESS ~all" and says in finding["seen"] and "ADDRESS stands for" in finding["seen"], finding
 
 
 # ---- the launch ----
