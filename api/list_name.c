@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <string.h>
 
+_Static_assert(LIST_NAME_MAX_BYTES == 200, "a sentence below says so");
+
 const char *list_name_problem(const char *name)
 {
     if (name[strspn(name, " \t\r\n")] == '\0')
