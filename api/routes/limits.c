@@ -92,7 +92,8 @@ static bool is_host_set(const char *name)
     return name[0] == '(' && strchr(name, ')') != NULL && name[strspn(name, bytes)] == '\0';
 }
 
-static void check_site(struct engine *engine, char *target, struct problem *problem)
+/* 0, or negative when the engine cannot be asked. */
+static int check_site(struct engine *engine, char *target, struct problem *problem)
 {
     char domain[DOMAIN_MAX_BYTES + 1];
     struct error err = {""};
@@ -100,25 +101,29 @@ static void check_site(struct engine *engine, char *target, struct problem *prob
     bool is_domain = domain_normalise(target, strlen(target), domain, &err) == 0;
     if (is_domain)
         (void)str_copy(target, MEASURE_TARGET_BYTES, domain);
-    (void)engine_explain(engine, target, take_site_name, &sought);
-    if (!is_domain && !sought.found && !is_host_set(target))
+    int rc = engine_explain(engine, target, take_site_name, &sought);
+    if (rc == 0 && !is_domain && !sought.found && !is_host_set(target))
         problem_add(problem, "site", "\"%.100s\" is no site and no domain: %s", target, err.text);
+    return rc;
 }
 
 /* A limit against what does not exist would be kept, and mail that it was meant for would go out: a campaign and a
- * source must be there, while a site or a domain may be one that nothing was sent to yet. */
-static void check_target(struct request *request, struct engine_measure *measure, const char *field,
+ * source must be there, while a site or a domain may be one that nothing was sent to yet. Negative when that cannot be
+ * told. */
+static int check_target(struct request *request, struct engine_measure *measure, const char *field,
                          struct problem *problem)
 {
     char domain[DOMAIN_MAX_BYTES + 1];
     struct error err = {""};
+    int rc = 0;
     switch (measure->scope) {
     case SCOPE_SITE:
-        check_site(mailer_engine(request->app->mailer), measure->target, problem);
+        rc = check_site(mailer_engine(request->app->mailer), measure->target, problem);
         break;
     case SCOPE_CAMPAIGN:
-        if (storage_campaign_get(request->reader, json_integer_value(json_object_get(request->json, field)),
-                                 ignore_campaign, NULL, &err) == STORAGE_NOT_FOUND)
+        rc = storage_campaign_get(request->reader, json_integer_value(json_object_get(request->json, field)),
+                                  ignore_campaign, NULL, &err);
+        if (rc == STORAGE_NOT_FOUND)
             problem_add(problem, field, "there is no campaign %s", measure->target);
         break;
     case SCOPE_SOURCE:
@@ -131,6 +136,7 @@ static void check_target(struct request *request, struct engine_measure *measure
         else
             problem_add(problem, field, "\"%.100s\" is no domain: %s", measure->target, err.text);
     }
+    return rc < 0 ? rc : 0;
 }
 
 /* The field of the target, or NULL when there is none that can be checked. */
@@ -186,8 +192,11 @@ void suspensions_add(struct request *request, struct response *response)
     }
     check_fields(request->json, &problem);
     const char *field = read_target(request->json, &measure, &problem);
-    if (field != NULL)
-        check_target(request, &measure, field, &problem);
+    if (field != NULL && check_target(request, &measure, field, &problem) < 0) {
+        response_problem(response, 503, "%s \"%.100s\" cannot be looked up now; nothing was suspended", field,
+                         measure.target);
+        return;
+    }
     if (!json_is_string(reason) || json_string_length(reason) == 0 || json_string_length(reason) > REASON_MAX_BYTES)
         problem_add(&problem, "reason", "must be a text of at most %d bytes", REASON_MAX_BYTES);
     else

@@ -1,8 +1,11 @@
 """Shaping: limits of every scope by the sink's ledger, the adaptive rate, automation rules, suspensions, quotas and warm-ups over restarts."""
 import bisect
 import collections
+import contextlib
+import ctypes
 import email.utils
 import os
+import pathlib
 import sqlite3
 import time
 
@@ -325,6 +328,46 @@ def test_what_does_not_exist_is_not_suspended(place):
     # What nothing was sent to yet may be suspended all the same, in whatever spelling.
     for scope, name, target in (("site", "New.Test", "new.test"), ("site", "(mx1|mx2).example.com", "(mx1|mx2).example.com"), ("domain", "bücher.test", "xn--bcher-kva.test"), ("source", "ip2", "ip2")):
         assert server.api.post("/v1/suspensions", {scope: name, "reason": "r"}).json.get("target") == target
+
+
+@contextlib.contextmanager
+def standing(server, name):
+    """The threads of this name stand still meanwhile."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    seize, interrupt, detach, wait_all = 0x4206, 0x4207, 17, 0x40000000
+    tasks = [int(task.name) for task in pathlib.Path("/proc/%d/task" % server.process.pid).iterdir() if (task / "comm").read_text() == name + "\n"]
+    assert tasks
+    try:
+        for task in tasks:
+            assert libc.ptrace(seize, task, None, None) == 0 and libc.ptrace(interrupt, task, None, None) == 0, os.strerror(ctypes.get_errno())
+            os.waitpid(task, wait_all)
+        yield
+    finally:
+        for task in tasks:
+            libc.ptrace(detach, task, None, None)
+
+
+def test_what_cannot_be_looked_up_is_not_suspended(place):
+    server = place.server(place.sink())
+    place.people(server, emails(1, ["one.test"]))
+    campaign = server.create_campaign(launch=False)
+
+    def refused(field, value):
+        answer = server.api.post("/v1/suspensions", {field: value, "reason": "r"})
+        assert answer.status == 503 and "nothing was suspended" in answer.json["detail"], answer
+        assert server.api.get("/v1/suspensions").json["total"] == 0
+
+    with standing(server, "engine"):
+        refused("site", "one.test")
+    with sqlite3.connect(server.data_dir / "posthaste.db") as database:
+        database.execute("ALTER TABLE campaign RENAME TO gone")
+        database.commit()
+        refused("campaign", campaign)
+        database.execute("ALTER TABLE gone RENAME TO campaign")
+    database.close()
+    for field, value in (("site", "one.test"), ("campaign", campaign)):
+        assert server.api.post("/v1/suspensions", {field: value, "reason": "r"}).status == 201
 
 
 def test_what_was_suspended_is_resumed_by_the_same_name(place):
