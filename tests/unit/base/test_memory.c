@@ -17,15 +17,10 @@
 #include "base/hashmap.h"
 #include "base/heap.h"
 #include "base/str.h"
+#include "tests/unit/short_memory.h"
 
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *memory, size_t bytes);
 void *__real_reallocarray(void *memory, size_t count, size_t bytes);
 char *__real_strdup(const char *text);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *memory, size_t bytes);
 void *__wrap_reallocarray(void *memory, size_t count, size_t bytes);
 char *__wrap_strdup(const char *text);
 
@@ -40,21 +35,6 @@ static bool may_allocate(void)
     allocations_left = UINT32_MAX;
     errno = ENOMEM;
     return false;
-}
-
-void *__wrap_malloc(size_t bytes)
-{
-    return may_allocate() ? __real_malloc(bytes) : NULL;
-}
-
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    return may_allocate() ? __real_calloc(count, bytes) : NULL;
-}
-
-void *__wrap_realloc(void *memory, size_t bytes)
-{
-    return may_allocate() ? __real_realloc(memory, bytes) : NULL;
 }
 
 void *__wrap_reallocarray(void *memory, size_t count, size_t bytes)

@@ -11,12 +11,7 @@
 
 #include <errno.h>
 
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *old, size_t bytes);
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *old, size_t bytes);
+#include "tests/unit/short_memory.h"
 
 static struct {
     long before;   /* allocations that still succeed; negative: all do */
@@ -24,33 +19,18 @@ static struct {
     bool failed;   /* one has failed */
 } memory = {.before = -1};
 
-static bool out_of_memory(void)
+static bool may_allocate(void)
 {
     if (memory.before < 0)
-        return false;
+        return true;
     if (memory.before > 0) {
         memory.before--;
-        return false;
+        return true;
     }
     if (memory.failed && !memory.for_ever)
-        return false;
+        return true;
     memory.failed = true;
-    return true;
-}
-
-void *__wrap_malloc(size_t bytes)
-{
-    return out_of_memory() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    return out_of_memory() ? NULL : __real_calloc(count, bytes);
-}
-
-void *__wrap_realloc(void *old, size_t bytes)
-{
-    return out_of_memory() ? NULL : __real_realloc(old, bytes);
+    return false;
 }
 
 static const char spec_text[] =

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "engine/net/mx_lookup.h"
+#include "tests/unit/short_memory.h"
 
 #define DOMAINS 400
 
@@ -22,15 +23,9 @@ struct slot {
     struct dns_question *question; /* NULL: told or cancelled */
 };
 
-/* The engine's own allocations come here (--wrap); those of libunbound, on its thread, and of libuv do not. */
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *memory, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *memory, size_t bytes);
-
-static unsigned allocations_left = UINT32_MAX; /* the one after them fails, and only that */
+/* Of the engine itself; those of libunbound, on its thread, and of libuv do not count. The one after them fails, and
+ * only that. */
+static unsigned allocations_left = UINT32_MAX;
 
 static bool may_allocate(void)
 {
@@ -38,21 +33,6 @@ static bool may_allocate(void)
         return true;
     allocations_left = UINT32_MAX;
     return false;
-}
-
-void *__wrap_malloc(size_t bytes)
-{
-    return may_allocate() ? __real_malloc(bytes) : NULL;
-}
-
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    return may_allocate() ? __real_calloc(count, bytes) : NULL;
-}
-
-void *__wrap_realloc(void *memory, size_t bytes)
-{
-    return may_allocate() ? __real_realloc(memory, bytes) : NULL;
 }
 
 /* The name server says NXDOMAIN to all, or nothing, or gives every domain two MX hosts with an address each. */

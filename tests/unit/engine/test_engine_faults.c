@@ -3,35 +3,14 @@
  * with what really became of it, and the engine goes on.
  */
 #include "tests/unit/engine/trial.h"
+#include "tests/unit/short_memory.h"
 
-/* Allocations come here (--wrap); only those of the engine's own thread are counted. */
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *memory, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *memory, size_t bytes);
-
-static atomic_int allocations_left; /* the one that makes it 0 fails, and only that; negative = none does */
+/* Of the engine's own thread. The one that makes it 0 fails, and only that; negative = none does. */
+static atomic_int allocations_left;
 
 static bool may_allocate(void)
 {
     return !trial_on_engine || atomic_fetch_sub(&allocations_left, 1) != 1;
-}
-
-void *__wrap_malloc(size_t bytes)
-{
-    return may_allocate() ? __real_malloc(bytes) : NULL;
-}
-
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    return may_allocate() ? __real_calloc(count, bytes) : NULL;
-}
-
-void *__wrap_realloc(void *memory, size_t bytes)
-{
-    return may_allocate() ? __real_realloc(memory, bytes) : NULL;
 }
 
 #define JOBS 24

@@ -8,49 +8,29 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "tests/unit/short_memory.h"
+
 static bool armed;     /* inside a call of the engine */
 static size_t count;   /* allocations of the engine so far */
 static size_t fail_at; /* the one that fails; 0 = none */
 
-static bool fails(void)
+static bool may_allocate(void)
 {
-    return armed && ++count == fail_at;
-}
-
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-void *__real_calloc(size_t members, size_t size);
-void *__wrap_calloc(size_t members, size_t size);
-void *__real_realloc(void *block, size_t size);
-void *__wrap_realloc(void *block, size_t size);
-
-void *__wrap_malloc(size_t size)
-{
-    return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t members, size_t size)
-{
-    return fails() ? NULL : __real_calloc(members, size);
-}
-
-void *__wrap_realloc(void *block, size_t size)
-{
-    return fails() ? NULL : __real_realloc(block, size);
+    return !armed || ++count != fail_at;
 }
 
 static void *openssl_malloc(size_t size, const char *file, int line)
 {
     (void)file;
     (void)line;
-    return size == 0 || fails() ? NULL : __real_malloc(size);
+    return size == 0 || !may_allocate() ? NULL : __real_malloc(size);
 }
 
 static void *openssl_realloc(void *block, size_t size, const char *file, int line)
 {
     (void)file;
     (void)line;
-    return fails() ? NULL : __real_realloc(block, size);
+    return may_allocate() ? __real_realloc(block, size) : NULL;
 }
 
 static void openssl_free(void *block, const char *file, int line)
