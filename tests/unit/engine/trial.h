@@ -222,6 +222,20 @@ static inline void trial_free(struct trial *trial)
     free(trial);
 }
 
+/* After both have stopped: what the receiver took is told as taken or uncertain, and nothing else as taken. */
+static inline void trial_equals_record(const struct trial *trial, const struct server *server)
+{
+    assert_null(server->violation);
+    for (size_t i = 0; i < trial->submitted; i++) {
+        enum outcome_class class_ = trial->jobs[i].outcome.class_;
+        assert_true(server->taken[i] <= 1);
+        if (server->taken[i] == 1)
+            assert_true(class_ == OUTCOME_DELIVERED || class_ == OUTCOME_UNCERTAIN);
+        else
+            assert_true(class_ != OUTCOME_DELIVERED);
+    }
+}
+
 static inline size_t trial_count(const struct trial *trial, enum outcome_class class_)
 {
     size_t count = 0;
