@@ -12,10 +12,12 @@
  *   between it and the final reply       sent without an outcome: uncertain. Right, even if the bytes never left: a
  *                                        doubt too many is allowed, a doubt too few is not.
  *   connection lost in the content       journal_clear(): not sent, under the same attempt number as before; sent again
- * it takes a new slot. within journal_outcome()             the second line's checksum is still 0: as above. before the
- * commit                    the outcome is in the slot and recovery records it. after the commit, before the clear the
- * row is there and the claim or the row's state no longer covers it; nobody asks the slot. The attempt's number keeps a
- * later retry from taking it for its own.
+ *                                        it takes a new slot.
+ *   within journal_outcome()             the second line's checksum is still 0: as above.
+ *   before the commit                    the outcome is in the slot and recovery records it.
+ *   after the commit, before the clear   the row is there and the claim or the row's state no longer covers it; nobody
+ *                                        asks the slot. The attempt's number keeps a later retry from taking it for its
+ *                                        own.
  *
  * What a power cut leaves. The kernel writes the page back whenever it likes, so a slot can be older or newer than the
  * database, half of each (a sector is smaller than a page), or absent. Therefore who is absent proves nothing; recovery
