@@ -15,7 +15,6 @@
 
 #include "base/clock.h"
 
-#define COMMIT_US ((int64_t)STORAGE_COMMIT_MS * 1000)
 #define CLAIMS_PER_BATCH 32 /* of up to 1000 rows each: bounds the memory and the time of one transaction */
 
 void batch_init(struct batch *batch)
@@ -84,9 +83,10 @@ static int64_t due_us(const struct storage *storage)
 {
     if (storage->closing || !list_empty(&storage->calls) || storage->outcome_count >= STORAGE_COMMIT_ROWS)
         return 0;
-    int64_t outcomes_us = storage->outcome_count > 0 ? storage->first_outcome_us : INT64_MAX - COMMIT_US;
-    int64_t claims_us = list_empty(&storage->claims) ? INT64_MAX - COMMIT_US : storage->last_commit_us;
-    return MIN_OF(outcomes_us, claims_us) + COMMIT_US;
+    int64_t rhythm_us = storage->commit_ms * 1000;
+    int64_t outcomes_us = storage->outcome_count > 0 ? storage->first_outcome_us : INT64_MAX - rhythm_us;
+    int64_t claims_us = list_empty(&storage->claims) ? INT64_MAX - rhythm_us : storage->last_commit_us;
+    return MIN_OF(outcomes_us, claims_us) + rhythm_us;
 }
 
 bool queue_wait(struct storage *storage)

@@ -146,6 +146,7 @@ int storage_open(const struct storage_options *options, struct storage **out, st
     storage->lock_fd = -1;
     storage->server = options->server;
     storage->next_claim_id = 1;
+    storage->commit_ms = STORAGE_COMMIT_MS;
     storage->retry_ms = RETRY_MS;
     list_init(&storage->outcomes);
     list_init(&storage->calls);

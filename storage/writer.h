@@ -39,7 +39,8 @@ struct storage {
     struct error why; /* of the last failure */
     void (*on_health)(void *context, bool healthy, const char *why);
     void *on_health_context;
-    int64_t retry_ms; /* from a failed commit to the next try: 1000; tests shorten it */
+    /* The rhythm, STORAGE_COMMIT_MS, and from a failed commit to the next try, 1000. Tests shorten them. */
+    int64_t commit_ms, retry_ms;
     struct keeper keeper;
     storage_event_notify_cb *event_notify; /* events.c; NULL = nobody listens */
     void *event_notify_context;

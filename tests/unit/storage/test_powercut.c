@@ -74,6 +74,7 @@ static bool try_open(struct fixture *fixture)
     struct storage_recovery found;
     if (storage_open(&(struct storage_options){.data_dir = fixture->dir, .server = true}, &fixture->storage, &err) != 0)
         return false;
+    fixture->storage->commit_ms = 1; /* most of the test would be waiting for company */
     fixture->storage->retry_ms = 5;
     return storage_recover(fixture->storage, false, 1, &found, &err) == 0 &&
            storage_reader_open(fixture->storage, &fixture->reader, &err) == 0;
