@@ -37,8 +37,9 @@ int bounce_ingest_open(struct storage *storage, struct storage_reader *reader, c
     ingest->config = &options->config->bounces;
     ingest->resolver = options->resolver;
     int failed = bounce_rules_load(options->rules, &ingest->rules, err);
-    if (!failed)
-        failed = token_ring_create(storage, reader, &ingest->ring, err);
+    if (!failed && options->ring == NULL)
+        failed = token_ring_create(storage, reader, &ingest->own_ring, err);
+    ingest->ring = options->ring != NULL ? options->ring : ingest->own_ring;
     if (failed) {
         bounce_ingest_close(ingest);
         return failed;
@@ -53,7 +54,7 @@ void bounce_ingest_close(struct bounce_ingest *ingest)
         return;
     resolver_stop(ingest->own_resolver);
     bounce_rules_free(ingest->rules);
-    token_ring_free(ingest->ring);
+    token_ring_free(ingest->own_ring);
     free(ingest);
 }
 
@@ -247,7 +248,7 @@ static bool plus_token(const char *address, size_t len, const char *prefix, char
     return true;
 }
 
-bool bounce_ingest_knows(const struct bounce_ingest *ingest, const char *local, size_t len)
+enum bounce_local bounce_local_kind(const struct token_ring *ring, const char *local, size_t len)
 {
     static const struct {
         const char *prefix;
@@ -257,10 +258,12 @@ bool bounce_ingest_knows(const struct bounce_ingest *ingest, const char *local, 
     char token[TOKEN_MAX_BYTES + 1];
     for (size_t i = 0; i < countof(kinds); i++) {
         if (plus_token(local, len, kinds[i].prefix, token))
-            return token_ring_parse(ingest->ring, kinds[i].purpose, token, strlen(token), &pair.campaign_id,
-                               &pair.recipient_id) == 0;
+            return token_ring_parse(ring, kinds[i].purpose, token, strlen(token), &pair.campaign_id,
+                                    &pair.recipient_id) == 0
+                       ? BOUNCE_LOCAL_OURS
+                       : BOUNCE_LOCAL_UNPROVED;
     }
-    return false;
+    return BOUNCE_LOCAL_OTHER;
 }
 
 static void count_kind(struct bounce_summary *summary, const struct report *report)

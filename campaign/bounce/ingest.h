@@ -18,11 +18,13 @@
 #include "storage/storage.h"
 
 struct bounce_ingest;
+struct token_ring;
 
 struct bounce_options {
     const char *rules;           /* NULL = the rules in effect */
     const struct config *config; /* what follows from what, and how to ask the DNS; outlives the intake */
     struct resolver *resolver;   /* shared, outlives the intake; NULL = one of its own, once it is needed */
+    struct token_ring *ring;     /* shared, outlives the intake; NULL = one of its own */
 };
 
 struct bounce_summary {
@@ -64,9 +66,10 @@ int bounce_ingest_flush(struct bounce_ingest *ingest, struct error *err) ATTR_MU
 int bounce_ingest_maildir(struct bounce_ingest *ingest, const char *path, const char *move_to,
                           struct error *err) ATTR_MUSTCHECK;
 
-/* Is the local part of an address at our domain one of ours: "bounce+TOKEN", "unsubscribe+TOKEN" with a token that we
- * made? Any thread. */
-bool bounce_ingest_knows(const struct bounce_ingest *ingest, const char *local, size_t len);
+/* The local part of an address at our domain. OURS: "bounce+TOKEN" or "unsubscribe+TOKEN" with a token that a key of the
+ * ring made; UNPROVED: of that form, but made by none of them. Any thread. */
+enum bounce_local { BOUNCE_LOCAL_OTHER, BOUNCE_LOCAL_UNPROVED, BOUNCE_LOCAL_OURS };
+enum bounce_local bounce_local_kind(const struct token_ring *ring, const char *local, size_t len);
 
 /* Up to the last flush. */
 const struct bounce_summary *bounce_ingest_summary(const struct bounce_ingest *ingest);

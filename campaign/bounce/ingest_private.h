@@ -17,7 +17,7 @@ struct bounce_ingest {
     struct storage *storage;
     struct storage_reader *reader;
     struct bounce_rules *rules;
-    struct token_ring *ring; /* brought up to date with each mail */
+    struct token_ring *ring, *own_ring; /* brought up to date with each mail; the second to be freed */
     const struct config *whole;
     const struct config_bounces *config;
     struct resolver *resolver, *own_resolver;

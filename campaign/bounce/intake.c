@@ -20,6 +20,7 @@
 #include "engine/engine.h"
 
 #include "campaign/bounce/postbox.h"
+#include "campaign/message/token_ring.h"
 
 #define WORKERS 2
 #define BATCH_MAILS 100
@@ -41,6 +42,8 @@ struct intake {
     struct storage *storage;
     struct listener *listener;
     struct resolver *resolver;
+    struct token_ring *ring;       /* the listener's thread and the workers prove tokens by it */
+    struct storage_reader *reader; /* of the listener's thread */
     char *postbox;
     struct worker workers[WORKERS];
     pthread_mutex_t lock;
@@ -62,6 +65,21 @@ static bool is_local(const char *address, size_t len, const char *name)
     return strlen(name) == len && strncasecmp(address, name, len) == 0;
 }
 
+/* The key may be newer than the last mail. When that cannot be found out the mail is taken: its worker will find that
+ * the database cannot be read, and say "later". */
+static bool has_token(const struct intake *intake, const char *local, size_t len)
+{
+    struct error err = {""};
+    enum bounce_local kind = bounce_local_kind(intake->ring, local, len);
+    if (kind != BOUNCE_LOCAL_UNPROVED)
+        return kind == BOUNCE_LOCAL_OURS;
+    if (token_ring_refresh(intake->ring, intake->reader, &err) < 0) {
+        log_debug("bounce", "link keys cannot be read reason=%s", LOG_QUOTE(err.text));
+        return true;
+    }
+    return bounce_local_kind(intake->ring, local, len) == BOUNCE_LOCAL_OURS;
+}
+
 static bool may_be_mailed(void *context, const char *address)
 {
     const struct intake *intake = context;
@@ -72,7 +90,7 @@ static bool may_be_mailed(void *context, const char *address)
     if (!is_our_domain(intake->config, at + 1))
         return false;
     return is_local(address, len, "postmaster") || is_local(address, len, intake->config->bounces.feedback) ||
-           bounce_ingest_knows(intake->workers[0].ingest, address, len);
+           has_token(intake, address, len);
 }
 
 static void take_mail(void *context, struct receive_mail *mail)
@@ -154,7 +172,7 @@ static bool refresh(struct worker *worker)
     if (generation == worker->generation)
         return false;
     const struct config *config = config_live_hold(intake->live);
-    const struct bounce_options options = {.config = config, .resolver = intake->resolver};
+    const struct bounce_options options = {.config = config, .resolver = intake->resolver, .ring = intake->ring};
     if (bounce_ingest_open(intake->storage, worker->reader, &options, &ingest, &err) != 0) {
         log_error("bounce", "reports go by the configuration of before reason=%s", LOG_QUOTE(err.text));
         config_drop(config);
@@ -202,7 +220,8 @@ static int start_worker(struct intake *intake, struct worker *worker, struct sto
     worker->intake = intake;
     worker->generation = atomic_load(&intake->live->generation);
     worker->config = config_live_hold(intake->live);
-    const struct bounce_options options = {.config = worker->config, .resolver = intake->resolver};
+    const struct bounce_options options = {
+        .config = worker->config, .resolver = intake->resolver, .ring = intake->ring};
     int rc = storage_reader_open(storage, &worker->reader, err);
     if (rc == 0)
         rc = bounce_ingest_open(storage, worker->reader, &options, &worker->ingest, err);
@@ -238,6 +257,10 @@ int intake_start(struct config_live *live, struct storage *storage, struct intak
     int rc = intake->postbox == NULL ? error_memory(err) : postbox_make(intake->postbox, err);
     if (rc == 0)
         rc = resolver_start(config, &intake->resolver, err);
+    if (rc == 0)
+        rc = storage_reader_open(storage, &intake->reader, err);
+    if (rc == 0)
+        rc = token_ring_create(storage, intake->reader, &intake->ring, err);
     for (size_t i = 0; rc == 0 && i < WORKERS; i++)
         rc = start_worker(intake, &intake->workers[i], storage, err);
     if (rc == 0)
@@ -272,6 +295,8 @@ void intake_stop(struct intake *intake)
         storage_reader_close(intake->workers[i].reader);
         config_drop(intake->workers[i].config);
     }
+    token_ring_free(intake->ring);
+    storage_reader_close(intake->reader);
     resolver_stop(intake->resolver);
     free(intake->postbox);
     config_drop(intake->config);

@@ -1,6 +1,7 @@
 """The SMTP listener for what comes back: whom it takes, what it refuses, and that a 250 means that it is recorded."""
 import os
 import re
+import signal
 import smtplib
 import socket
 import ssl
@@ -213,6 +214,25 @@ def test_unsubscribe_by_mail(place):
         client.hello()
         assert give(client, "From: a@one.test\nSubject: unsubscribe\n\n\n", "unsubscribe+%s@bounce.test" % token).startswith("250 ")
     assert server.stats(campaign)["unsubscribed"] == 1
+
+
+@pytest.mark.sanitize
+def test_a_new_link_key_is_known_at_once(place):
+    """Nothing else was mailed since the key was made: its first report must not be refused for that. Reloads beside it."""
+    sink = place.sink(store=True)
+    server = place.server(sink, config=BOUNCES % "")
+    people = emails(2, ["one.test"])
+    place.people(server, people)
+    server.cli("link-key", "rotate")
+    campaign = server.create_campaign()
+    run_to_end(server, campaign)
+    fresh = [sent(sink, address)[1] for address in people]
+    with connector(server)() as client:
+        client.hello()
+        for path, address in zip(fresh, people):
+            server.process.send_signal(signal.SIGHUP)
+            assert give(client, report(address, HARD, to="somebody@else.test"), path).startswith("250 ")
+    assert add_up(server.stats(campaign))["bounced"] == 2
 
 
 def test_with_smtplib_and_the_end_of_the_server(place):
