@@ -116,19 +116,38 @@ int suppress_find(struct storage *storage, const struct suppress_kinds *kinds, i
     return rc == 0 ? suppress_find_rare(storage, kinds, campaign_id, email, now_ms, reason, err) : rc;
 }
 
+/* 1 = the address has an entry of this kind, *expires_ms of it, and whether it spares messages; 0 = none; negative. */
+static int find_entry(struct db *db, const struct storage_suppression *item, int64_t *expires_ms, bool *spares,
+                      struct error *err)
+{
+    sqlite3_stmt *row =
+        item->list_id == 0
+            ? db_query(db, err, "SELECT expires, reason = 'unsubscribe' FROM suppression WHERE email = ?",
+                       DB_T(item->email))
+            : db_query(db, err, "SELECT expires, 0 FROM list_suppression WHERE email = ? AND list_id = ?",
+                       DB_T(item->email), DB_I(item->list_id));
+    int more = row == NULL ? -EIO : db_step(db, row, err);
+    if (more <= 0)
+        return more;
+    *expires_ms = db_int(row, 0);
+    *spares = db_int(row, 1) != 0;
+    db_end(row);
+    return 1;
+}
+
 int suppress_put(struct db *db, const struct storage_suppression *item, struct error *err)
 {
     const char *origin = item->origin != NULL ? item->origin : "";
     const struct db_value cut = DB_N(origin, strnlen(origin, ORIGIN_MAX_BYTES));
-    int64_t had;
-    int rc = item->list_id == 0
-                 ? db_get(db, err, &had, "SELECT expires FROM suppression WHERE email = ?", DB_T(item->email))
-                 : db_get(db, err, &had, "SELECT expires FROM list_suppression WHERE email = ? AND list_id = ?",
-                          DB_T(item->email), DB_I(item->list_id));
-    if (rc < 0)
-        return rc;
-    bool there = rc == 0, stricter = there && had != 0 && (item->expires_ms == 0 || item->expires_ms > had);
-    if (there && !stricter)
+    int64_t had = 0;
+    bool spares = false;
+    int there = find_entry(db, item, &had, &spares, err);
+    if (there < 0)
+        return there;
+    bool longer = had != 0 && (item->expires_ms == 0 || item->expires_ms > had);
+    /* Who has unsubscribed still gets transactional messages: a dead address, or one that complains, must not. */
+    bool graver = spares && strcmp(item->reason, "unsubscribe") != 0 && (item->expires_ms == had || longer);
+    if (there > 0 && !longer && !graver)
         return 0;
     int failed =
         item->list_id == 0
@@ -141,7 +160,7 @@ int suppress_put(struct db *db, const struct storage_suppression *item, struct e
                      " VALUES (?, ?, ?, ?, ?, ?)",
                      DB_T(item->email), DB_I(item->list_id), DB_T(item->reason), cut, DB_I(item->created_ms),
                      DB_I(item->expires_ms));
-    return failed ? failed : !there;
+    return failed ? failed : there == 0;
 }
 
 int suppress_recipient(struct db *db, int64_t recipient_id, const char *reason, const char *origin, int64_t at_ms,

@@ -27,8 +27,8 @@ struct storage_suppression {
 };
 typedef int storage_suppression_cb(void *context, const struct storage_suppression *suppression);
 
-/* 0 added; STORAGE_EXISTS: it was there and holds as long (kept as it was); STORAGE_NOT_FOUND: no such list. One that
- * would expire earlier gives way. */
+/* 0 added; STORAGE_EXISTS: it was there and holds as long (kept as it was, but an
+ * unsubscription takes a graver reason); STORAGE_NOT_FOUND: no such list. One that would expire earlier gives way. */
 int storage_suppression_add(struct storage *storage, const struct storage_suppression *suppression, struct error *err);
 /* Many in short transactions; `added` counts the new ones. */
 int storage_suppression_add_many(struct storage *storage, const struct storage_suppression *items, size_t count,

@@ -62,6 +62,37 @@ static void entries_hold_until_they_expire(void **state)
     fixture_remove(&fixture);
 }
 
+/* Who has unsubscribed still gets transactional messages, so what is known since must not be lost behind it. */
+static void an_unsubscription_takes_a_graver_reason(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *had, *then;
+        int64_t had_ms, then_ms; /* until when; 0 = for ever */
+        const char *kept;
+    } cases[] = {{"unsubscribe", "hard-bounce", 0, 0, "hard-bounce"},    {"unsubscribe", "complaint", 0, 0, "complaint"},
+                 {"unsubscribe", "manual", 9000, 9000, "manual"},        {"unsubscribe", "manual", 0, 9000, "unsubscribe"},
+                 {"unsubscribe", "manual", 9000, 8000, "unsubscribe"},   {"hard-bounce", "unsubscribe", 0, 0, "hard-bounce"},
+                 {"hard-bounce", "complaint", 0, 0, "hard-bounce"},      {"unsubscribe", "unsubscribe", 0, 0, "unsubscribe"},
+                 {"unsubscribe", "soft-bounce", 9000, 0, "soft-bounce"}};
+    struct fixture fixture;
+    fixture_open(&fixture, false);
+    for (size_t i = 0; i < countof(cases); i++) {
+        char email[32], sql[96];
+        (void)snprintf(email, sizeof(email), "u%zu@a.test", i);
+        struct storage_suppression item = {
+            .email = email, .reason = cases[i].had, .created_ms = 1, .expires_ms = cases[i].had_ms};
+        must(storage_suppression_add(fixture.storage, &item, &err));
+        item.reason = cases[i].then;
+        item.expires_ms = cases[i].then_ms;
+        assert_int_equal(storage_suppression_add(fixture.storage, &item, &err), STORAGE_EXISTS);
+        (void)snprintf(sql, sizeof(sql), "SELECT reason = '%s' FROM suppression WHERE email = '%s'", cases[i].kept, email);
+        assert_int_equal(sql_int(&fixture, sql), 1);
+    }
+    assert_int_equal(sql_int(&fixture, "SELECT suppressions FROM meta"), countof(cases));
+    fixture_remove(&fixture);
+}
+
 static void an_entry_for_one_list_leaves_the_others(void **state)
 {
     (void)state;
@@ -268,6 +299,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entries_hold_until_they_expire),
+        cmocka_unit_test(an_unsubscription_takes_a_graver_reason),
         cmocka_unit_test(an_entry_for_one_list_leaves_the_others),
         cmocka_unit_test(an_address_may_be_known_by_its_digest_only),
         cmocka_unit_test(soft_bounces_add_up_decay_and_are_wiped_by_a_delivery),
