@@ -273,9 +273,12 @@ static int sign_digest(struct dkim_signer *signer, const uint8_t digest[DIGEST_B
     *len = SIGNATURE_MAX_BYTES;
     if (signer->rsa != NULL)
         return EVP_PKEY_sign(signer->rsa, signature, len, digest, DIGEST_BYTES) == 1 ? 0 : -EIO;
-    /* RFC 8463 section 3: PureEdDSA over the SHA-256 of the header. In one call it leaves nothing in the context, which
-     * `openssl speed` relies on too; making it ready anew would cost a tenth of the signature. */
-    return EVP_DigestSign(signer->ed25519, signature, len, digest, DIGEST_BYTES) == 1 ? 0 : -EIO;
+    /* RFC 8463 section 3: PureEdDSA over the SHA-256 of the header. Since OpenSSL 3.2 a context signs once, and has to
+     * be made ready anew, with the key that it has. */
+    return EVP_DigestSignInit(signer->ed25519, NULL, NULL, NULL, NULL) == 1 &&
+                   EVP_DigestSign(signer->ed25519, signature, len, digest, DIGEST_BYTES) == 1
+               ? 0
+               : -EIO;
 }
 
 /* Hashes the gathered header with the unfinished signature field behind it, signs, and finishes the field. */
