@@ -9,6 +9,7 @@
  * Not for the sending path: the library allocates and parses anew for each message.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -55,8 +56,16 @@ static int library_error(DKIM *dkim, DKIM_STAT status, struct error *err)
                      text != NULL ? text : "failure", detail != NULL ? ": " : "", detail != NULL ? detail : "");
 }
 
-/* Feeds the header field by field and returns where the body starts, or NULL with `status` set. */
-static const char *feed_header(DKIM *dkim, const char *at, const char *end, DKIM_STAT *status)
+static bool is_signature(const char *field, size_t len)
+{
+    static const char name[] = "DKIM-Signature";
+    size_t skip = sizeof(name) - 1;
+    return len > skip && strncasecmp(field, name, skip) == 0 && strchr(": \t", field[skip]) != NULL;
+}
+
+/* Feeds the header field by field and returns where the body starts, or NULL with `status` set. Signatures beyond the
+ * first `signatures_max` are left out: each would cost a look at the whole body, and one into the DNS. */
+static const char *feed_header(DKIM *dkim, const char *at, const char *end, int signatures_max, DKIM_STAT *status)
 {
     const char *field = at;
     *status = DKIM_STAT_OK;
@@ -71,7 +80,9 @@ static const char *feed_header(DKIM *dkim, const char *at, const char *end, DKIM
         size_t len = (size_t)(next - field);
         while (len > 0 && (field[len - 1] == '\n' || field[len - 1] == '\r'))
             len--;
-        *status = dkim_header(dkim, (u_char *)(uintptr_t)field, len);
+        bool signature = is_signature(field, len);
+        *status = signature && signatures_max == 0 ? DKIM_STAT_OK : dkim_header(dkim, (u_char *)(uintptr_t)field, len);
+        signatures_max -= signature && signatures_max > 0;
         if (*status != DKIM_STAT_OK)
             return NULL;
         field = next;
@@ -108,7 +119,7 @@ static int check_with(DKIM *dkim, const char *message, size_t len, struct error 
 {
     DKIM_STAT status = DKIM_STAT_OK;
     const char *end = message + len;
-    const char *body = feed_header(dkim, message, end, &status);
+    const char *body = feed_header(dkim, message, end, INT_MAX, &status);
     if (body == NULL)
         return library_error(dkim, status, err);
     status = dkim_eoh(dkim);
@@ -208,7 +219,7 @@ static int vouch(DKIM *dkim, const char *message, size_t len, struct vouching *v
 {
     DKIM_STAT status = DKIM_STAT_OK;
     const char *end = message + len;
-    const char *body = feed_header(dkim, message, end, &status);
+    const char *body = feed_header(dkim, message, end, DKIM_SIGNATURES_MAX, &status);
     if (body == NULL)
         return library_error(dkim, status, err);
     status = dkim_eoh(dkim);

@@ -66,8 +66,8 @@ int bounce_ingest_flush(struct bounce_ingest *ingest, struct error *err) ATTR_MU
 int bounce_ingest_maildir(struct bounce_ingest *ingest, const char *path, const char *move_to,
                           struct error *err) ATTR_MUSTCHECK;
 
-/* The local part of an address at our domain. OURS: "bounce+TOKEN" or "unsubscribe+TOKEN" with a token that a key of the
- * ring made; UNPROVED: of that form, but made by none of them. Any thread. */
+/* The local part of an address at our domain. OURS: "bounce+TOKEN" or "unsubscribe+TOKEN" with a token that a key of
+ * the ring made; UNPROVED: of that form, but made by none of them. Any thread. */
 enum bounce_local { BOUNCE_LOCAL_OTHER, BOUNCE_LOCAL_UNPROVED, BOUNCE_LOCAL_OURS };
 enum bounce_local bounce_local_kind(const struct token_ring *ring, const char *local, size_t len);
 

@@ -402,6 +402,56 @@ static void many_signatures_from_one_signer(void **state)
     buffer_finish(&message);
 }
 
+struct asked {
+    int lookups, good;
+};
+
+static int look_up_nothing(void *context, const char *name, struct buffer *record)
+{
+    struct asked *asked = context;
+    (void)name;
+    (void)record;
+    asked->lookups++;
+    return 1;
+}
+
+static void count_voucher(void *context, const char *domain)
+{
+    struct asked *asked = context;
+    (void)domain;
+    asked->good++;
+}
+
+/* A stranger's report may carry as many as fit into a mail, each of them a question to a name server of his. */
+static void of_many_signatures_few_are_looked_at(void **state)
+{
+    (void)state;
+    struct dkim_key *key = load_key(make_ed25519());
+    struct buffer signatures = BUFFER_INIT(0), message = BUFFER_INIT(0);
+    struct error err = {{0}};
+    static const char header[] = "From: a@example.com\r\nSubject: report\r\n", body[] = "body\r\n";
+    for (int i = 0; i < 3000; i++) {
+        struct dkim_signer *signer;
+        char selector[16];
+        (void)snprintf(selector, sizeof(selector), "s%d", i);
+        assert_int_equal(dkim_signer_create(key, "example.com", selector, &signer, &err), 0);
+        assert_int_equal(dkim_signer_sign(signer, header, sizeof(header) - 1, body, sizeof(body) - 1, 1700000000, 0,
+                                          &signatures, &err), 0);
+        dkim_signer_free(signer);
+    }
+    buffer_append(&message, signatures.data, signatures.len);
+    buffer_append_str(&message, header);
+    buffer_append_str(&message, "\r\n");
+    buffer_append_str(&message, body);
+    struct asked asked = {0};
+    assert_int_equal(dkim_vouchers(message.data, message.len, look_up_nothing, count_voucher, &asked, &err), 0);
+    assert_int_equal(asked.lookups, DKIM_SIGNATURES_MAX);
+    assert_int_equal(asked.good, 0);
+    buffer_finish(&message);
+    buffer_finish(&signatures);
+    dkim_key_unref(key);
+}
+
 /* Row 30 of the catalogue of failures wants a million under the sanitizers: POSTHASTE_SIGNS=1000000. */
 static void thousands_of_signatures(void **state)
 {
@@ -434,6 +484,7 @@ int main(void)
         cmocka_unit_test(added_fields_are_found),    cmocka_unit_test(field_is_well_formed),
         cmocka_unit_test(hashed_and_whole_agree),    cmocka_unit_test(bad_headers_are_refused),
         cmocka_unit_test(full_output_is_an_error),   cmocka_unit_test(check_tells_the_cases_apart),
+        cmocka_unit_test(of_many_signatures_few_are_looked_at),
         cmocka_unit_test(thousands_of_signatures),   cmocka_unit_test(many_signatures_from_one_signer),
         cmocka_unit_test(every_short_body_verifies),
     };

@@ -70,11 +70,13 @@ static void an_unsubscription_takes_a_graver_reason(void **state)
         const char *had, *then;
         int64_t had_ms, then_ms; /* until when; 0 = for ever */
         const char *kept;
-    } cases[] = {{"unsubscribe", "hard-bounce", 0, 0, "hard-bounce"},    {"unsubscribe", "complaint", 0, 0, "complaint"},
-                 {"unsubscribe", "manual", 9000, 9000, "manual"},        {"unsubscribe", "manual", 0, 9000, "unsubscribe"},
-                 {"unsubscribe", "manual", 9000, 8000, "unsubscribe"},   {"hard-bounce", "unsubscribe", 0, 0, "hard-bounce"},
-                 {"hard-bounce", "complaint", 0, 0, "hard-bounce"},      {"unsubscribe", "unsubscribe", 0, 0, "unsubscribe"},
-                 {"unsubscribe", "soft-bounce", 9000, 0, "soft-bounce"}};
+    } cases[] = {
+        {"unsubscribe", "hard-bounce", 0, 0, "hard-bounce"},    {"unsubscribe", "complaint", 0, 0, "complaint"},
+        {"unsubscribe", "manual", 9000, 9000, "manual"},        {"unsubscribe", "manual", 0, 9000, "unsubscribe"},
+        {"unsubscribe", "manual", 9000, 8000, "unsubscribe"},   {"hard-bounce", "unsubscribe", 0, 0, "hard-bounce"},
+        {"hard-bounce", "complaint", 0, 0, "hard-bounce"},      {"unsubscribe", "unsubscribe", 0, 0, "unsubscribe"},
+        {"unsubscribe", "soft-bounce", 9000, 0, "soft-bounce"},
+    };
     struct fixture fixture;
     fixture_open(&fixture, false);
     for (size_t i = 0; i < countof(cases); i++) {
@@ -86,7 +88,8 @@ static void an_unsubscription_takes_a_graver_reason(void **state)
         item.reason = cases[i].then;
         item.expires_ms = cases[i].then_ms;
         assert_int_equal(storage_suppression_add(fixture.storage, &item, &err), STORAGE_EXISTS);
-        (void)snprintf(sql, sizeof(sql), "SELECT reason = '%s' FROM suppression WHERE email = '%s'", cases[i].kept, email);
+        (void)snprintf(sql, sizeof(sql), "SELECT reason = '%s' FROM suppression WHERE email = '%s'", cases[i].kept,
+                       email);
         assert_int_equal(sql_int(&fixture, sql), 1);
     }
     assert_int_equal(sql_int(&fixture, "SELECT suppressions FROM meta"), countof(cases));
