@@ -308,6 +308,13 @@ struct draft {
     char text[700];
 };
 
+/* Of a family that failed, or was not answered in time, no address is used, so it proves nothing and spoils nothing: an
+ * AAAA look-up that somebody makes fail must not lead past the TLSA records (RFC 7672 section 2.1). */
+static bool spoils_security(const struct family *family)
+{
+    return family->state == FAMILY_DONE && !family->secure;
+}
+
 static void add_host(struct draft *draft, const struct plan_host *host)
 {
     const struct family *v6 = &host->families[0], *v4 = &host->families[1];
@@ -328,7 +335,7 @@ static void add_host(struct draft *draft, const struct plan_host *host)
         .first = (uint8_t)draft->address_count,
         .v6_count = (uint8_t)take6,
         .v4_count = (uint8_t)take4,
-        .secure = v6->secure && v4->secure,
+        .secure = !spoils_security(v6) && !spoils_security(v4), /* one is done: it has an address */
     };
     memcpy(draft->addresses + draft->address_count, v6->addresses, take6 * sizeof *v6->addresses);
     memcpy(draft->addresses + draft->address_count + take6, v4->addresses, take4 * sizeof *v4->addresses);

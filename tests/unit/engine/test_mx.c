@@ -327,6 +327,15 @@ static void security_is_that_of_the_weakest_answer(void **state)
         {"!10/mx.ex", "8.8.8.8", "!none", true, false},
         {"!10/mx.ex", "!8.8.8.8", "2606::1", true, false},
         {"10/mx.ex", "!8.8.8.8", "!none", false, true},
+        /* Without an answer there is no address of that family to mistrust. */
+        {"!10/mx.ex", "!8.8.8.8", "fail", true, true},
+        {"!10/mx.ex", "!8.8.8.8", "open", true, true},
+        {"!10/mx.ex", "fail", "!2606::1", true, true},
+        {"!10/mx.ex", "open", "!2606::1", true, true},
+        {"!10/mx.ex", "8.8.8.8", "fail", true, false},
+        {"!10/mx.ex", "8.8.8.8", "open", true, false},
+        {"!10/mx.ex", "fail", "2606::1", true, false},
+        {"!10/mx.ex", "!8.8.8.8", "none", true, false},
     };
     for (size_t i = 0; i < countof(table); i++) {
         const char *hosts[] = {"mx.ex", table[i].a, table[i].aaaa, NULL};
