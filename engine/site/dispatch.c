@@ -124,12 +124,10 @@ static void take_composed(struct dispatch *dispatch)
     }
 }
 
-static void take_orders(struct dispatch *dispatch)
+static void execute_all(struct dispatch *dispatch, struct list *orders)
 {
-    struct list orders = LIST_INIT(orders);
     struct list *node;
-    (void)inbox_take(&dispatch->orders, &orders);
-    while ((node = list_take_first(&orders)) != NULL) {
+    while ((node = list_take_first(orders)) != NULL) {
         struct dispatch_order *order = list_entry(node, struct dispatch_order, node);
         order->dispatch = dispatch;
         order->execute(order);
@@ -154,12 +152,18 @@ static void take_hold(struct dispatch *dispatch)
 static void on_wake(void *context)
 {
     struct dispatch *dispatch = context;
+    struct list orders = LIST_INIT(orders);
     dispatch->now_us = clock_monotonic_us();
     take_hold(dispatch);
-    /* Jobs before orders: a release must find everything that was submitted before it. */
+    /* A release must find everything that was submitted before it, here or on a loop that sends the order after its
+     * jobs: so jobs are taken in before orders are executed, but orders leave their inbox before jobs leave theirs.
+     * Else jobs and their release that came while a batch was taken in would meet the wrong way round. The order to
+     * give back all comes first for the same reason: jobs of other loops are among the orders. */
+    bool release_all = atomic_exchange(&dispatch->release_all, false);
+    (void)inbox_take(&dispatch->orders, &orders);
     take_submitted(dispatch);
-    take_orders(dispatch);
-    if (atomic_exchange(&dispatch->release_all, false))
+    execute_all(dispatch, &orders);
+    if (release_all)
         dispatch_release(dispatch, &(struct engine_release){0});
     take_composed(dispatch);
 }
@@ -208,11 +212,13 @@ static void on_memory_timer(struct loop_timer *timer)
 
 static void finish_loop(struct dispatch *dispatch)
 {
+    struct list orders = LIST_INIT(orders);
     inbox_close(&dispatch->submitted);
     inbox_close(&dispatch->composed);
     inbox_close(&dispatch->orders);
     take_submitted(dispatch);
-    take_orders(dispatch);
+    (void)inbox_take(&dispatch->orders, &orders);
+    execute_all(dispatch, &orders);
     (void)pthread_mutex_lock(&dispatch->wake_lock);
     dispatch->wakeable = false;
     (void)pthread_mutex_unlock(&dispatch->wake_lock);
