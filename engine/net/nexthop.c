@@ -23,6 +23,7 @@ struct nexthop_query {
     uv_timer_t later;
     uv_getaddrinfo_t lookup;
     bool has_route;
+    bool looking;   /* `lookup` was started */
     char host[256]; /* of the route, which a reload may take away meanwhile */
     uint16_t port;
     nexthop_cb *callback; /* NULL = cancelled */
@@ -111,7 +112,8 @@ static bool look_up(struct nexthop_query *query, struct loop *loop)
     if (stream_address_parse(query->host, query->port, &literal) == 0)
         return false;
     (void)snprintf(port, sizeof port, "%u", query->port);
-    return uv_getaddrinfo(&loop->uv, &query->lookup, on_lookup, query->host, port, &hints) == 0;
+    query->looking = uv_getaddrinfo(&loop->uv, &query->lookup, on_lookup, query->host, port, &hints) == 0;
+    return query->looking;
 }
 
 struct nexthop_query *nexthop_ask(struct loop *loop, const struct config *config, const char *domain,
@@ -135,5 +137,7 @@ struct nexthop_query *nexthop_ask(struct loop *loop, const struct config *config
 
 void nexthop_cancel(struct nexthop_query *query)
 {
-    query->callback = NULL; /* it ends by itself */
+    query->callback = NULL; /* it ends by itself: at once when it still waits for a thread, else when it is answered */
+    if (query->looking)
+        (void)uv_cancel((uv_req_t *)&query->lookup);
 }

@@ -40,7 +40,7 @@ typedef void nexthop_cb(void *context, const struct nexthop_answer *answer); /* 
 struct nexthop_query *nexthop_ask(struct loop *loop, const struct config *config, const char *domain,
                                   nexthop_cb *answer, void *context) ATTR_MUSTCHECK;
 /* The query is dead after it or after its answer. Queries under way are handles of the loop: it ends only when they
- * have ended. */
+ * have ended. Look-ups that no thread has begun end at once, so no more are waited for than the pool has threads. */
 void nexthop_cancel(struct nexthop_query *query);
 
 #endif
