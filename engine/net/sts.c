@@ -30,12 +30,15 @@
 #define LINE_MAX_BYTES ((size_t)32 << 10)
 #define LOOK_UP_MS 10000
 #define FAULT_MS INT64_C(3600000)
+#define AGAIN_MS ((int64_t)5 * 60 * 1000) /* RFC 8461 section 3.3: as often an id is fetched that could not be */
 
 struct held {
     struct list node;
     struct sts_policy *policy; /* NULL = none could be fetched */
     enum tls_result fault;     /* of the last fetch, until then */
     int64_t fault_until_ms;
+    char failed_id[40]; /* that could not be fetched; "" = none since the last success */
+    int64_t again_ms;   /* monotonic: not before, with that id */
     char domain[];
 };
 
@@ -93,15 +96,26 @@ static void put(struct sts *sts, const char *domain, struct sts_policy *policy)
     sts_policy_release(held->policy);
     held->policy = policy;
     held->fault = TLS_RESULT_NONE;
+    held->failed_id[0] = '\0';
 }
 
-static void put_fault(struct sts *sts, const char *domain, enum tls_result fault)
+static void put_fault(struct sts *sts, const struct job *job, enum tls_result fault)
 {
-    struct held *held = hold(sts, domain);
+    struct held *held = hold(sts, job->domain);
     if (held == NULL)
         return;
     held->fault = fault;
     held->fault_until_ms = clock_wall_ms() + FAULT_MS;
+    (void)str_copy(held->failed_id, sizeof held->failed_id, job->id);
+    held->again_ms = clock_monotonic_ms() + AGAIN_MS;
+}
+
+/* A host that is dead would else be waited for by each batch of mail, and a few of them would take all workers. */
+static bool has_just_failed(const struct sts *sts, const char *domain, const char *id)
+{
+    const struct held *held = hashmap_get(&sts->map, domain, strlen(domain));
+    return held != NULL && held->failed_id[0] != '\0' && strcmp(held->failed_id, id) == 0 &&
+           clock_monotonic_ms() < held->again_ms;
 }
 
 /* "DOMAIN ID MODE MAX_AGE EXPIRES MX MX …", one a line. What there is no room for is fetched anew after a start. */
@@ -257,7 +271,7 @@ static void work_on(struct sts *sts, struct job *job)
         log_debug("engine", "%s mta-sts-not-fetched reason=%s", job->domain, LOG_QUOTE(err.text));
     (void)pthread_mutex_lock(&sts->lock);
     if (r < 0) {
-        put_fault(sts, job->domain, fault);
+        put_fault(sts, job, fault);
     } else {
         put(sts, job->domain, policy);
         sts->changes++;
@@ -321,7 +335,8 @@ bool sts_fetch(struct sts *sts, const char *domain, const char *id, sts_done_cb 
     job->context = context;
     list_init(&job->node);
     (void)pthread_mutex_lock(&sts->lock);
-    bool sent = sts->waiting < WAITING_MAX && start_workers(sts) && inbox_send(&sts->inbox, &job->node) == 0;
+    bool sent = !has_just_failed(sts, domain, id) && sts->waiting < WAITING_MAX && start_workers(sts) &&
+                inbox_send(&sts->inbox, &job->node) == 0;
     if (sent)
         sts->waiting++;
     (void)pthread_mutex_unlock(&sts->lock);

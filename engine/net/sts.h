@@ -49,8 +49,8 @@ void sts_free(struct sts *sts); /* waits for what is being fetched (it is cut of
 /* The policy in force (held), or NULL. `fault` (may be NULL): why the last fetch failed, for an hour; else
  * TLS_RESULT_NONE. */
 struct sts_policy *sts_find(struct sts *sts, const char *domain, enum tls_result *fault);
-/* Fetches the policy with this id; `done` follows, on another thread, whatever came of it. False: not now (too many
- * wait, no memory). */
+/* Fetches the policy with this id; `done` follows, on another thread, whatever came of it. False: not now (a fetch of
+ * this id failed within the last five minutes, too many wait, no memory). */
 typedef void sts_done_cb(void *context, const char *domain);
 bool sts_fetch(struct sts *sts, const char *domain, const char *id, sts_done_cb *done, void *context) ATTR_MUSTCHECK;
 
