@@ -1,7 +1,8 @@
 /*
  * batch.c - gathers events and makes the request of them.
  *
- * A batch ends early when its body has grown large; the event that would not fit opens the next one.
+ * A batch ends early when its body would grow large; the event that would not fit opens the next one. What is counted
+ * is the text of the events as it is sent: tags and metadata, which each of them repeats, may be most of it.
  */
 #include "api/events/batch.h"
 
@@ -16,21 +17,26 @@
 #include "base/str.h"
 #include "campaign/campaign.h"
 
-#define GATHER_MAX_BYTES ((size_t)1 << 20)
-#define EVENT_MAX_BYTES 16384 /* what one can have with long metadata; only a guess at the size, not a limit */
+#define ENVELOPE_MAX_BYTES 256
 
 struct gather {
     struct event_view *view;
     json_t *events;
     int64_t first, last, last_ms;
     size_t bytes;
-    bool failed;
+    bool failed, full; /* full: there was one more, which did not fit */
 };
 
 static int gather_one(void *context, const struct storage_event *event)
 {
     struct gather *gather = context;
     json_t *value = event_view_json(gather->view, event);
+    size_t bytes = value != NULL ? json_dumpb(value, NULL, 0, JSON_COMPACT) + 1 : 0; /* with its comma */
+    if (json_array_size(gather->events) > 0 && gather->bytes + bytes > BATCH_MAX_BYTES - ENVELOPE_MAX_BYTES) {
+        json_decref(value);
+        gather->full = true;
+        return 1;
+    }
     if (json_array_append_new(gather->events, value) != 0) {
         gather->failed = true;
         return 1;
@@ -39,8 +45,8 @@ static int gather_one(void *context, const struct storage_event *event)
         gather->first = event->id;
     gather->last = event->id;
     gather->last_ms = event->at_ms;
-    gather->bytes += 400 + strlen(event->detail) + strlen(event->campaign_name);
-    return gather->bytes > GATHER_MAX_BYTES - EVENT_MAX_BYTES;
+    gather->bytes += bytes;
+    return 0;
 }
 
 static int add_header(struct batch *batch, const char *format, ...) ATTR_PRINTF(2, 3);
@@ -98,7 +104,7 @@ static int write_body(struct batch *batch, const struct gather *gather, const st
     json_decref(body);
     if (text == NULL)
         return -ENOMEM;
-    batch->body = BUFFER_INIT(BATCH_BODY_MAX_BYTES);
+    batch->body = BUFFER_INIT(EVENT_BODY_MAX_BYTES);
     buffer_append_str(&batch->body, text);
     free(text);
     if (batch->body.failed)
@@ -121,6 +127,8 @@ int batch_make(struct batch *batch, struct event_view *view, const struct batch_
     if (rc == 0 && gather.failed)
         rc = error_memory(err);
     batch->events = (int64_t)json_array_size(gather.events);
+    if (gather.full)
+        batch->to = gather.last;
     if (rc == 0 && batch->events > 0 && (rc = write_body(batch, &gather, order)) != 0)
         (void)error_set(err, rc, "the request cannot be made: %s", strerror(-rc));
     json_decref(gather.events);

@@ -14,7 +14,9 @@
 #include "api/events/event_view.h"
 #include "base/buffer.h"
 
-#define BATCH_BODY_MAX_BYTES ((size_t)4 << 20)
+#define BATCH_MAX_BYTES ((size_t)1 << 20) /* a body with more than one event in it */
+/* One with a single event: always enough, for its tags and metadata came in one request of HTTP_BODY_MAX_BYTES. */
+#define EVENT_BODY_MAX_BYTES ((size_t)16 << 20)
 
 struct batch_order {
     int64_t webhook_id;

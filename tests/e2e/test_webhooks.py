@@ -5,7 +5,7 @@ import pytest
 
 from conftest import emails, run_to_end
 from harness import wait_until
-from hooklib import Receiver, check_order
+from hooklib import Receiver, check_order, events_of
 from test_api import is_problem
 
 QUICK = 'webhooks { allow_private = true  retry_first = "50ms"  retry_max = "400ms"  timeout = "2s" }\n'
@@ -69,6 +69,29 @@ def test_a_campaign_is_told(place, receiver):
     assert any(event["type"] == "deferred" and event["data"]["code"] == 451 for event in receiver.taken)
     shown = wait_until(lambda: (now := hook(server, number))["behind"] == 0 and now, 10, "the place to be noted")
     assert shown["taken"] == len(ids) and shown["last_status"] == 200 and shown["attempts"] == 0
+
+
+def test_long_metadata_makes_more_and_smaller_batches(place, receiver):
+    """Each event repeats what its campaign was posted with: a thousand times 64 kB fit no request, one event always does."""
+    server = place.server(place.sink(), config=QUICK.replace('"2s"', '"20s"'))
+    place.people(server, emails(200, ["one.test"]))
+    add(server, receiver, events=["*"], batch=1000)
+    metadata = {"field%d" % n: "x" * 2000 for n in range(32)}
+    receiver.status = lambda n: 503 if n == 0 else 200  # what is told first is one event; then there are many
+    run_to_end(server, server.create_campaign(metadata=metadata))
+    wait_until(lambda: count(receiver, "campaign.finished") == 1, 30, "the last event")
+    assert not receiver.wrong and count(receiver, "delivered") == 200
+    assert len(check_order(receiver.taken)) == len(receiver.taken) == 202
+    assert all(event["data"]["metadata"] == metadata for event in receiver.taken)
+    sizes = [(int(headers["Content-Length"]), len(events_of(body))) for headers, body, _ in receiver.requests]
+    assert max(size for size, _ in sizes) <= 1 << 20 and max(events for _, events in sizes) > 1, sizes
+    # What is larger than a batch may be goes alone; nobody else's events are held up by it.
+    large = {"x" * (5 << 20): "y"}
+    del receiver.requests[:]
+    place.people(server, emails(1, ["one.test"]), list_name="one")
+    run_to_end(server, server.create_campaign(metadata=large, lists=["one"]))
+    wait_until(lambda: count(receiver, "campaign.finished") == 2, 30, "the last large event")
+    assert all(body["data"]["events"][0]["data"]["metadata"] == large and len(body["data"]["events"]) == 1 for _, body, _ in receiver.requests)
 
 
 def test_only_what_was_asked_for(place, receiver):
