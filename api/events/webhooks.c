@@ -7,6 +7,9 @@
  * The place in the database moves in one transaction when the receiver has answered; a crash before that sends the
  * batch again. `seen` runs ahead of the place over events that the webhook does not want, so that these are looked at
  * once; it is written back now and then, for what is old can only go when every webhook has passed it.
+ *
+ * A row that changes while a request is out counts from the next request on, which is not made before the row was read
+ * anew: what a webhook wants since, a batch with its old kinds would pass over for good.
  */
 #include "api/events/webhooks.h"
 
@@ -16,7 +19,6 @@
 #include <string.h>
 
 #include "api/events/batch.h"
-#include "api/events/hub.h"
 #include "api/events/target.h"
 #include "base/clock.h"
 #include "base/hashmap.h"
@@ -37,6 +39,7 @@ struct hook {
     int batch;
     bool disabled, listed; /* listed: still in the database */
     bool given_up;         /* disabled, with a reason */
+    bool stale;            /* its row may be another by now: it is read before the next batch */
     int64_t old_until_ms, position, batch_end, failing_since_ms, next_attempt_ms;
     int attempts;
     int64_t seen, skipped_ms; /* see the head of the file; monotonic, when the place last moved for it */
@@ -131,7 +134,8 @@ static int take_row(void *context, const struct storage_webhook *row)
     if (hook == NULL)
         return 0; /* no memory now: the next time */
     hook->listed = true;
-    if (hook->easy != NULL && !row->disabled) /* what is out ends first; its place is checked when it does */
+    hook->stale = hook->easy != NULL && !row->disabled;
+    if (hook->stale) /* what is out ends first; its place is checked when it does */
         return 0;
     end_transfer(webhooks, hook);
     if (row->position != hook->position || row->kinds != hook->kinds)
@@ -166,6 +170,14 @@ void webhooks_reload(struct webhooks *webhooks)
         if (!hook->listed)
             free_hook(webhooks, hook);
     }
+}
+
+/* Without its row it rests until the next reload, which also tells whether it was deleted. */
+static void read_anew(struct webhooks *webhooks, struct hook *hook)
+{
+    struct error err = {""};
+    if (storage_webhook_get(webhooks->view->reader, hook->id, take_row, webhooks, &err) < 0)
+        log_error("webhooks", "webhook=%lld not_read error=%s", (long long)hook->id, LOG_QUOTE(err.text));
 }
 
 /* ---- out ---- */
@@ -271,7 +283,9 @@ int64_t webhooks_run(struct webhooks *webhooks, int64_t most_ms)
     {
         struct hook *hook = list_entry(node, struct hook, node);
         struct error err = {""};
-        if (hook->easy != NULL || hook->disabled)
+        if (hook->easy == NULL && hook->stale)
+            read_anew(webhooks, hook);
+        if (hook->easy != NULL || hook->stale || hook->disabled)
             continue;
         int64_t left_ms = pause_left_ms(webhooks, hook);
         if (left_ms > 0) {
@@ -301,9 +315,8 @@ static void took(struct webhooks *webhooks, struct hook *hook, int code)
         hook->next_attempt_ms = clock_wall_ms() + 1000; /* sent again: better twice than never */
         return;
     }
-    if (rc != 0) { /* deleted, or moved by a replay: it rests until the next reload, which tells */
-        hook->disabled = true;
-        hub_look(webhooks->app->hub);
+    if (rc != 0) { /* deleted, or moved by a replay */
+        hook->stale = true;
         return;
     }
     if (hook->attempts > 0)

@@ -1,5 +1,6 @@
 """Webhooks: every event reaches its receiver, in order, signed, whatever happens to the receiver or to the server."""
 import collections
+import threading
 
 import pytest
 
@@ -229,6 +230,30 @@ def test_secrets_rotate_and_the_past_is_replayed(place, receiver):
     assert answer.status == 202 and answer.json["events"] == len(first)
     wait_until(lambda: len(receiver.taken) == 2 * len(first), 20, "the events again")
     assert [event["id"] for event in receiver.taken[len(first):]] == first and not receiver.wrong
+
+
+def test_a_change_while_a_request_is_out_counts_from_the_next_one(place, receiver):
+    server = place.server(place.sink(), config=QUICK.replace('"2s"', '"30s"'))
+    place.people(server, emails(5, ["one.test"]))
+    number = add(server, receiver, events=["campaign.started"], batch=1)
+    answered = threading.Event()
+    receiver.status = lambda _: 200 if answered.wait(30) else 500
+    other = Receiver()
+    try:
+        run_to_end(server, server.create_campaign())
+        new = server.api.post("/v1/webhooks/%d/rotate" % number).json["secret"]
+        other.secrets = [new] + receiver.secrets
+        assert server.api.call("PATCH", "/v1/webhooks/%d" % number, {"url": other.url, "events": ["campaign.*", "delivered"]}).status == 200
+        last = server.create_campaign()
+        run_to_end(server, last)
+        answered.set()
+        wait_until(lambda: count(other, "campaign.finished", last) == 1, 20, "what is newly wanted, where it is wanted")
+    finally:
+        answered.set()
+        other.stop()
+    assert len(receiver.requests) == 1 and count(receiver, "campaign.started") == 1 and not other.wrong
+    assert count(other, "campaign.started") == count(other, "campaign.started", last) == 1 and count(other, "delivered", last) == 5
+    assert check_order(other.taken)
 
 
 def test_they_are_made_by_the_command_line_too(place, receiver):
