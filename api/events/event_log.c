@@ -1,5 +1,10 @@
 /*
  * event_log.c - the event log.
+ *
+ * What is written in one go, a piece, is in the file as a whole or is taken back: it comes again, and behind half a
+ * line its first line could not be read. What only a power cut or a kill can leave, a last line without its end, gets
+ * that end before the next piece. A pipe or a terminal has neither size nor past; there half a piece stays half a
+ * piece.
  */
 #include "api/events/event_log.h"
 
@@ -24,7 +29,20 @@ struct event_log {
     const char *path;
     int64_t position, bytes, retry_ms;
     int fd;
+    bool torn; /* the last line has no end */
 };
+
+/* Through a descriptor of its own: to write the log takes no right to read it, and without that it counts as whole. */
+static bool ends_torn(const char *path, int64_t size)
+{
+    char last = '\n';
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool torn = pread(fd, &last, 1, size - 1) == 1 && last != '\n';
+    (void)close(fd);
+    return torn;
+}
 
 static int open_file(struct event_log *log)
 {
@@ -32,7 +50,9 @@ static int open_file(struct event_log *log)
     log->fd = open(log->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
     if (log->fd < 0)
         return -errno;
-    log->bytes = fstat(log->fd, &status) == 0 ? status.st_size : 0;
+    bool regular = fstat(log->fd, &status) == 0 && S_ISREG(status.st_mode);
+    log->bytes = regular ? status.st_size : 0;
+    log->torn = log->bytes > 0 && ends_torn(log->path, log->bytes);
     return 0;
 }
 
@@ -139,9 +159,7 @@ static int put_line(void *context, const struct storage_event *event)
 
 static int write_all(struct event_log *log, const char *bytes, size_t len)
 {
-    if (log->fd >= 0 && log->bytes >= (int64_t)log->app->config->events.log_mb << 20)
-        rotate(log);
-    int rc = log->fd < 0 ? open_file(log) : 0;
+    int rc = 0;
     while (rc == 0 && len > 0) {
         ssize_t n = write(log->fd, bytes, len);
         if (n < 0 && errno != EINTR)
@@ -152,7 +170,42 @@ static int write_all(struct event_log *log, const char *bytes, size_t len)
             log->bytes += n;
         }
     }
-    return rc == 0 && fdatasync(log->fd) != 0 && errno != EINVAL ? -errno : rc; /* EINVAL: a pipe, a terminal */
+    return rc;
+}
+
+static void take_back(struct event_log *log, const struct stat *before)
+{
+    if (!S_ISREG(before->st_mode))
+        return;
+    if (ftruncate(log->fd, before->st_size) == 0) {
+        log->bytes = before->st_size;
+        return;
+    }
+    (void)close(log->fd); /* when it is opened again, its last line is looked at */
+    log->fd = -1;
+}
+
+static int write_piece(struct event_log *log, const struct buffer *text)
+{
+    struct stat before;
+    if (log->fd >= 0 && log->bytes >= (int64_t)log->app->config->events.log_mb << 20)
+        rotate(log);
+    int rc = log->fd < 0 ? open_file(log) : 0;
+    if (rc == 0 && fstat(log->fd, &before) != 0)
+        rc = -errno;
+    if (rc != 0)
+        return rc;
+    if (log->torn)
+        rc = write_all(log, "\n", 1);
+    if (rc == 0)
+        rc = write_all(log, text->data, text->len);
+    if (rc == 0 && fdatasync(log->fd) != 0 && errno != EINVAL) /* EINVAL: a pipe, a terminal */
+        rc = -errno;
+    if (rc == 0)
+        log->torn = false;
+    else
+        take_back(log, &before);
+    return rc;
 }
 
 bool event_log_run(struct event_log *log, int64_t now_ms)
@@ -166,7 +219,7 @@ bool event_log_run(struct event_log *log, int64_t now_ms)
                                 &err);
     if (rc == 0 && piece.text.failed)
         rc = error_memory(&err);
-    if (rc == 0 && piece.text.len > 0 && (rc = write_all(log, piece.text.data, piece.text.len)) != 0)
+    if (rc == 0 && piece.text.len > 0 && (rc = write_piece(log, &piece.text)) != 0)
         (void)error_errno(&err, rc, "cannot write %s", log->path);
     bool more = rc == 0 && reached != log->position;
     if (more)

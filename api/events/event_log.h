@@ -2,7 +2,8 @@
  * event_log.h - every event as a line of JSON in a file (`events { log = "…" }`), in order. The hub's thread only.
  *
  * A line is in the file, synced, before the log's place in the outbox moves; a crash in between writes it again, so
- * readers tell events apart by their id. The file is renamed to FILE.1 when it is large, older ones move on.
+ * readers tell events apart by their id. A line that the crash left half is ended where it is: readers pass it over, it
+ * comes again whole. The file is renamed to FILE.1 when it is large, older ones move on.
  */
 #ifndef POSTHASTE_API_EVENTS_EVENT_LOG_H
 #define POSTHASTE_API_EVENTS_EVENT_LOG_H

@@ -1,5 +1,6 @@
 """/v1/events and the event log: what happens is told while it happens, to who listens and to nobody else."""
 import json
+import resource
 import time
 
 import pytest
@@ -130,3 +131,50 @@ def test_the_event_log(place):
     told = {row["data"]["email"] for row in lines().values() if row["type"] == "delivered"}
     assert told == {row["email"] for row in server.api.pages("/v1/campaigns/%d/deliveries?state=delivered" % campaign)}
     assert path.with_name("events.jsonl.1").exists(), "it was renamed when it was large"
+
+
+def log_server(place, path):
+    server = place.server(place.sink(), config='events { log = "%s" }\n' % path)
+    place.people(server, emails(50, ["one.test"]))
+    return server
+
+
+def ended(path):
+    text = path.read_text()
+    return text.endswith("\n") and '"campaign.finished"' in text
+
+
+def test_a_piece_that_does_not_fit_leaves_no_half_line(place):
+    path = place.folder / "events.jsonl"
+    path.write_text('{"id":"evt_0"}\n' * (1 << 19))  # larger than whatever else the server writes: the limit meets the log alone
+    server = log_server(place, path)
+    run_to_end(server, server.create_campaign())
+    wait_until(lambda: ended(path), 20, "the last line")
+    before = path.read_text()
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (len(before) + 100, resource.RLIM_INFINITY))
+    run_to_end(server, server.create_campaign())
+    wait_until(lambda: "log_not_written" in server.log.read_text(), 20, "the log to be full")
+    assert path.stat().st_size == len(before), "what was written of the piece is taken back"
+    assert server.stop() == 0
+    server.start()
+    wait_until(lambda: path.read_text().count('"campaign.finished"') == 2, 20, "the last line")
+    assert path.read_text()[:len(before)] == before
+    ids = [json.loads(line)["id"] for line in path.read_text()[len(before):].splitlines()]
+    assert len(ids) == len(set(ids)) == 52
+
+
+def test_a_half_line_is_ended_before_the_next_one(place):
+    path = place.folder / "events.jsonl"
+    half = '{"id":"evt_7","type":"deliv'
+    path.write_text('{"id":"evt_6"}\n' + half)
+    server = log_server(place, path)
+    run_to_end(server, server.create_campaign())
+    wait_until(lambda: ended(path), 20, "the last line")
+    lines = path.read_text().split("\n")
+    assert lines[1] == half and lines[-1] == ""
+    assert len([json.loads(line) for line in lines[2:-1]]) == 52
+    server.stop()
+    server.start()  # a whole last line needs no other end
+    run_to_end(server, server.create_campaign())
+    wait_until(lambda: path.read_text().count('"campaign.finished"') == 2, 20, "the last line")
+    assert "" not in path.read_text().split("\n")[:-1]
