@@ -68,14 +68,15 @@ static void clean(struct clean *clean, const char *text, size_t len)
     clean->text[clean->len] = '\0';
 }
 
-static size_t longest_word(const char *text)
+/* The longest run that append_words() puts on one line: a word with the white space before it. */
+static size_t longest_run(const char *text)
 {
     size_t longest = 0;
     for (const char *p = text; *p != '\0';) {
-        size_t n = strcspn(p, " ");
+        size_t n = strspn(p, " ");
+        n += strcspn(p + n, " ");
         longest = MAX_OF(longest, n);
         p += n;
-        p += strspn(p, " ");
     }
     return longest;
 }
@@ -83,7 +84,7 @@ static size_t longest_word(const char *text)
 /* Printable ASCII that nobody would take for encoded words, with places to fold at. */
 static bool is_plain(const struct clean *clean)
 {
-    return clean->ascii && strstr(clean->text, "=?") == NULL && longest_word(clean->text) <= WORD_MAX_BYTES;
+    return clean->ascii && strstr(clean->text, "=?") == NULL && longest_run(clean->text) <= WORD_MAX_BYTES;
 }
 
 static size_t begin_field(struct buffer *out, const char *name)

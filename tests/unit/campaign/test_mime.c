@@ -472,6 +472,14 @@ static void long_values(void **state)
     assert_true(field.len < 4000);
     buffer_clear(&value);
     buffer_clear(&field);
+    buffer_append_str(&value, "Hello A");
+    for (int i = 0; i < 1200; i++)
+        buffer_append_char(&value, i % 2 == 0 ? ' ' : '\n');
+    buffer_append_str(&value, "B");
+    header_text(&field, "Subject", value.data, value.len); /* so is white space, which stands on the line of its word */
+    assert_one_field(&field, true);
+    buffer_clear(&value);
+    buffer_clear(&field);
     for (int i = 0; i < 1000; i++)
         buffer_append_str(&value, "\xe2\x82\xac");
     header_text(&field, "A-Field-With-A-Name-That-Is-As-Long-As-A-Line-May-Be-Or-Nearly-So", value.data, value.len);
