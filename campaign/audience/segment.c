@@ -201,9 +201,9 @@ static void put_operator(struct parse *parse, const struct place *place, enum se
     }
 }
 
-/* All operators beside the subject; several are an AND. */
-static void put_operators(struct parse *parse, const struct place *place, const json_t *json, enum segment_kind kind,
-                          const char *name)
+/* All operators beside the key of the subject; several are an AND. */
+static void put_operators(struct parse *parse, const struct place *place, const json_t *json, const char *subject,
+                          enum segment_kind kind, const char *name)
 {
     const char *key;
     json_t *value;
@@ -217,7 +217,7 @@ static void put_operators(struct parse *parse, const struct place *place, const 
     {
         const struct place at = {.in = place, .key = key, .index = -1};
         const struct op *op = find_op(key);
-        if (strcmp(key, "attribute") == 0 || strcmp(key, "field") == 0)
+        if (strcmp(key, subject) == 0)
             continue;
         if (op == NULL)
             fault(parse, &at, "is not an operator");
@@ -250,7 +250,7 @@ static void put_attribute(struct parse *parse, const struct place *place, const 
     }
     path[len++] = '"';
     path[len] = '\0';
-    put_operators(parse, place, json, SEGMENT_ATTRIBUTE, path);
+    put_operators(parse, place, json, "attribute", SEGMENT_ATTRIBUTE, path);
 }
 
 static void put_field(struct parse *parse, const struct place *place, const json_t *json)
@@ -263,7 +263,7 @@ static void put_field(struct parse *parse, const struct place *place, const json
     } known[] = {{"email", SEGMENT_EMAIL}, {"domain", SEGMENT_DOMAIN}, {"created", SEGMENT_CREATED}};
     for (size_t i = 0; i < countof(known) && name != NULL; i++) {
         if (strcmp(name, known[i].name) == 0) {
-            put_operators(parse, place, json, known[i].kind, "");
+            put_operators(parse, place, json, "field", known[i].kind, "");
             return;
         }
     }

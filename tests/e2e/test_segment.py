@@ -58,6 +58,7 @@ WRONG = [
     ({"attribute": "a", "within": "30"}, "segment.within"),
     ({"attribute": "a", "exists": "yes"}, "segment.exists"),
     ({"field": "age", "eq": 1}, "segment.field"),
+    ({"attribute": "city", "field": "email", "eq": "x"}, "segment.field"),
     ({"field": "created", "eq": "2026-01-01"}, "segment.eq"),
     ({"list": "nobody"}, "segment.list"),
     ({"list": "news", "status": "happy"}, "segment.status"),
