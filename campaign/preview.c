@@ -2,6 +2,9 @@
  * preview.c - the whole message as one recipient would get it, with what a person should know before it is sent; and
  * its HTML as a page, behind {{view_url}}.
  *
+ * Of an A/B campaign it is the variant that the recipient gets: in the test, always the same; beyond it, the winner,
+ * and the first variant until one is chosen. A test's own page is of the campaign's own content.
+ *
  * Warnings refuse nothing. They are about this recipient's message: what a section leaves out is not looked at. A link
  * counts as broken when no mail program could follow it: nothing in it, no scheme, no host.
  *
@@ -22,6 +25,7 @@
 #include "campaign/json_text.h"
 #include "campaign/mailer.h"
 #include "campaign/message/token.h"
+#include "campaign/schedule/split.h"
 #include "campaign/stored.h"
 
 #define CLIP_BYTES ((size_t)102 << 10) /* so much HTML Gmail shows */
@@ -162,6 +166,35 @@ static int render(struct mailer *mailer, struct storage_reader *reader, const st
     return result;
 }
 
+/* Puts the variant that the recipient gets in the place of the spec: 0, or negative with `err`. */
+static int choose_variant(struct storage_reader *reader, struct storage_campaign *campaign, int64_t recipient_id,
+                          struct error *err)
+{
+    struct split split;
+    struct storage_split state = {.winner = -1};
+    struct problem ignored = {.count = 0}; /* it was checked when it was stored */
+    json_t *spec = json_text_reads(campaign->spec, 0, NULL);
+    if (spec == NULL)
+        return error_memory(err);
+    split_parse(spec, &split, &ignored);
+    int result = split.variants > 0 ? storage_split_get(reader, campaign->id, &state, err) : 0;
+    if (result > 0)
+        result = error_set(err, -EIO, "the A/B test of campaign %lld is gone", (long long)campaign->id);
+    if (result == 0 && split.variants > 0) {
+        json_t *own = split_variant(spec, split_choice(&split, campaign->id, recipient_id, state.winner));
+        char *text = own != NULL ? json_text_write(own, JSON_COMPACT) : NULL;
+        json_decref(own);
+        if (text != NULL) {
+            free((char *)(uintptr_t)campaign->spec);
+            campaign->spec = text;
+        } else {
+            result = error_memory(err);
+        }
+    }
+    json_decref(spec);
+    return result;
+}
+
 int campaign_preview(struct mailer *mailer, struct storage_reader *reader, int64_t id, const char *email, json_t **out,
                      struct problem *problem, struct error *err)
 {
@@ -172,6 +205,8 @@ int campaign_preview(struct mailer *mailer, struct storage_reader *reader, int64
     int result = stored_load(reader, id, &copy, err);
     if (result == 0)
         result = shown_find(reader, &copy.campaign, email, &recipient, problem, err);
+    if (result == 0)
+        result = choose_variant(reader, &copy.campaign, recipient.id, err);
     if (result == 0)
         result = render(mailer, reader, &copy.campaign, &recipient, &content, &preview, problem, err);
     if (result == 0)
@@ -204,6 +239,8 @@ int campaign_view(struct mailer *mailer, struct storage_reader *reader, const ch
                                    : shown_get(reader, recipient_id, &recipient, err);
     if (recipient_id == 0 && result == -EINVAL)
         result = STORAGE_NOT_FOUND;
+    if (result == 0 && recipient_id != 0)
+        result = choose_variant(reader, &copy.campaign, recipient_id, err);
     recipient.untracked = recipient_id == 0; /* else whoever has the link is the recipient */
     if (result == 0)
         result = render(mailer, reader, &copy.campaign, &recipient, &content, &preview, NULL, err);

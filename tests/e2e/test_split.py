@@ -122,3 +122,30 @@ def test_clicks_decide_and_segments_see_them(place):
     for word, count in (("clicked", 3), ("opened", 3), ("not_clicked", 97)):
         later = server.create_campaign(segment={"campaign": campaign, "was": word})
         assert run_to_end(server, later)["audience"] == count, word
+
+
+def test_a_recipient_sees_the_variant_that_was_sent(place):
+    """As a page of the browser and as a preview, before the launch and behind it, in the test and beyond it."""
+    sink = place.sink(store=True)
+    server = place.server(sink)
+    audience = emails(60, DOMAINS)
+    place.people(server, audience)
+    variants = [{"subject": "Zero", "html": '<p>zero</p><a href="{{view_url}}">v</a>'}, {"subject": "One", "html": '<p>one</p><a href="{{view_url}}">v</a>'}]
+    campaign = server.create_campaign(html="<p>base</p>", ab={"share": 50, "variants": variants, "winner": "manual"}, launch=False)
+    preview = lambda address: server.api.get("/v1/campaigns/%d/preview?recipient=%s" % (campaign, address)).json  # noqa: E731
+    before = {address: preview(address)["subject"] for address in audience}
+    assert set(before.values()) == {"Zero", "One"}
+    assert server.api.post("/v1/campaigns/%d/launch" % campaign).status == 202
+    run_until(server, campaign, lambda stats: stats["limited_by"] == "winner" and stats["sending"] == 0, "the test to be sent")
+    tested = {row["email"] for row in server.deliveries(campaign)}
+    assert server.api.post("/v1/campaigns/%d/winner" % campaign, {"variant": 1}).status == 202
+    run_to_end(server, campaign)
+    anyone, seen = Api(server.url), set()
+    for address in audience:
+        html = html_of(sink, address)
+        page = anyone.get(re.search(r"(/v/[a-z2-7]+)", html).group(1))
+        assert page.status == 200 and page.body.decode().strip() == html.replace("\r\n", "\n").strip(), address
+        subject = "One" if "one" in html else "Zero"
+        assert preview(address)["subject"] == subject == (before[address] if address in tested else "One"), address
+        seen.add((address in tested, subject))
+    assert seen == {(True, "Zero"), (True, "One"), (False, "One")}
