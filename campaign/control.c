@@ -124,31 +124,24 @@ void campaign_preflight(struct mailer *mailer, struct storage_reader *reader, in
     stored_free(&copy);
 }
 
-/* The links of an A/B campaign are those of all its variants, in one list. */
-static int freeze_variants(struct mailer *mailer, struct storage_reader *reader,
-                           const struct storage_campaign *campaign, struct problem *problem, struct error *err)
+/* Of an A/B campaign: its own content and all variants, each compiled as the feeder will compile it. */
+static int freeze(struct mailer *mailer, struct storage_reader *reader, const struct storage_campaign *campaign,
+                  struct content *content, struct problem *problem, struct error *err)
 {
     struct split split;
     struct problem ignored = {.count = 0}; /* it was checked when it was stored */
-    struct storage_campaign all = *campaign;
-    struct content *content = NULL;
+    struct content *contents[1 + SPLIT_VARIANTS_MAX] = {content};
     json_t *spec = json_text_reads(campaign->spec, 0, NULL);
     if (spec == NULL)
         return error_memory(err);
     split_parse(spec, &split, &ignored);
-    json_t *merged = split.variants > 0 ? split_union(spec, split.variants) : NULL;
-    char *text = merged != NULL ? json_text_write(merged, JSON_COMPACT) : NULL;
-    int result = split.variants > 0 && text == NULL ? error_memory(err) : 0;
-    if (text != NULL) {
-        all.spec = text;
-        result = mailer_compile(mailer, reader, &all, SIGNATURE_NONE, &content, problem, err);
-    }
-    if (result == 0 && content != NULL)
-        result = mailer_freeze(mailer, campaign->id, content, err);
-    content_unref(content);
-    free(text);
-    json_decref(merged);
     json_decref(spec);
+    int result =
+        mailer_compile_variants(mailer, reader, campaign, split.variants, SIGNATURE_NONE, contents + 1, problem, err);
+    if (result == 0)
+        result = mailer_freeze(mailer, campaign->id, contents, 1 + (size_t)split.variants, problem, err);
+    for (size_t i = 1; i < countof(contents); i++)
+        content_unref(contents[i]);
     return result;
 }
 
@@ -184,9 +177,7 @@ int campaign_launch(struct mailer *mailer, struct storage_reader *reader, int64_
     if (result == 0)
         result = mailer_compile(mailer, reader, &copy.campaign, SIGNATURE_REQUIRED, &content, problem, err);
     if (result == 0)
-        result = mailer_freeze(mailer, id, content, err);
-    if (result == 0)
-        result = freeze_variants(mailer, reader, &copy.campaign, problem, err);
+        result = freeze(mailer, reader, &copy.campaign, content, problem, err);
     if (result == 0)
         result = check_domain(mailer, reader, &copy.campaign, content, force, problem, err);
     content_unref(content);

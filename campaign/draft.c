@@ -384,16 +384,6 @@ int draft_parse(const json_t *spec, struct storage_reader *storage, const struct
     return keep_spec(out, spec, err);
 }
 
-/* Faults of a variant's own parts are named by their place in it. */
-static void place_in_variant(struct problem *problem, size_t from, int variant)
-{
-    for (size_t i = from; i < problem->count && i < PROBLEM_FIELDS_MAX; i++) {
-        char name[sizeof(problem->fields[i].field)];
-        (void)snprintf(name, sizeof(name), "ab.variants[%d].%.30s", variant, problem->fields[i].field);
-        (void)str_copy(problem->fields[i].field, sizeof(problem->fields[i].field), name);
-    }
-}
-
 int draft_check_content(struct mailer *mailer, struct storage_reader *reader, const json_t *spec,
                         const struct draft *draft, enum signature signature, struct problem *problem, struct error *err)
 {
@@ -405,7 +395,7 @@ int draft_check_content(struct mailer *mailer, struct storage_reader *reader, co
                                  : mailer_check_content(mailer, reader, variant, draft->campaign.name, SIGNATURE_NONE,
                                                         problem, err);
         json_decref(variant);
-        place_in_variant(problem, before, i);
+        split_place_faults(problem, before, i);
     }
     return result;
 }

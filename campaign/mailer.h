@@ -60,8 +60,10 @@ void mailer_judge(struct mailer *mailer, struct delivery *delivery, const struct
 
 /* The texts of all snippets by name; to be released. */
 int snippets_load(struct storage_reader *reader, json_t **out, struct error *err) ATTR_MUSTCHECK;
-/* Keeps what the content shows and tracks with the campaign, a draft, before any of it leaves. As storage_campaign_freeze(). */
-int mailer_freeze(struct mailer *mailer, int64_t id, const struct content *content, struct error *err) ATTR_MUSTCHECK;
+/* Keeps what the contents show and track, as one, with the campaign, a draft, before any of it leaves. As
+ * storage_campaign_freeze(); -EINVAL with a problem when they have too many links together. */
+int mailer_freeze(struct mailer *mailer, int64_t id, struct content *const contents[], size_t count,
+                  struct problem *problem, struct error *err) ATTR_MUSTCHECK;
 
 /*
  * Compiles the campaign's content, with SIGNATURE_REQUIRED for the DKIM key of its From domain, which is then proven to fit its record. What a person can mend
@@ -69,6 +71,12 @@ int mailer_freeze(struct mailer *mailer, int64_t id, const struct content *conte
  */
 int mailer_compile(struct mailer *mailer, struct storage_reader *reader, const struct storage_campaign *campaign,
                    enum signature signature, struct content **out, struct problem *problem, struct error *err) ATTR_MUSTCHECK;
+
+/* The same for the variants of its A/B test, of which there are so many; to be released after a failure, too. */
+int mailer_compile_variants(struct mailer *mailer, struct storage_reader *reader,
+                            const struct storage_campaign *campaign, int variants, enum signature signature,
+                            struct content *contents[SPLIT_VARIANTS_MAX], struct problem *problem,
+                            struct error *err) ATTR_MUSTCHECK;
 
 /* The same check of a spec that is not stored yet. */
 int mailer_check_content(struct mailer *mailer, struct storage_reader *reader, const json_t *spec, const char *name,

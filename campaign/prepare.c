@@ -16,6 +16,7 @@
 
 #include "campaign/json_text.h"
 #include "campaign/mailer.h"
+#include "campaign/schedule/split.h"
 #include "campaign/signing.h"
 
 struct list_names {
@@ -104,16 +105,49 @@ static void frozen_finish(struct frozen *frozen)
     json_decref(frozen->links);
 }
 
-int mailer_freeze(struct mailer *mailer, int64_t id, const struct content *content, struct error *err)
+static bool is_listed(const char *const *urls, size_t count, const char *url)
 {
-    struct storage_frozen frozen = {0};
-    frozen.url_count = content_links(content, &frozen.urls);
-    char *partials = json_text_write(content_partials(content), JSON_COMPACT);
-    if (partials == NULL)
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(urls[i], url) == 0)
+            return true;
+    return false;
+}
+
+/* One more content's links and partials: 0; -E2BIG for too many links; -ENOMEM. */
+static int merge(const struct content *content, const char *urls[TRACKING_LINKS_MAX], size_t *count, json_t *partials)
+{
+    const char *const *own;
+    size_t own_count = content_links(content, &own);
+    for (size_t i = 0; i < own_count; i++) {
+        if (is_listed(urls, *count, own[i]))
+            continue;
+        if (*count == TRACKING_LINKS_MAX)
+            return -E2BIG;
+        urls[(*count)++] = own[i];
+    }
+    return json_object_update_missing(partials, (json_t *)(uintptr_t)content_partials(content)) == 0 ? 0 : -ENOMEM;
+}
+
+int mailer_freeze(struct mailer *mailer, int64_t id, struct content *const contents[], size_t count,
+                  struct problem *problem, struct error *err)
+{
+    const char *urls[TRACKING_LINKS_MAX];
+    struct storage_frozen frozen = {.urls = urls};
+    json_t *partials = json_object();
+    int result = partials != NULL ? 0 : -ENOMEM;
+    for (size_t i = 0; result == 0 && i < count; i++)
+        result = merge(contents[i], urls, &frozen.url_count, partials);
+    char *text = result == 0 ? json_text_write(partials, JSON_COMPACT) : NULL;
+    json_decref(partials);
+    if (result == -E2BIG) {
+        problem_add(problem, "ab.variants", "have more than %d links to track together", TRACKING_LINKS_MAX);
+        return error_set(err, -EINVAL, "the campaign has more than %d links to track", TRACKING_LINKS_MAX);
+    }
+    if (text == NULL)
         return error_memory(err);
-    frozen.partials = partials;
-    int result = storage_campaign_freeze(mailer->storage, id, &frozen, err);
-    free(partials);
+    frozen.partials = text;
+    result = storage_campaign_freeze(mailer->storage, id, &frozen, err);
+    free(text);
     return result;
 }
 
@@ -202,6 +236,29 @@ int mailer_compile(struct mailer *mailer, struct storage_reader *reader, const s
     signing_finish(&signing);
     frozen_finish(&frozen);
     list_names_finish(&lists);
+    json_decref(spec);
+    return result;
+}
+
+int mailer_compile_variants(struct mailer *mailer, struct storage_reader *reader,
+                            const struct storage_campaign *campaign, int variants, enum signature signature,
+                            struct content *contents[SPLIT_VARIANTS_MAX], struct problem *problem, struct error *err)
+{
+    json_t *spec = json_text_reads(campaign->spec, 0, NULL);
+    int result = 0;
+    for (int i = 0; result == 0 && i < variants; i++) {
+        struct storage_campaign variant = *campaign;
+        size_t before = problem != NULL ? problem->count : 0;
+        json_t *own = split_variant(spec, i);
+        char *text = own != NULL ? json_text_write(own, JSON_COMPACT) : NULL;
+        json_decref(own);
+        variant.spec = text;
+        result = text == NULL ? error_memory(err)
+                              : mailer_compile(mailer, reader, &variant, signature, &contents[i], problem, err);
+        if (problem != NULL)
+            split_place_faults(problem, before, i);
+        free(text);
+    }
     json_decref(spec);
     return result;
 }

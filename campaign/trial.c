@@ -312,7 +312,7 @@ static int make_content(struct trial *trial, struct mailer *mailer, struct stora
     }
     free(spec);
     if (result == 0 && stored->campaign.status == CAMPAIGN_DRAFT) /* so that its links lead somewhere */
-        result = mailer_freeze(mailer, stored->campaign.id, trial->content, err);
+        result = mailer_freeze(mailer, stored->campaign.id, &trial->content, 1, problem, err);
     if (result == STORAGE_WRONG_STATE)
         return error_set(err, -EINVAL, "the campaign was launched meanwhile; test it again");
     trial->sender = result == 0 ? str_dup(content_from_domain(trial->content)) : NULL;

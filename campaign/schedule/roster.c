@@ -14,7 +14,6 @@
 #include "engine/engine.h"
 
 #include "campaign/schedule/roster.h"
-#include "campaign/json_text.h"
 
 #define CANCEL_SLICE 1000
 
@@ -35,33 +34,15 @@ void roster_drop(struct feeder *feeder, struct run *run)
     pthread_mutex_unlock(&feeder->lock);
 }
 
-/* The contents of an A/B test's variants: 0, or negative with `err`. */
-static int compile_variants(struct feeder *feeder, const struct storage_campaign *campaign, int variants,
-                            struct content *contents[SPLIT_VARIANTS_MAX], struct error *err)
-{
-    json_t *spec = json_text_reads(campaign->spec, 0, NULL);
-    int result = 0;
-    for (int i = 0; result == 0 && i < variants; i++) {
-        struct storage_campaign variant = *campaign;
-        json_t *own = split_variant(spec, i);
-        char *text = own != NULL ? json_text_write(own, JSON_COMPACT) : NULL;
-        json_decref(own);
-        variant.spec = text;
-        result = text == NULL ? error_memory(err)
-                              : mailer_compile(feeder->mailer, feeder->reader, &variant, SIGNATURE_REQUIRED, &contents[i], NULL, err);
-        free(text);
-    }
-    json_decref(spec);
-    return result;
-}
-
 /* The variants of an A/B test and how far it is: 0, or negative with `err`. */
 static int load_split(struct feeder *feeder, struct run *run, const struct storage_campaign *campaign, struct error *err)
 {
     int result = storage_split_get(feeder->reader, run->id, &run->split_state, err);
     if (result > 0)
         result = error_set(err, -EIO, "the A/B test of campaign %lld is gone", (long long)run->id);
-    return result == 0 ? compile_variants(feeder, campaign, run->split.variants, run->contents, err) : result;
+    return result == 0 ? mailer_compile_variants(feeder->mailer, feeder->reader, campaign, run->split.variants,
+                                                 SIGNATURE_REQUIRED, run->contents, NULL, err)
+                       : result;
 }
 
 static void roster_add(struct feeder *feeder, const struct storage_campaign *campaign)
@@ -175,7 +156,8 @@ static void renew(struct feeder *feeder, struct run *run)
         result = one.count == 1 ? mailer_compile(feeder->mailer, feeder->reader, &one.found[0], SIGNATURE_REQUIRED, &content, NULL, &err)
                                 : error_memory(&err);
     if (result == 0)
-        result = compile_variants(feeder, &one.found[0], run->split.variants, contents, &err);
+        result = mailer_compile_variants(feeder->mailer, feeder->reader, &one.found[0], run->split.variants,
+                                         SIGNATURE_REQUIRED, contents, NULL, &err);
     /* The keys that have changed may be another domain's. */
     bool other = result == 0 && !content_signs_as(run->content, content);
     if (result == 0) {

@@ -4,7 +4,6 @@
 #include "campaign/schedule/split.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -123,33 +122,13 @@ json_t *split_variant(const json_t *spec, int variant)
     return copy;
 }
 
-/* Appends the part of `from` to that of `to`. */
-static bool append_part(json_t *to, const json_t *from, const char *part)
+void split_place_faults(struct problem *problem, size_t from, int variant)
 {
-    const char *more = json_string_value(json_object_get(from, part)),
-               *have = json_string_value(json_object_get(to, part));
-    if (more == NULL)
-        return true;
-    char *both = str_printf("%s%s\n", have != NULL ? have : "", more);
-    bool done = both != NULL && json_object_set_new(to, part, json_string(both)) == 0;
-    free(both);
-    return done;
-}
-
-json_t *split_union(const json_t *spec, int variants)
-{
-    json_t *all = split_variant(spec, -1);
-    bool done = all != NULL;
-    for (int i = 0; done && i < variants; i++) {
-        json_t *variant = split_variant(spec, i);
-        done = variant != NULL && append_part(all, variant, "html") && append_part(all, variant, "text");
-        json_decref(variant);
+    for (size_t i = from; i < problem->count && i < PROBLEM_FIELDS_MAX; i++) {
+        char name[sizeof(problem->fields[i].field)];
+        (void)snprintf(name, sizeof(name), "ab.variants[%d].%.30s", variant, problem->fields[i].field);
+        (void)str_copy(problem->fields[i].field, sizeof(problem->fields[i].field), name);
     }
-    if (!done) {
-        json_decref(all);
-        return NULL;
-    }
-    return all;
 }
 
 int split_choice(const struct split *split, int64_t campaign_id, int64_t recipient_id, int winner)

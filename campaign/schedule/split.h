@@ -24,9 +24,8 @@ void split_parse(const json_t *spec, struct split *out, struct problem *problem)
 /* The spec with the variant's own subject, html and text; a new reference, NULL = no memory. `variant` < 0: as it is.
  */
 json_t *split_variant(const json_t *spec, int variant);
-/* The spec whose html and text are those of all variants together: what tracks their links as one list. A new
- * reference, NULL = no memory. */
-json_t *split_union(const json_t *spec, int variants);
+/* Faults from the one of this index on are a variant's: their fields are named by their place in it. */
+void split_place_faults(struct problem *problem, size_t from, int variant);
 /* Which variant a recipient gets. */
 int split_choice(const struct split *split, int64_t campaign_id, int64_t recipient_id, int winner);
 /* The one that won by the numbers. */

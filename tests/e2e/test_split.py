@@ -149,3 +149,42 @@ def test_a_recipient_sees_the_variant_that_was_sent(place):
         assert preview(address)["subject"] == subject == (before[address] if address in tested else "One"), address
         seen.add((address in tested, subject))
     assert seen == {(True, "Zero"), (True, "One"), (False, "One")}
+
+
+def test_all_that_the_variants_show_is_kept_from_the_launch_on(place):
+    """Snippets and links of each, over a restart; one that leaves its markup open hides nothing of the others."""
+    sink = place.sink(store=True)
+    server = place.server(sink)
+    place.people(server, emails(40, ["one.test"]))
+    for name, text in (("greet", "Dear {{name}}"), ("foot", '<a href="https://shop.test/foot">f</a>')):
+        server.cli("snippet", "set", name, "-", stdin=text)
+    link = '<p><a href="https://shop.test/%s">go</a></p>'
+    campaign = server.create_campaign(html=link % "base" + "<!--", text=None, track={"clicks": True},
+                                      ab={"share": 50, "winner": "manual", "variants": [{}, {"subject": "{{>greet}}"}, {"html": link % "two" + "{{>foot}}"}]})
+    run_until(server, campaign, lambda stats: stats["limited_by"] == "winner" and stats["sending"] == 0, "the test to be sent")
+    assert {row["url"] for row in server.api.pages("/v1/campaigns/%d/links" % campaign)} == {"https://shop.test/" + name for name in ("base", "two", "foot")}
+    server.cli("snippet", "delete", "greet")
+    server.stop()
+    server.start()
+    assert server.api.post("/v1/campaigns/%d/winner" % campaign, {"variant": 1}).status == 202
+    assert run_to_end(server, campaign)["delivered"] == 40
+    subjects = [email_package.message_from_bytes(sink.content(lines[0]))["Subject"] for lines in sink.messages().values()]
+    assert subjects.count("Dear Ann") > 20, subjects
+    for address in sink.messages():
+        html = html_of(sink, address)
+        assert html.count("/c/") == html.count("href=") > 0, html
+
+
+def test_variants_of_large_html_are_launched(place):
+    server = place.server(place.sink())
+    place.people(server, emails(4, ["one.test"]))
+    campaign = server.create_campaign(html="<p>%s</p>" % ("x" * 120_000), track={"clicks": True},
+                                      ab={"share": 50, "winner": "manual", "variants": [{"subject": "s%d" % n} for n in range(8)]}, launch=False)
+    answer = server.api.post("/v1/campaigns/%d/launch" % campaign)
+    assert answer.status == 202, answer
+    # What became of a variant since it was posted is told at its place.
+    server.cli("snippet", "set", "greet", "-", stdin="Dear")
+    campaign = server.create_campaign(ab={"share": 50, "winner": "manual", "variants": [{}, {"subject": "{{>greet}}"}]}, launch=False)
+    server.cli("snippet", "delete", "greet")
+    answer = server.api.post("/v1/campaigns/%d/launch" % campaign)
+    assert answer.fields() == ["ab.variants[1].subject"], answer
