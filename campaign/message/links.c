@@ -121,6 +121,9 @@ void url_add(struct url *url, char c)
 
 void url_add_tag(struct url *url, const struct template_node *node)
 {
+    /* A page's address holds the recipient's token of its own kind, which a click does not make. */
+    url->broken |= node->builtin == BUILTIN_UNSUBSCRIBE_URL || node->builtin == BUILTIN_PREFERENCES_URL ||
+                   node->builtin == BUILTIN_VIEW_URL;
     buffer_append_str(&url->text, "{{{");
     buffer_append(&url->text, node->text, node->len);
     if (node->otherwise != NULL) {

@@ -2,8 +2,9 @@
  * links.h - finds the links of a campaign and puts tracked ones in their place; the open pixel. Private to the room.
  *
  * A link is tracked when it is an http(s) URL whose host stands in the content as it is; tags may stand behind the
- * host. The table holds the URL as a template (what the author wrote, with plain tags); its numbers, from 1, are what
- * tokens name. Everything is cut by the place in the source: not a byte of the content besides the URLs changes.
+ * host, save for those of our pages ({{unsubscribe_url}} and the like). The table holds the URL as a template (what the
+ * author wrote, with plain tags); its numbers, from 1, are what tokens name. Everything is cut by the place in the
+ * source: not a byte of the content besides the URLs changes.
  */
 #ifndef POSTHASTE_CAMPAIGN_MESSAGE_LINKS_H
 #define POSTHASTE_CAMPAIGN_MESSAGE_LINKS_H
