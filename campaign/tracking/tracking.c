@@ -22,6 +22,29 @@ struct person {
     char *email, *attributes;
 };
 
+static int keep_name(void *context, const struct storage_campaign *campaign)
+{
+    char **name = context;
+    *name = str_dup(campaign->name);
+    return 0;
+}
+
+/* The campaign's name when the address shows it: its row, with all that the campaign says, is not read for every click.
+ * NULL = it does not, or there is no campaign. */
+static int find_name(const struct template *template, struct storage_reader *reader, int64_t campaign_id, char **name,
+                     struct error *err)
+{
+    bool shown = false;
+    for (size_t i = 0; i < template->count; i++)
+        shown |= template->nodes[i].builtin == BUILTIN_CAMPAIGN_NAME;
+    if (!shown)
+        return 0;
+    int rc = storage_campaign_get(reader, campaign_id, keep_name, name, err);
+    if (rc == 0 && *name == NULL)
+        return error_memory(err);
+    return rc < 0 ? rc : 0;
+}
+
 static int keep_person(void *context, const struct storage_recipient *recipient)
 {
     struct person *person = context;
@@ -30,9 +53,10 @@ static int keep_person(void *context, const struct storage_recipient *recipient)
     return 0;
 }
 
-static int fill_in(const struct person *person, int64_t campaign_id, int64_t recipient_id, const struct buffer *url,
-                   struct buffer *out, struct error *err)
+static int fill_in(const struct person *person, struct storage_reader *reader, int64_t campaign_id,
+                   int64_t recipient_id, const struct buffer *url, struct buffer *out, struct error *err)
 {
+    char *name = NULL;
     char campaign[24], recipient[24], date[RFC3339_BYTES];
     struct template *template = NULL;
     const char *at = person->email != NULL ? strrchr(person->email, '@') : NULL;
@@ -48,6 +72,12 @@ static int fill_in(const struct person *person, int64_t campaign_id, int64_t rec
     int rc = template_compile(buffer_text(url), url->len, NULL, &template, err);
     if (rc < 0)
         return rc;
+    rc = find_name(template, reader, campaign_id, &name, err);
+    if (rc < 0) {
+        template_free(template);
+        return rc;
+    }
+    values.builtins[BUILTIN_CAMPAIGN_NAME] = name;
     json_t *attributes = person->attributes != NULL ? json_text_reads(person->attributes, JSON_ALLOW_NUL, NULL) : NULL;
     struct buffer filled = BUFFER_INIT((size_t)64 << 10);
     values.attributes = attributes;
@@ -57,6 +87,7 @@ static int fill_in(const struct person *person, int64_t campaign_id, int64_t rec
     buffer_finish(&filled);
     json_decref(attributes);
     template_free(template);
+    free(name);
     return rc < 0 ? error_set(err, rc, "the link's address cannot be filled in") : out->failed ? error_memory(err) : 0;
 }
 
@@ -70,7 +101,7 @@ static int complete(struct storage_reader *reader, int64_t campaign_id, int64_t 
     struct person person = {NULL, NULL};
     int rc = recipient_id > 0 ? storage_recipient_get(reader, recipient_id, keep_person, &person, err) : 0;
     if (rc >= 0) /* gone: as if it had no attributes */
-        rc = fill_in(&person, campaign_id, recipient_id, url, out, err);
+        rc = fill_in(&person, reader, campaign_id, recipient_id, url, out, err);
     free(person.email);
     free(person.attributes);
     return rc;

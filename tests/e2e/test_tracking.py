@@ -99,6 +99,16 @@ def test_clicks_and_opens_are_counted_once_a_person(scene):
     wait_until(lambda: links(server, campaign)[two]["clicks"] == 2, 10, "the click after the restart")
 
 
+def test_built_in_tags_of_a_link_are_filled_in(place):
+    sink = place.sink(store=True)
+    server = place.server(sink)
+    place.people(server, ["a@one.test"])
+    url = "https://shop.test/?utm_campaign={{campaign.name}}&c={{campaign.id}}&r={{recipient.id}}&e={{recipient.email}}&d={{recipient.domain}}"
+    run_to_end(server, server.create_campaign(name="Spring & sale", html='<a href="%s">x</a>' % url, text=None, track={"clicks": True, "opens": True}))
+    answer = Api(server.url).get(paths_of(sink, "a@one.test")[0][0], headers=BROWSER)
+    assert answer.headers["Location"] == "https://shop.test/?utm_campaign=Spring%20&%20sale&c=1&r=1&e=a@one.test&d=one.test"
+
+
 MACHINES = [("HEAD", {}), ("GET", {"User-Agent": "Mozilla/5.0"}), ("GET", {"Sec-Purpose": "prefetch;prerender"}), ("GET", {"Purpose": "prefetch"}),
             ("GET", {"X-Moz": "prefetch"}), ("GET", {"User-Agent": "Example Link Preview/1.0"}), ("GET", {"User-Agent": "SomeBot/2.1"})]
 
