@@ -342,12 +342,16 @@ int64_t via_wait_until_us(struct site *site, struct source *source, struct via *
     struct asked asked = {0};
     enum limit_what what = WHAT_NONE;
     refresh(site, source, via);
-    consider(&asked, ruled_wait_until_us(&via->ruled, now_us, &what), SCOPE_SITE_SOURCE, what);
-    consider(&asked, ruled_wait_until_us(&via->source_ruled, now_us, &what), SCOPE_SOURCE, what);
+    int64_t until = ruled_wait_until_us(&via->ruled, now_us, &what);
+    consider(&asked, until, SCOPE_SITE_SOURCE, what);
+    until = ruled_wait_until_us(&via->source_ruled, now_us, &what);
+    consider(&asked, until, SCOPE_SOURCE, what);
     if (via->adapt != NULL && via->adapt->rate > 0)
         consider(&asked, limit_wait_until_us(&via->pace, now_us), SCOPE_SITE_SOURCE, WHAT_ADAPTIVE);
-    if (via->bounds != NULL)
-        consider(&asked, bounds_wait_until_us(via->bounds, now_us, &what), SCOPE_SITE_SOURCE, what);
+    if (via->bounds != NULL) {
+        until = bounds_wait_until_us(via->bounds, now_us, &what);
+        consider(&asked, until, SCOPE_SITE_SOURCE, what);
+    }
     if (source->warmup != NULL)
         consider(&asked, warm_wait_us(site, source, via), SCOPE_SOURCE, WHAT_WARMUP);
     if (via->held_until_us > now_us)
@@ -389,8 +393,10 @@ int64_t via_connect_wait_us(struct site *site, struct source *source, struct via
         consider(&asked, via->source_ruled.ruling.suspended_until_us, SCOPE_SOURCE, WHAT_SUSPENDED);
     if (via->ruled.ruling.connections > 0 && via->conn_count >= via->ruled.ruling.connections)
         consider(&asked, now_us + 50000, SCOPE_SITE_SOURCE, WHAT_CONNECTIONS);
-    if (via->bounds != NULL)
-        consider(&asked, bounds_connect_wait_us(via->bounds, now_us, &what), SCOPE_SITE_SOURCE, what);
+    if (via->bounds != NULL) {
+        int64_t until = bounds_connect_wait_us(via->bounds, now_us, &what);
+        consider(&asked, until, SCOPE_SITE_SOURCE, what);
+    }
     if (source->warmup != NULL) {
         int64_t until = warm_wait_us(site, source, via);
         if (until - now_us > CLOSED_US)
