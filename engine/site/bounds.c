@@ -241,8 +241,6 @@ int bounds_take(struct bounds *bounds, int64_t now_us, size_t bytes, uint64_t *t
         return r;
     if (bounds->bytes != NULL)
         limit_spend(bounds->bytes, now_us, bytes);
-    if (bounds->quota != NULL)
-        shaping_quota_take(bounds->quota, now_us);
     return 0;
 }
 

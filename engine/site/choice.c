@@ -65,9 +65,65 @@ static bool way_is_open(struct site *site, const struct conn *conn, struct via *
     return via_wait_until_us(site, conn->source, via, &site->gate) == 0;
 }
 
-enum taken { TAKEN, FLOW_HELD, WAY_HELD };
+enum taken { TAKEN, LANE_HELD, WAY_HELD };
 
-/* All limits are asked first, then all are paid. */
+enum quota_of { QUOTA_OF_SITE, QUOTA_OF_DOMAIN, QUOTA_OF_SITE_SOURCE, QUOTA_OF_WARMUP };
+
+static struct quota_set quotas_of(const struct site *site, const struct via *via, const struct lane *lane)
+{
+    return (struct quota_set){.each = {[QUOTA_OF_SITE] = site->bounds.quota,
+                                       [QUOTA_OF_DOMAIN] = lane->zone != NULL ? lane->zone->bounds.quota : NULL,
+                                       [QUOTA_OF_SITE_SOURCE] = via->bounds != NULL ? via->bounds->quota : NULL,
+                                       [QUOTA_OF_WARMUP] = via->warm}};
+}
+
+static bool has_any_quota(const struct quota_set *quotas)
+{
+    for (size_t i = 0; i < QUOTAS_MAX; i++) {
+        if (quotas->each[i] != NULL)
+            return true;
+    }
+    return false;
+}
+
+/* A quota that was open when its bounds were asked, and that another loop has used up since. */
+static enum taken quota_holds(struct site *site, const struct conn *conn, const struct via *via, struct lane *lane,
+                              enum quota_of which, int64_t until)
+{
+    switch (which) {
+    case QUOTA_OF_SITE:
+        gate_note(&site->gate, SCOPE_SITE, WHAT_QUOTA, until);
+        break;
+    case QUOTA_OF_DOMAIN:
+        lane_settle(lane); /* asks again, and notes what it finds */
+        return LANE_HELD;
+    case QUOTA_OF_SITE_SOURCE:
+        gate_note(&site->gate, SCOPE_SITE_SOURCE, WHAT_QUOTA, until);
+        break;
+    case QUOTA_OF_WARMUP:
+        if (until == INT64_MAX) /* this day's, for good */
+            until = source_warm_day_ends_us(conn->source, via->warm_day);
+        gate_note(&site->gate, SCOPE_SOURCE, WHAT_WARMUP, until);
+        break;
+    }
+    return WAY_HELD;
+}
+
+static enum taken shared_holds(struct site *site, struct via *via, struct flow *flow, const struct holder *holder,
+                               int64_t until)
+{
+    const struct shared *by = holder->shared;
+    gate_note(&site->gate, by->scope, holder->what, until);
+    if (by == flow->campaign_limits || by == flow->sender_limits) {
+        flow_hold(flow, by->scope, holder->what, until);
+        return LANE_HELD;
+    }
+    via->held_until_us = until;
+    via->held = (struct gate){.scope = by->scope, .what = holder->what, .until_us = until};
+    return WAY_HELD;
+}
+
+/* All limits are asked first, then all are paid: those that other loops pay into, too, first and at once. */
 static enum taken take_limits(struct site *site, const struct conn *conn, struct via *via, struct lane *lane,
                               struct engine_job *job)
 {
@@ -79,24 +135,18 @@ static enum taken take_limits(struct site *site, const struct conn *conn, struct
            sizeof job->tickets); /* of limits that are not there now, should they come before it ends */
     if (flow_wait_until_us(flow) != 0) {
         gate_note(&site->gate, flow->held.scope, flow->held.what, flow->held_until_us);
-        return FLOW_HELD;
+        return LANE_HELD;
     }
     struct shared_set set = site_shared(site, conn->source, via, flow);
-    if (site_set_has_any(&set)) {
-        struct shared *by;
-        enum limit_what what = WHAT_NONE;
-        int64_t until = shaping_take(dispatch->shaping, &set, now_us, bytes, job->tickets + 3, &by, &what);
-        if (until > 0 && (by == flow->campaign_limits || by == flow->sender_limits)) {
-            flow_hold(flow, by->scope, what, until);
-            gate_note(&site->gate, by->scope, what, until);
-            return FLOW_HELD;
-        }
-        if (until > 0) {
-            via->held_until_us = until;
-            via->held = (struct gate){.scope = by->scope, .what = what, .until_us = until};
-            gate_note(&site->gate, by->scope, what, until);
-        }
-        if (until != 0)
+    struct quota_set quotas = quotas_of(site, via, lane);
+    if (site_set_has_any(&set) || has_any_quota(&quotas)) {
+        struct holder holder;
+        int64_t until = shaping_take(dispatch->shaping, &set, &quotas, now_us, bytes, job->tickets + 3, &holder);
+        if (until > 0 && holder.shared != NULL)
+            return shared_holds(site, via, flow, &holder, until);
+        if (until > 0)
+            return quota_holds(site, conn, via, lane, (enum quota_of)holder.quota, until);
+        if (until < 0)
             return WAY_HELD;
     }
     if (bounds_take(&site->bounds, now_us, bytes, &job->tickets[0]) < 0 ||
@@ -121,8 +171,8 @@ struct engine_job *site_next_job(struct site *site, struct conn *conn)
         enum taken taken = take_limits(site, conn, via, lane, job);
         if (taken == WAY_HELD)
             return NULL;
-        if (taken == FLOW_HELD)
-            job = NULL; /* another campaign may send */
+        if (taken == LANE_HELD)
+            job = NULL; /* another domain or campaign may send */
     }
     if (job == NULL)
         return NULL;

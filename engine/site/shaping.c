@@ -245,13 +245,6 @@ int64_t shaping_quota_wait_us(struct quota_entry *entry, int64_t now_us)
     return until_us;
 }
 
-void shaping_quota_take(struct quota_entry *entry, int64_t now_us)
-{
-    shaping_lock(entry->shaping);
-    quota_take(&entry->quota, now_us);
-    shaping_unlock(entry->shaping);
-}
-
 uint32_t shaping_quota_used(struct quota_entry *entry, int64_t now_us)
 {
     shaping_lock(entry->shaping);
@@ -344,31 +337,62 @@ static int64_t slot_us(struct shared *shared, int64_t until_us, int64_t now_us)
     return slot;
 }
 
-int64_t shaping_take(struct shaping *shaping, const struct shared_set *set, int64_t now_us, size_t bytes,
-                     uint64_t tickets[SHARED_MAX], struct shared **by, enum limit_what *what)
+/* With the lock held. */
+static int64_t ask_all(const struct shared_set *set, const struct quota_set *quotas, int64_t now_us,
+                       struct holder *holder)
 {
     int64_t latest = 0;
-    *by = NULL;
-    shaping_lock(shaping);
     for (size_t i = 0; i < SHARED_MAX; i++) {
         enum limit_what why = WHAT_NONE;
         int64_t until = set->each[i] != NULL ? bounds_wait_until_us(&set->each[i]->bounds, now_us, &why) : 0;
         if (until > latest) {
             latest = until;
-            *by = set->each[i];
-            *what = why;
+            *holder = (struct holder){.shared = set->each[i], .what = why};
         }
     }
-    if (latest > 0) {
-        latest = *what == WHAT_RATE ? slot_us(*by, latest, now_us) : latest;
-    } else {
-        for (size_t i = 0; i < SHARED_MAX && latest == 0; i++) {
-            if (set->each[i] != NULL && bounds_take(&set->each[i]->bounds, now_us, bytes, &tickets[i]) < 0)
-                latest = -ENOMEM;
+    for (size_t i = 0; i < QUOTAS_MAX; i++) {
+        int64_t until = quotas->each[i] != NULL ? quota_wait_us(quotas->each[i], now_us) : 0;
+        if (until > latest) {
+            latest = until;
+            *holder = (struct holder){.quota = i, .what = WHAT_QUOTA};
         }
     }
-    shaping_unlock(shaping);
     return latest;
+}
+
+/* With the lock held, after ask_all() said 0. */
+static int pay_all(const struct shared_set *set, const struct quota_set *quotas, int64_t now_us, size_t bytes,
+                   uint64_t tickets[SHARED_MAX])
+{
+    for (size_t i = 0; i < SHARED_MAX; i++) {
+        if (set->each[i] == NULL)
+            continue;
+        struct bounds *bounds = &set->each[i]->bounds;
+        int r = bounds_take(bounds, now_us, bytes, &tickets[i]);
+        if (r < 0)
+            return r;
+        if (bounds->quota != NULL)
+            quota_take(&bounds->quota->quota, now_us);
+    }
+    for (size_t i = 0; i < QUOTAS_MAX; i++) {
+        if (quotas->each[i] != NULL)
+            quota_take(&quotas->each[i]->quota, now_us);
+    }
+    return 0;
+}
+
+int64_t shaping_take(struct shaping *shaping, const struct shared_set *set, const struct quota_set *quotas,
+                     int64_t now_us, size_t bytes, uint64_t tickets[SHARED_MAX], struct holder *holder)
+{
+    *holder = (struct holder){0};
+    shaping_lock(shaping);
+    int64_t until = ask_all(set, quotas, now_us, holder);
+    if (until > 0 && holder->shared != NULL && holder->what == WHAT_RATE)
+        until = slot_us(holder->shared, until, now_us);
+    else if (until == 0)
+        until = pay_all(set, quotas, now_us, bytes, tickets);
+    shaping_unlock(shaping);
+    return until;
 }
 
 void shaping_done(struct shaping *shaping, const struct shared_set *set, const uint64_t tickets[SHARED_MAX],

@@ -70,8 +70,7 @@ void shaping_saved(struct shaping *shaping, struct engine_record *record);
 
 /* Quotas. The entry lives as long as the shaping; NULL = no memory. period_us 0: see quota.h. All lock. */
 struct quota_entry *shaping_quota(struct shaping *shaping, const char *key, uint32_t count, int64_t period_us);
-int64_t shaping_quota_wait_us(struct quota_entry *entry, int64_t now_us); /* 0 = open */
-void shaping_quota_take(struct quota_entry *entry, int64_t now_us);
+int64_t shaping_quota_wait_us(struct quota_entry *entry, int64_t now_us); /* 0 = open; only shaping_take() takes */
 uint32_t shaping_quota_used(struct quota_entry *entry, int64_t now_us);
 /* Each of them: its key and how much of it is used. */
 void shaping_quotas(struct shaping *shaping, void (*each)(void *context, const char *key, uint32_t used),
@@ -93,9 +92,22 @@ struct shared *shaping_shared(struct shaping *shaping, uint64_t version, enum li
 struct shared_set {
     struct shared *each[SHARED_MAX]; /* campaign, sender, source, provider, machine */
 };
-/* 0 = all are open and were taken; > 0 = when to ask again, and who says so. -ENOMEM. */
-int64_t shaping_take(struct shaping *shaping, const struct shared_set *set, int64_t now_us, size_t bytes,
-                     uint64_t tickets[SHARED_MAX], struct shared **by, enum limit_what *what);
+/* The quotas of everything else that it has to pass. Those bounds are the loop's own, but two loops may count by one
+ * key: a domain that has sites on both, a source's warm-up for a provider. */
+#define QUOTAS_MAX 4
+struct quota_set {
+    struct quota_entry *each[QUOTAS_MAX];
+};
+struct holder {            /* who says no */
+    struct shared *shared; /* NULL: a quota of the quota_set, the one at this index */
+    size_t quota;
+    enum limit_what what;
+};
+/* All or nothing under one lock, since what was open when it was asked may be used up by another loop a moment later.
+ * 0 = all are open and were taken, the quotas of the shared bounds among them; > 0 = when to ask again (INT64_MAX: a
+ * quota that is used up for good), and who says so. -ENOMEM. */
+int64_t shaping_take(struct shaping *shaping, const struct shared_set *set, const struct quota_set *quotas,
+                     int64_t now_us, size_t bytes, uint64_t tickets[SHARED_MAX], struct holder *holder);
 void shaping_done(struct shaping *shaping, const struct shared_set *set, const uint64_t tickets[SHARED_MAX],
                   int64_t now_us);
 int64_t shaping_connect(struct shaping *shaping, const struct shared_set *set, int64_t now_us, struct shared **by,

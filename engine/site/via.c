@@ -370,8 +370,6 @@ int via_take(struct site *site, struct via *via, size_t bytes, uint64_t *ticket)
     ruled_take(&via->source_ruled, now_us);
     if (via->adapt != NULL && via->adapt->rate > 0)
         r = limit_take(&via->pace, now_us, &unused);
-    if (via->warm != NULL)
-        shaping_quota_take(via->warm, now_us);
     return r;
 }
 

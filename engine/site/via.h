@@ -66,6 +66,7 @@ int via_reshape(struct site *site, struct source *source, struct via *via) ATTR_
 
 /* May a message go out this way now? 0, or when to ask again; the gate is noted. */
 int64_t via_wait_until_us(struct site *site, struct source *source, struct via *via, struct gate *gate);
+/* After it said 0, and after shaping_take(), which pays the quotas. */
 int via_take(struct site *site, struct via *via, size_t bytes, uint64_t *ticket) ATTR_MUSTCHECK;
 void via_done(struct via *via, uint64_t ticket, int64_t now_us);
 /* May a connection be opened this way? The same. */

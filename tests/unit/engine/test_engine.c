@@ -489,6 +489,42 @@ static void connections_come_from_the_source(void **state)
     free(server);
 }
 
+/* What is open when two loops ask is open for one of them. */
+static void loops_share_the_quota_of_a_warm_up(void **state)
+{
+    (void)state;
+    static char name[] = "default", source[] = "ip1", address[] = "127.0.0.9", none[] = "";
+    char *sources[] = {source};
+    struct config_pool pool = {.name = name, .sources = sources, .source_count = 1};
+    struct config_source one = {.name = source, .address = address, .hostname = none};
+    struct config_warmup warmup = {
+        .source = source, .start = {90, INT64_C(86400000000)}, .growth = 1, .days = 10}; /* reserved one by one */
+    for (int round = 0; round < 5; round++) {
+        struct server *server = calloc(1, sizeof *server);
+        assert_non_null(server);
+        server_start(server);
+        struct trial *trial = trial_create(server->port);
+        trial->test.config.loops = 2;
+        trial->test.config.pools = &pool;
+        trial->test.config.pool_count = 1;
+        trial->test.config.sources = &one;
+        trial->test.config.source_count = 1;
+        trial->test.config.warmups = &warmup;
+        trial->test.config.warmup_count = 1;
+        trial->test.profile.connections = 3;
+        trial_start(trial);
+        trial_submit(trial, 200, 8, 1);
+        assert_true(trial_wait(trial, &trial->ended, 90));
+        engine_release(trial->engine, &(struct engine_release){.group = 1});
+        assert_true(trial_wait(trial, &trial->ended, trial->submitted));
+        trial_stop(trial, 2000);
+        assert_int_equal(trial_count(trial, OUTCOME_DELIVERED), 90);
+        trial_free(trial);
+        server_stop(server);
+        free(server);
+    }
+}
+
 static void bad_source_is_refused_at_start(void **state)
 {
     (void)state;
@@ -531,6 +567,7 @@ int main(void)
         cmocka_unit_test(connection_quota_starves_nobody),
         cmocka_unit_test(idle_sites_are_forgotten),
         cmocka_unit_test(connections_come_from_the_source),
+        cmocka_unit_test(loops_share_the_quota_of_a_warm_up),
         cmocka_unit_test(bad_source_is_refused_at_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
