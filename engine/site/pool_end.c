@@ -13,6 +13,7 @@
 #define DOUBT_MS ((int64_t)3600 * 1000)
 #define CONTENT_LOSSES_MAX 2 /* in a row */
 #define STREAM_LOSSES_MAX 5  /* in a row */
+#define FRESH_MS ((int64_t)1000)
 
 void conn_note_reply(struct site *site, const struct outcome *outcome)
 {
@@ -51,6 +52,13 @@ static void remember_no_tls(struct conn *conn)
         transport_unproved(conn);
 }
 
+/* The server closes a connection that was given nothing. When it has been idle for a while that is its good right.
+ * Right after EHLO it is a refusal: the next connection would end the same way, and nothing else would slow us down. */
+static bool closed_while_fresh(const struct conn *conn, const struct outcome *why)
+{
+    return why->code == 421 && conn->given == 0 && conn_now_ms(conn) - conn->since_ms < FRESH_MS;
+}
+
 void conn_judge_end(struct conn *conn, enum session_end end, const struct outcome *why)
 {
     struct site *site = conn->site;
@@ -81,8 +89,10 @@ void conn_judge_end(struct conn *conn, enum session_end end, const struct outcom
         trouble = useless;
         break;
     case SESSION_END_REFUSED:
-    case SESSION_END_CLOSING:
         trouble = useless;
+        break;
+    case SESSION_END_CLOSING:
+        trouble = useless || closed_while_fresh(conn, why);
         break;
     }
     struct outcome trouble_why = *why;

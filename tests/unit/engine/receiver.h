@@ -15,6 +15,7 @@ struct receiver {
     uint64_t *seed;
     bool pipelining, chunking, strange; /* strange: also answers that make no sense */
     uint32_t trouble;                   /* percent of commands that do not go well */
+    const char *after_ehlo;             /* said behind the reply to EHLO, then it closes; or NULL */
     struct buffer in, out;
     bool mail_open, rcpt_ok, in_data, closed;
     bool spoke_nonsense, said_421;
@@ -119,6 +120,9 @@ static inline void receiver_command(struct receiver *r, const char *line)
         if (r->chunking)
             buffer_append_str(&r->out, "250-CHUNKING\r\n");
         receiver_say(r, "250 HELP");
+        r->closed = r->after_ehlo != NULL;
+        if (r->after_ehlo != NULL)
+            receiver_say(r, r->after_ehlo);
     } else if (strncmp(line, "MAIL ", 5) == 0) {
         if (r->mail_open)
             receiver_violation(r, "nested MAIL");

@@ -19,6 +19,7 @@
 struct server {
     /* set before server_start() */
     const char *greeting;                    /* NULL = "220 model"; "" = never says anything */
+    const char *after_ehlo;                  /* see struct receiver */
     bool pipelining, chunking, mute_content; /* mute: never answers the end of a content */
     uint32_t trouble, messages_per_connection;
     /* kept by its thread, read after server_stop() */
@@ -62,6 +63,7 @@ static inline void server_accept(struct server *server, struct pollfd *fds, stru
                                       .pipelining = server->pipelining,
                                       .chunking = server->chunking,
                                       .trouble = server->trouble,
+                                      .after_ehlo = server->after_ehlo,
                                       .count = countof(server->taken),
                                       .taken = server->taken,
                                       .taken_us = server->taken_us};

@@ -147,6 +147,23 @@ static void mail_waits_for_who_greets_badly(void **state)
     }
 }
 
+/* In one read with the reply to EHLO: there was no time to give it a message. */
+static void mail_waits_for_who_closes_after_ehlo(void **state)
+{
+    (void)state;
+    struct server *server = calloc(1, sizeof *server);
+    assert_non_null(server);
+    server->after_ehlo = "421 4.3.2 full house";
+    server_start(server);
+    struct trial *trial = trial_create(server->port);
+    trial_start(trial);
+    trial_submit(trial, 5, 1, 1);
+    all_wait_for_a_site(trial, STAGE_NONE, "full house");
+    trial_free(trial);
+    server_stop(server);
+    free(server);
+}
+
 /* Nobody listens at the name server's port: what waits for it can be taken back. */
 static void release_finds_what_waits_for_the_name_server(void **state)
 {
@@ -553,6 +570,7 @@ int main(void)
         cmocka_unit_test(record_equals_a_troubled_receivers),
         cmocka_unit_test(mail_waits_for_who_refuses_connections),
         cmocka_unit_test(mail_waits_for_who_greets_badly),
+        cmocka_unit_test(mail_waits_for_who_closes_after_ehlo),
         cmocka_unit_test(release_finds_what_waits_for_the_name_server),
         cmocka_unit_test(compose_failure_is_told),
         cmocka_unit_test(host_names_of_routes_are_looked_up),
