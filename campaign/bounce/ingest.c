@@ -332,7 +332,9 @@ static int take_report(struct bounce_ingest *ingest, const char *to, const void 
         memcpy(token, report->unsubscribe_to, MIN_OF(sizeof(token) - 1, strlen(report->unsubscribe_to)));
     else
         (void)plus_token(to, strlen(to), "unsubscribe+", token);
-    if (token[0] != '\0' && report->kind != REPORT_BOUNCE && report->kind != REPORT_AUTO_REPLY)
+    /* A person's From and Subject may read like a mail system's: the guess that they make must not keep him on. */
+    bool robot = report->automatic && (report->kind == REPORT_BOUNCE || report->kind == REPORT_AUTO_REPLY);
+    if (token[0] != '\0' && !robot)
         return take_unsubscribe(ingest, token, err);
     count_kind(&ingest->summary, report);
     if (report->kind == REPORT_COMPLAINT)

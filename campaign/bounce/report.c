@@ -143,6 +143,13 @@ static bool contains(const char *text, const char *needle)
     return report_find(text, strlen(text), needle) >= 0;
 }
 
+/* From nobody, or with the field in which Exim names who failed: no person's mail program makes these. */
+static bool is_returned(GMimeMessage *message)
+{
+    const char *from = header(message, "From");
+    return from[0] == '\0' || strcmp(from, "<>") == 0 || header(message, "X-Failed-Recipients")[0] != '\0';
+}
+
 static bool from_mail_system(GMimeMessage *message)
 {
     static const char *const senders[] = {"mailer-daemon",    "mailer daemon", "postmaster",  "mail delivery",
@@ -175,13 +182,23 @@ static bool from_mail_system(GMimeMessage *message)
                                            "delivery problem"};
     const char *from = header(message, "From"), *subject = header(message, "Subject");
     char *decoded = g_mime_utils_header_decode_text(NULL, subject);
-    bool found = from[0] == '\0' || strcmp(from, "<>") == 0 || header(message, "X-Failed-Recipients")[0] != '\0';
+    bool found = is_returned(message);
     for (size_t i = 0; i < countof(senders) && !found; i++)
         found = contains(from, senders[i]);
     for (size_t i = 0; i < countof(subjects) && !found; i++)
         found = contains(decoded != NULL ? decoded : subject, subjects[i]);
     g_free(decoded);
     return found;
+}
+
+/* RFC 3834, and what robots wrote before it. */
+static bool calls_itself_auto_reply(GMimeMessage *message)
+{
+    return str_starts_nocase(header(message, "Auto-Submitted"), "auto-replied") ||
+           str_starts_nocase(header(message, "Auto-Submitted"), "auto-generated (vacation") ||
+           header(message, "X-Autoreply")[0] != '\0' || header(message, "X-Autorespond")[0] != '\0' ||
+           contains(header(message, "Precedence"), "auto_reply") ||
+           contains(header(message, "X-Auto-Response-Suppress"), "all");
 }
 
 static bool is_auto_reply(GMimeMessage *message)
@@ -193,11 +210,7 @@ static bool is_auto_reply(GMimeMessage *message)
         "automatische antwort", "on holiday",          "away from",  "réponse automatique",
         "respuesta automática", "risposta automatica", "absence"};
     char *decoded = g_mime_utils_header_decode_text(NULL, header(message, "Subject"));
-    bool found = str_starts_nocase(header(message, "Auto-Submitted"), "auto-replied") ||
-                 str_starts_nocase(header(message, "Auto-Submitted"), "auto-generated (vacation") ||
-                 header(message, "X-Autoreply")[0] != '\0' || header(message, "X-Autorespond")[0] != '\0' ||
-                 contains(header(message, "Precedence"), "auto_reply") ||
-                 contains(header(message, "X-Auto-Response-Suppress"), "all");
+    bool found = calls_itself_auto_reply(message);
     for (size_t i = 0; i < countof(subjects) && !found; i++)
         found = contains(decoded != NULL ? decoded : "", subjects[i]);
     g_free(decoded);
@@ -334,6 +347,7 @@ static void read_message(struct report *report, GMimeMessage *message)
         buffer_finish(&inner.text);
         buffer_finish(&inner.html);
     }
+    report->automatic = walk.saw_status || is_returned(message) || calls_itself_auto_reply(message);
     if (walk.saw_feedback) {
         bool abuse = report->feedback_type[0] == '\0' || str_starts_nocase(report->feedback_type, "abuse") ||
                      str_starts_nocase(report->feedback_type, "fraud") ||
@@ -346,6 +360,7 @@ static void read_message(struct report *report, GMimeMessage *message)
             buffer_append(&walk.text, buffer_text(&walk.html), walk.html.len);
         report_text_complete(report, buffer_text(&walk.text), report_text_end(buffer_text(&walk.text)));
     } else if (buffer_text(&walk.text)[0] == '{' && report_json(report, buffer_text(&walk.text)) > 0) {
+        report->automatic = true;
         buffer_append(&report->evidence, walk.text.data, walk.text.len);
     } else if (!system && is_auto_reply(message)) {
         report->kind = REPORT_AUTO_REPLY;

@@ -45,6 +45,7 @@ struct report {
     char message_id[256];    /* of the report itself, "" = none */
     char feedback_type[32];  /* RFC 5965 */
     char unsubscribe_to[64]; /* token of a mail to unsubscribe+TOKEN@, "" = it is none */
+    bool automatic;          /* a part or a field that only programs write says so; From's and Subject's words do not */
     struct report_recipient recipients[REPORT_RECIPIENTS_MAX];
     size_t recipient_count;
     char words[BOUNCE_TEXT_BYTES]; /* what a report for people says in all, one line */

@@ -190,6 +190,23 @@ def test_unsubscribe_by_mail(scene):
     assert run_to_end(server, server.create_campaign())["audience"] == 5
 
 
+def test_unsubscribe_by_mail_of_who_sounds_like_a_mail_system(scene):
+    sink, server, campaign, people = scene
+    mails = [("From: Bounce House <info@bouncehouse.test>\n", "unsubscribe"), ("From: postmaster@one.test\n", "unsubscribe"),
+             ("From: office-admin@one.test\n", "unsubscribe"), ("From: ann@one.test\n", "Delayed: unsubscribe"),
+             ("From: ann@one.test\n", "I am on holiday: unsubscribe")]
+    robots = [("From: ann@one.test\nAuto-Submitted: auto-replied\n", "away"), ("From: <>\n", "Undelivered Mail")]
+    for n, (head, subject) in enumerate(robots + mails):
+        message, _ = sent(sink, people[max(0, n - len(robots))])
+        token = re.search(r"/u/([a-z2-7]+)", message["List-Unsubscribe"]).group(1)
+        summary = ingest(server, "%sTo: <unsubscribe+%s@sender.test>\nSubject: %s\n\n\n" % (head, token, subject))
+        assert (summary["unsubscribes"], summary["unsubscribed"]) == ((1, 1) if n >= len(robots) else (0, 0)), (head, subject)
+    message, _ = sent(sink, people[5])
+    token = re.search(r"/u/([a-z2-7]+)", message["List-Unsubscribe"]).group(1)
+    assert ingest(server, report(people[5], HARD, to="<unsubscribe+%s@sender.test>" % token))["unsubscribes"] == 0
+    assert server.stats(campaign)["unsubscribed"] == len(mails)
+
+
 def test_states_other_than_delivered_stay(place):
     """A report about a delivery that waits or has ended changes no state; what it proves of the address holds."""
     script = {"rules": [{"command": "EOD", "domain": "later.test", "reply": "451 4.3.0 later"},

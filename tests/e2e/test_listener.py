@@ -213,7 +213,11 @@ def test_unsubscribe_by_mail(place):
     with connector(server)() as client:
         client.hello()
         assert give(client, "From: a@one.test\nSubject: unsubscribe\n\n\n", "unsubscribe+%s@bounce.test" % token).startswith("250 ")
-    assert server.stats(campaign)["unsubscribed"] == 1
+        assert server.stats(campaign)["unsubscribed"] == 1
+        message, _ = sent(sink, "b@one.test")
+        token = re.search(r"/u/([a-z2-7]+)", message["List-Unsubscribe"]).group(1)
+        assert give(client, "From: Bounce House <b@one.test>\nSubject: x\n\n\n", "unsubscribe+%s@bounce.test" % token).startswith("250 ")
+    assert server.stats(campaign)["unsubscribed"] == 2
 
 
 @pytest.mark.sanitize

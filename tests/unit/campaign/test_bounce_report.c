@@ -319,6 +319,39 @@ static void an_unsubscribe_by_mail_is_seen(void **state)
     report_finish(&report);
 }
 
+static void only_parts_and_fields_make_a_mail_automatic(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *head;
+        bool automatic;
+    } table[] = {
+        {"From: ann@a.test\nSubject: unsubscribe\n", false},
+        {"From: Bounce House <info@bouncehouse.test>\nSubject: unsubscribe\n", false},
+        {"From: postmaster@a.test\nSubject: unsubscribe\n", false},
+        {"From: office-admin@a.test\nSubject: unsubscribe\n", false},
+        {"From: ann@a.test\nSubject: my delayed answer\n", false},
+        {"From: ann@a.test\nSubject: on holiday, and no more news please\n", false},
+        {"From: <>\nSubject: x\n", true},
+        {"Subject: x\n", true},
+        {"From: ann@a.test\nX-Failed-Recipients: b@b.test\nSubject: x\n", true},
+        {"From: MAILER-DAEMON@a.test\nAuto-Submitted: auto-replied\nSubject: x\n", true},
+        {"From: ann@a.test\nX-Autoreply: yes\nSubject: x\n", true},
+        {"From: ann@a.test\nSubject: x\nMIME-Version: 1.0\nContent-Type: message/delivery-status\n", false},
+        {"From: ann@a.test\nSubject: x\nMIME-Version: 1.0\nContent-Type: message/delivery-status\n\n"
+         "Reporting-MTA: dns; mx.test\n\nFinal-Recipient: rfc822; b@b.test\nAction: failed\nStatus: 5.1.1\n",
+         true},
+    };
+    for (size_t i = 0; i < countof(table); i++) {
+        char mail[1000];
+        (void)snprintf(mail, sizeof(mail), "To: unsubscribe+abc@us.test\n%s\nStop it.\n", table[i].head);
+        read_text(mail);
+        assert_int_equal(report.automatic, table[i].automatic);
+        assert_string_equal(report.unsubscribe_to, "abc");
+        report_finish(&report);
+    }
+}
+
 /* ---- mails that were made to hurt ---- */
 
 static int64_t read_timed(const struct buffer *mail)
@@ -477,6 +510,7 @@ int main(void)
         cmocka_unit_test(complaints_are_told_from_other_feedback),
         cmocka_unit_test(replies_of_people_and_robots_are_left_alone),
         cmocka_unit_test(an_unsubscribe_by_mail_is_seen),
+        cmocka_unit_test(only_parts_and_fields_make_a_mail_automatic),
         cmocka_unit_test(ten_thousand_nested_parts),
         cmocka_unit_test(fifty_megabytes),
         cmocka_unit_test(many_fields_and_recipients),
