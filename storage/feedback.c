@@ -3,8 +3,9 @@
  *
  * Only a delivery that is `delivered` can still become `bounced`: one that waits for its next attempt, or has ended
  * otherwise, keeps its state, whatever a report says, for its own attempts decide. What a report proves of the address
- * (it is dead, its owner complains) holds for every state, so a suppression is made all the same. What the server said
- * when it took the mail moves to the attempts, as with every later outcome.
+ * (it is dead, its owner complains) holds for every state, so a suppression is made all the same, also when retention
+ * has removed the delivery: reports are taken for longer than deliveries may be kept. What the server said when it took
+ * the mail moves to the attempts, as with every later outcome.
  */
 #include <errno.h>
 #include <string.h>
@@ -121,17 +122,19 @@ static int apply(struct storage *storage, struct storage_feedback *item, struct 
     struct db *db = &storage->db;
     sqlite3_stmt *row = db_query(
         db, err,
-        "SELECT d.id, d.state FROM delivery d JOIN recipient r ON r.id = " RECIPIENT_OF(
-            "d.recipient_id") " JOIN campaign c ON c.id = d.campaign_id WHERE d.recipient_id = ? AND d.campaign_id = ?",
+        "SELECT d.id, d.state FROM campaign c JOIN recipient r ON r.id = " RECIPIENT_OF(
+            "?1") " LEFT JOIN delivery d ON d.recipient_id = ?1 AND d.campaign_id = c.id WHERE c.id = ?2",
         DB_I(item->recipient_id), DB_I(item->campaign_id));
     int more = row == NULL ? -EIO : db_step(db, row, err);
     if (more < 0)
         return more;
-    item->unknown = more == 0;
+    bool recorded = more > 0 && sqlite3_column_type(row, 0) == SQLITE_INTEGER;
+    int64_t delivery_id = recorded ? db_int(row, 0) : 0, state = recorded ? db_int(row, 1) : DELIVERY_FAILED;
+    if (more > 0)
+        db_end(row);
+    item->unknown = more == 0 || (item->kind == FEEDBACK_BOUNCED && !recorded);
     if (item->unknown)
         return 0;
-    int64_t delivery_id = db_int(row, 0), state = db_int(row, 1);
-    db_end(row);
     int failed = 0;
     if (item->kind != FEEDBACK_COMPLAINT && state == DELIVERY_DELIVERED)
         failed = to_bounced(storage, item, delivery_id, err);

@@ -4,7 +4,8 @@
  *
  * The caller has proven (by a keyed token) that a report is about this campaign and recipient. Each fact about the pair
  * counts once, however often and in however many reports it comes. Delivery, campaign counters, suppression and counts
- * change in one transaction.
+ * change in one transaction. Where retention has removed the delivery, its state and the campaign's bounces stay as
+ * they are, all else happens.
  */
 #ifndef POSTHASTE_STORAGE_FEEDBACK_H
 #define POSTHASTE_STORAGE_FEEDBACK_H
@@ -30,7 +31,7 @@ struct storage_feedback {
     char origin[320]; /* why and by what, for the suppression */
 
     /* The answer. */
-    bool unknown;    /* no such recipient, or nothing was ever sent to it in this campaign: nothing was changed */
+    bool unknown;    /* no such recipient or campaign, or (BOUNCED) no such delivery any more: nothing was changed */
     bool changed;    /* something is new: the delivery's state, a count, a flag or a suppression */
     bool bounced;    /* the delivery went from delivered to bounced */
     bool suppressed; /* the address is suppressed since this one */

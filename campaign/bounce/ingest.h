@@ -33,7 +33,7 @@ struct bounce_summary {
     int64_t no_token;                  /* reports and unsubscribes without a token of ours: no action */
     int64_t untrusted;                 /* complaints whose source is not proven, or not one of ours: no action */
     int64_t later;                     /* whose source cannot be looked up now: left where they are */
-    int64_t unknown;                   /* a token of ours for a delivery that is not there any more: no action */
+    int64_t unknown;                   /* a token of ours for who, or what, is not there any more: no action */
     int64_t no_action;                 /* delayed, delivered, feedback that is no complaint */
     int64_t repeated;                  /* told before: no action */
     int64_t hard, soft, other_bounces; /* deliveries' bounces that were new, by consequence */

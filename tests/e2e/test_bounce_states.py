@@ -1,4 +1,4 @@
-"""A token of ours for what is not there any more, and one that another key made: nothing happens, and it is told which."""
+"""A token of ours for what is not there any more, and one that another key made."""
 import sqlite3
 
 from conftest import add_up, emails, run_to_end
@@ -9,7 +9,7 @@ def test_unknown_campaigns_and_other_keys(place):
     sink = place.sink(store=True)
     config = "bounces { complaint_dkim = false }\n"
     server, other = place.server(sink, config=config), place.server(sink, config=config)
-    people = emails(2, ["one.test"])
+    people = emails(3, ["one.test"])
     for one in (server, other):
         place.people(one, people)
     campaign = server.create_campaign()
@@ -21,13 +21,16 @@ def test_unknown_campaigns_and_other_keys(place):
         summary = ingest(server, mail)
         assert summary["no_token"] == 1 and summary["bounced"] == summary["complained"] == summary["suppressed"] == 0, summary
     server.stop()
-    with sqlite3.connect(server.data_dir / "posthaste.db") as database:  # as retention does with what is old
-        database.execute("DELETE FROM delivery WHERE recipient_id = (SELECT id FROM recipient WHERE email = ?)", (people[1],))
-    for mail in (report(people[1], HARD, to=paths[1]), complaint(mail_from=paths[1])):
+    with sqlite3.connect(server.data_dir / "posthaste.db") as database:
+        database.execute("DELETE FROM delivery WHERE recipient_id = (SELECT id FROM recipient WHERE email = ?)", (people[1],))  # as retention does
+        database.execute("DELETE FROM recipient WHERE email = ?", (people[2],))
+    for mail in (report(people[2], HARD, to=paths[2]), complaint(mail_from=paths[2])):
         summary = ingest(server, mail)
         assert summary["unknown"] == 1 and summary["suppressed"] == 0, summary
+    summary = ingest(server, report(people[1], HARD, to=paths[1]))  # what is known of the address outlives the delivery
+    assert summary["unknown"] == summary["bounced"] == 0 and summary["suppressed"] == 1, summary
     server.start()
-    assert not suppressions(server)
+    assert set(suppressions(server)) == {people[1]}
     assert ingest(server, report(people[0], HARD, to=paths[0]))["bounced"] == 1
     assert add_up(server.stats(campaign))["bounced"] == 1
 

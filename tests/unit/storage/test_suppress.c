@@ -252,6 +252,54 @@ static void what_a_person_took_back_the_same_report_does_not_bring_back(void **s
     fixture_remove(&fixture);
 }
 
+/* Reports are taken for as long as links are kept, which may be longer than deliveries are. */
+static void a_report_about_a_delivery_that_retention_removed_suppresses(void **state)
+{
+    (void)state;
+    static const struct {
+        enum storage_feedback_kind kind;
+        bool unknown, suppressed;
+        int64_t complained;
+    } table[] = {{FEEDBACK_HARD, false, true, 0},
+                 {FEEDBACK_COMPLAINT, false, true, 1},
+                 {FEEDBACK_SOFT, false, true, 0},
+                 {FEEDBACK_BOUNCED, true, false, 0}};
+    for (size_t i = 0; i < countof(table); i++) {
+        struct fixture fixture;
+        int64_t removed;
+        fixture_open(&fixture, false);
+        int64_t list = make_list(&fixture, "news");
+        import_range(&fixture, list, "u", "a.test", 0, 1);
+        int64_t campaign = launched(&fixture, list);
+        deliver_at(&fixture, campaign, 1);
+        must(storage_campaign_try_finish(fixture.storage, campaign, 5000, &err));
+        must(storage_retain(fixture.storage, 1000, 100, 9000, &removed, &err));
+        assert_int_equal(removed, 1);
+        struct storage_feedback item = {.kind = table[i].kind,
+                                        .campaign_id = campaign,
+                                        .recipient_id = recipient_id(&fixture, "u0@a.test"),
+                                        .at_ms = 10000,
+                                        .soft_limit = 1,
+                                        .soft_window_ms = DAY_MS};
+        must(storage_feedback_apply(fixture.storage, &item, 1, &err));
+        assert_int_equal(item.unknown, table[i].unknown);
+        assert_int_equal(item.suppressed, table[i].suppressed);
+        assert_int_equal(item.changed, table[i].suppressed);
+        assert_false(item.bounced);
+        assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM suppression"), table[i].suppressed);
+        assert_states(&fixture, campaign, "audience=1 delivered=1");
+        assert_int_equal(stats(&fixture, campaign).hard_bounced, 0);
+        assert_int_equal(stats(&fixture, campaign).complained, table[i].complained);
+        /* Of nobody, or of no campaign, it proves nothing. */
+        struct storage_feedback nobody[] = {item, item};
+        nobody[0].recipient_id += 1000;
+        nobody[1].campaign_id += 1000;
+        must(storage_feedback_apply(fixture.storage, nobody, countof(nobody), &err));
+        assert_true(nobody[0].unknown && nobody[1].unknown && !nobody[0].changed && !nobody[1].changed);
+        fixture_remove(&fixture);
+    }
+}
+
 /* ---- the guard ---- */
 
 static int look(struct fixture *fixture, int64_t campaign, char *reason)
@@ -308,6 +356,7 @@ int main(void)
         cmocka_unit_test(soft_bounces_add_up_decay_and_are_wiped_by_a_delivery),
         cmocka_unit_test(soft_bounces_of_the_session_count_too),
         cmocka_unit_test(what_a_person_took_back_the_same_report_does_not_bring_back),
+        cmocka_unit_test(a_report_about_a_delivery_that_retention_removed_suppresses),
         cmocka_unit_test(a_campaign_stops_above_its_limits_and_goes_on_when_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
