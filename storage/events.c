@@ -137,7 +137,7 @@ static void fill(sqlite3_stmt *row, struct storage_event *out)
     };
     if (storage_is_message(out->recipient_id)) {
         out->message_id = out->recipient_id;
-        out->recipient_id = db_count(row, 13); /* 0 = the message is not kept any more */
+        out->recipient_id = db_count(row, 13); /* 0 = nothing of the message is kept any more */
     }
 }
 
@@ -149,9 +149,12 @@ int storage_event_page(struct storage_reader *reader, int64_t after, int64_t unt
     sqlite3_stmt *rows =
         db_query(db, err,
                  "SELECT e.id, e.kind, e.campaign_id, e.recipient_id, e.at, e.attempt, e.uncertain, e.code, e.enhanced,"
-                 " e.mx_host, e.detail, r.email, c.name, m.recipient_id, m.labels FROM event e"
+                 " e.mx_host, e.detail, r.email, c.name, coalesce(m.recipient_id, g.recipient_id), m.labels"
+                 " FROM event e"
                  " LEFT JOIN message m ON m.id = e.recipient_id AND ?3 >> e.kind & 1"
-                 " LEFT JOIN recipient r ON r.id = coalesce(m.recipient_id, e.recipient_id) AND ?3 >> e.kind & 1"
+                 " LEFT JOIN message_gone g ON g.id = e.recipient_id AND ?3 >> e.kind & 1"
+                 " LEFT JOIN recipient r ON r.id = coalesce(m.recipient_id, g.recipient_id, e.recipient_id)"
+                 " AND ?3 >> e.kind & 1"
                  " LEFT JOIN campaign c ON c.id = e.campaign_id AND ?3 >> e.kind & 1"
                  " WHERE e.id > ?1 AND e.id <= ?2 ORDER BY e.id LIMIT ?4",
                  DB_I(after), DB_I(until > 0 ? until : INT64_MAX), DB_I(kinds), DB_I(EVENT_SCAN_MAX));

@@ -156,7 +156,9 @@ static int unsubscribe_run(struct storage *storage, void *arg, struct error *err
                          DB_I(request->recipient_id));
     if (missing)
         return missing;
-    missing = db_get(db, err, &mailed, "SELECT 1 FROM delivery WHERE recipient_id = ? AND campaign_id = ?",
+    missing = db_get(db, err, &mailed,
+                     "SELECT 1 FROM delivery WHERE recipient_id = ?1 AND campaign_id = ?2"
+                     " UNION ALL SELECT 1 FROM message_gone WHERE id = ?1 LIMIT 1",
                      DB_I(request->recipient_id), DB_I(request->campaign_id));
     if (missing < 0)
         return missing;

@@ -185,7 +185,8 @@ int suppress_soft(struct db *db, const struct suppress_soft *soft, bool *suppres
     *suppressed = false;
     if (storage_is_message(soft->recipient_id)) { /* each message counts once, against him to whom it went */
         mail = soft->recipient_id;
-        failed = db_get(db, err, &person, "SELECT recipient_id FROM message WHERE id = ?", DB_I(soft->recipient_id));
+        failed = db_get(db, err, &person, "SELECT id FROM recipient WHERE id = " RECIPIENT_OF("?1"),
+                        DB_I(soft->recipient_id));
     }
     if (!failed)
         failed = db_run(db, err, "INSERT INTO soft_bounce VALUES (?, ?, ?) ON CONFLICT DO NOTHING", DB_I(mail),

@@ -22,6 +22,7 @@
 #define PAGE_BYTES 4096
 #define SLICE_MAX 10000
 #define WAITING_MAX 10000 /* messages that wait still, passed over */
+#define GONE_MAX 1000     /* removed messages, forgotten at once */
 #define BUSY_LIMIT_MS 10000
 
 int storage_check(struct storage_reader *reader, bool quick, struct error *err)
@@ -263,6 +264,9 @@ static int remove_message(struct db *db, const struct old_message *message, stru
         failed = db_run(db, err, "DELETE FROM delivery WHERE id = ?", DB_I(message->delivery_id));
     if (!failed)
         failed = delivery_blocks_leave(db, message->campaign_id, delivery_block(message->delivery_id), err);
+    if (!failed) /* to whom it went stays: who unsubscribes or complains later may have no other trace of it */
+        failed = db_run(db, err, "INSERT INTO message_gone SELECT id, recipient_id, created FROM message WHERE id = ?",
+                        DB_I(message->id));
     if (!failed)
         failed = db_run(db, err, "DELETE FROM message WHERE id = ?", DB_I(message->id));
     if (!failed)
@@ -326,23 +330,38 @@ int storage_retain(struct storage *storage, int64_t keep_ms, int slice, int64_t 
     return failed;
 }
 
+/* To whom removed messages went, in the order in which they came. */
+static int forget_gone(struct db *db, struct retention *retention, struct error *err)
+{
+    int failed = db_run(db, err,
+                        "DELETE FROM message_gone WHERE created < ?1 AND id IN (SELECT id FROM message_gone"
+                        " ORDER BY id LIMIT ?2)",
+                        DB_I(retention->before_ms), DB_I(GONE_MAX));
+    if (!failed)
+        retention->removed = db_changes(db);
+    return failed;
+}
+
 /* One campaign: at most TRACKING_LINKS_MAX rows. */
 static int retain_links_run(struct storage *storage, void *arg, struct error *err)
 {
     struct retention *retention = arg;
     struct db *db = &storage->db;
     int64_t id;
+    int failed = forget_gone(db, retention, err);
+    if (failed)
+        return failed;
     int missing = db_get(db, err, &id,
                          "SELECT c.id FROM campaign_frozen f JOIN campaign c ON c.id = f.campaign_id"
                          " WHERE c.status IN (4, 5) AND c.finished > 0 AND c.finished < ? AND c.sending = 0 LIMIT 1",
                          DB_I(retention->before_ms));
     if (missing)
         return MIN_OF(missing, 0);
-    int failed = db_run(db, err, "DELETE FROM campaign_link WHERE campaign_id = ?", DB_I(id));
+    failed = db_run(db, err, "DELETE FROM campaign_link WHERE campaign_id = ?", DB_I(id));
     if (!failed)
         failed = db_run(db, err, "DELETE FROM campaign_frozen WHERE campaign_id = ?", DB_I(id));
     if (!failed)
-        retention->removed = 1;
+        retention->removed++;
     return failed;
 }
 

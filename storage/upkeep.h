@@ -39,7 +39,9 @@ int storage_vacuum(struct storage *storage, struct error *err) ATTR_MUSTCHECK;
  */
 int storage_retain(struct storage *storage, int64_t keep_ms, int slice, int64_t now_ms, int64_t *removed,
                    struct error *err) ATTR_MUSTCHECK;
-/* The links (with their counts) and the frozen snippets of one such campaign; *removed 0: there is none left. */
+/* The links (with their counts) and the frozen snippets of one such campaign, and to whom some removed messages went
+ * that came so long ago: until then they can be unsubscribed from, and reports about them are taken. *removed 0: there
+ * is none left. */
 int storage_retain_links(struct storage *storage, int64_t keep_ms, int64_t now_ms, int64_t *removed,
                          struct error *err) ATTR_MUSTCHECK;
 

@@ -61,8 +61,10 @@ struct storage {
     _Atomic(struct journal *) journal; /* NULL until storage_journal_begin() */
 };
 
-/* SQL: the recipient behind an id that may be a message's. */
-#define RECIPIENT_OF(id) "coalesce((SELECT recipient_id FROM message WHERE id = " id "), " id ")"
+/* SQL: the recipient behind an id that may be a message's, also of one that retention has removed. */
+#define RECIPIENT_OF(id)                                                                                               \
+    "coalesce((SELECT recipient_id FROM message WHERE id = " id "),"                                                   \
+    " (SELECT recipient_id FROM message_gone WHERE id = " id "), " id ")"
 
 struct storage_reader {
     struct db db;

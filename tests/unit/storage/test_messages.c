@@ -2,6 +2,7 @@
  * test_messages.c - single messages in storage: their stream adds up, a claim of them survives a crash, and they end
  * one by one.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "tests/unit/storage/support.h"
@@ -209,6 +210,68 @@ static void old_messages_go_and_the_counters_stay(void **state)
     fixture_remove(&fixture);
 }
 
+static int keep_email(void *context, const struct storage_event *event)
+{
+    (void)snprintf(context, 64, "%s %lld", event->email, (long long)event->message_id);
+    return 0;
+}
+
+/* Not even then is it too late to unsubscribe or to complain, as long as links are kept. */
+static void a_message_that_is_gone_can_be_unsubscribed_from(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct error err = {""};
+    int64_t removed;
+    struct storage_message_made made[4];
+    static const char *const who[] = {"a@a.test", "b@a.test", "c@a.test", "d@a.test"};
+    fixture_open(&fixture, false);
+    for (size_t i = 0; i < countof(made); i++)
+        made[i] = post(&fixture, who[i], "{}", false);
+    struct storage_claim jobs;
+    claim(&fixture, &made[0], &jobs);
+    assert_int_equal(jobs.job_count, countof(made));
+    for (size_t i = 0; i < countof(made); i++)
+        post_one(&fixture, make_outcome(&jobs.jobs[i], DELIVERY_DELIVERED, NULL));
+    arena_finish(&jobs.arena);
+    must(storage_retain(fixture.storage, 1000, 100, 5000, &removed, &err));
+    assert_int_equal(removed, countof(made));
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM message"), 0);
+
+    must(storage_event_watch(fixture.storage, 1U << EVENT_UNSUBSCRIBED, &err));
+    must(storage_unsubscribe(fixture.storage, made[0].campaign_id, made[0].id, 6000, &err));
+    must(storage_unsubscribe(fixture.storage, made[0].campaign_id, made[0].id, 6001, &err));
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM suppression WHERE email = 'a@a.test'"), 1);
+    assert_int_equal(stats(&fixture, made[0].campaign_id).unsubscribed, 1);
+    int64_t reached;
+    char told[64] = "", expected[64];
+    must(storage_event_page(fixture.reader, 0, 0, 1U << EVENT_UNSUBSCRIBED, 10, keep_email, told, &reached, &err));
+    (void)snprintf(expected, sizeof(expected), "a@a.test %lld", (long long)made[0].id);
+    assert_string_equal(told, expected);
+    static const enum storage_feedback_kind kinds[] = {FEEDBACK_COMPLAINT, FEEDBACK_SOFT};
+    for (size_t i = 0; i < countof(kinds); i++) {
+        struct storage_feedback item = {.kind = kinds[i],
+                                        .campaign_id = made[i + 1].campaign_id,
+                                        .recipient_id = made[i + 1].id,
+                                        .at_ms = 6000,
+                                        .soft_limit = 1,
+                                        .soft_window_ms = 1000};
+        must(storage_feedback_apply(fixture.storage, &item, 1, &err));
+        assert_true(item.suppressed && item.changed && !item.unknown);
+    }
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM suppression"), 3);
+
+    must(storage_retain_links(fixture.storage, 5000, 6000, &removed, &err)); /* not older than that */
+    assert_int_equal(removed, 0);
+    must(storage_retain_links(fixture.storage, 4999, 6000, &removed, &err));
+    assert_int_equal(removed, countof(made));
+    must(storage_retain_links(fixture.storage, 4999, 6000, &removed, &err));
+    assert_int_equal(removed, 0);
+    assert_int_equal(storage_unsubscribe(fixture.storage, made[3].campaign_id, made[3].id, 7000, &err),
+                     STORAGE_NOT_FOUND);
+    fixture_remove(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +279,7 @@ int main(void)
         cmocka_unit_test(a_claim_of_messages_survives_a_crash),
         cmocka_unit_test(only_what_was_asked_for_goes_to_who_has_left),
         cmocka_unit_test(old_messages_go_and_the_counters_stay),
+        cmocka_unit_test(a_message_that_is_gone_can_be_unsubscribed_from),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
