@@ -121,14 +121,16 @@ static void end_untried(struct feeder *feeder, struct delivery *delivery, struct
 /* Outside the recipient's own window: a row that is due when that opens. True when it was put among `records`. */
 static bool wait_for_window(struct feeder *feeder, struct delivery *delivery, struct list *records, int64_t wall_ms)
 {
-    const struct run *run = delivery->run;
+    struct run *run = delivery->run;
     const struct window *window = &run->plan.window;
     if (!run->plan.has_window || window->attribute[0] == '\0')
         return false;
     const struct timezone_data *zone = plan_zone(&run->plan, &feeder->zones, delivery->attributes);
     int64_t open_ms = window_next_open_ms(window, zone, wall_ms);
-    if (open_ms <= wall_ms)
+    if (open_ms <= wall_ms) {
+        run_window_open(run, zone, wall_ms);
         return false;
+    }
     end_untried(feeder, delivery, records, false);
     if (delivery->record.state == DELIVERY_DEFERRED)
         delivery->record.next_attempt_ms = MIN_OF(open_ms, run->deadline_ms);

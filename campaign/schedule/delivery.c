@@ -64,15 +64,16 @@ void delivery_free(struct delivery *delivery)
 void delivery_judge(struct delivery *delivery, const struct policy *policy, const struct outcome *outcome, bool stopping)
 {
     int status = atomic_load_explicit(&delivery->run->status, memory_order_relaxed);
+    bool closed = atomic_load_explicit(&delivery->run->closed, memory_order_relaxed) ||
+                  delivery->claimed_ms <= atomic_load_explicit(&delivery->run->taken_back_ms, memory_order_relaxed);
     struct policy_case the_case = {
         .now_ms = clock_wall_ms(),
         .deadline_ms = delivery->deadline_ms,
         .attempts_before = delivery->attempts,
         .jitter_seed = (uint64_t)delivery->recipient_id,
         .release = status == CAMPAIGN_CANCELLED               ? RELEASE_CANCELLED
-                   : stopping || status == CAMPAIGN_PAUSED || atomic_load_explicit(&delivery->run->closed, memory_order_relaxed)
-                       ? RELEASE_HELD_BACK
-                                                           : RELEASE_WAITED,
+                   : stopping || status == CAMPAIGN_PAUSED || closed ? RELEASE_HELD_BACK
+                                                                     : RELEASE_WAITED,
     };
     struct storage_outcome *record = &delivery->record;
     record->outcome = *outcome;

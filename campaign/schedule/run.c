@@ -94,7 +94,7 @@ int run_create(const struct storage_campaign *campaign, struct storage_reader *r
     list_init(&run->hungry);
     run->id = campaign->id;
     run->stream = campaign->messages;
-    run->expire_ms = INT64_MAX;
+    run->expire_ms = run->own_close_ms = INT64_MAX;
     json_t *spec = json_text_reads(campaign->spec, 0, NULL);
     if (spec == NULL) { /* of the run's rate and window nothing would be known */
         free(run);
@@ -170,10 +170,25 @@ void run_take_posted(struct run *run)
     }
 }
 
-/* A window in the recipients' own zones is never closed for all: each is asked when it is claimed. Behind the deadline it does not matter any more. */
+/* To find the end of a window costs hundreds of questions, so it is found once for each zone. */
+void run_window_open(struct run *run, const struct timezone_data *zone, int64_t wall_ms)
+{
+    struct zone_hours *hours = &run->hours[(uintptr_t)zone / 64 % countof(run->hours)];
+    if (hours->zone != zone || wall_ms < hours->from_ms || wall_ms >= hours->close_ms)
+        *hours = (struct zone_hours){zone, wall_ms, window_next_close_ms(&run->plan.window, zone, wall_ms)};
+    run->own_close_ms = MIN_OF(run->own_close_ms, hours->close_ms);
+}
+
+/* A window in the recipients' own zones is never closed for all: each is asked when it is claimed. What the engine has by the end of the first of them comes
+ * back, to be claimed and asked again. Behind the deadline it does not matter any more. */
 bool run_window(struct run *run, struct zones *zones, int64_t wall_ms)
 {
     const struct window *window = &run->plan.window;
+    if (wall_ms >= run->own_close_ms) {
+        run->own_close_ms = INT64_MAX;
+        atomic_store(&run->taken_back_ms, clock_monotonic_ms());
+        return true;
+    }
     if (!run->plan.has_window || wall_ms < run->window_until_ms)
         return false;
     const struct timezone_data *zone = plan_zone(&run->plan, zones, NULL);

@@ -44,6 +44,12 @@ struct lane {
     int64_t claimed_ms, began_ms; /* monotonic: the last claim came back, some were last begun */
 };
 
+/* The window is open in `zone` from one moment to the other, wall clock. */
+struct zone_hours {
+    const struct timezone_data *zone;
+    int64_t from_ms, close_ms;
+};
+
 struct run {
     struct list node;
     int64_t id; /* constant, read by all threads */
@@ -64,6 +70,9 @@ struct run {
     _Atomic bool testing;  /* the share is claimed, and the rest waits for the winner */
     _Atomic bool closed;   /* its window is; read by the loops */
     int64_t window_until_ms; /* wall clock: when `closed` may change */
+    int64_t own_close_ms;    /* wall clock: when the first recipient's own window closes of those that went to the engine; INT64_MAX = none */
+    _Atomic int64_t taken_back_ms; /* monotonic: what was claimed by then came back because one has; read by the loops */
+    struct zone_hours hours[16]; /* of the zones met last */
     struct lane *lanes; /* lane_count of them; the last one is the retries */
     size_t lane_count, lanes_done;
     struct list hungry;
@@ -86,8 +95,10 @@ struct content *run_content(const struct run *run, int64_t recipient_id);
 void run_restart_lanes(struct run *run);
 /* A stream: the lanes to which something was posted are looked at again. */
 void run_take_posted(struct run *run);
-/* Looks at the window again when that is due; true when it has just closed, and what has not begun should come back. */
+/* Looks at the window again when that is due; true when it has just closed, or a recipient's own has, and what has not begun should come back. */
 bool run_window(struct run *run, struct zones *zones, int64_t wall_ms);
+/* A delivery goes to the engine in whose recipient's zone the window is open now. */
+void run_window_open(struct run *run, const struct timezone_data *zone, int64_t wall_ms);
 
 static inline struct lane *run_retries(struct run *run)
 {

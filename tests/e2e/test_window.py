@@ -5,6 +5,7 @@ import sqlite3
 import pytest
 
 from conftest import add_up, emails, run_to_end, run_until
+from test_shaping import FAKETIME_ENV, needs_faketime
 
 UTC = datetime.timezone.utc
 
@@ -94,6 +95,39 @@ def test_each_recipient_has_its_own_window(place):
         local = due + datetime.timedelta(hours=offset)
         assert local.strftime("%H:%M") == clock(-30), (row, local)
         assert datetime.timedelta(0) < due - datetime.datetime.now(UTC) < datetime.timedelta(days=1)
+
+
+@needs_faketime
+def test_a_window_that_closes_takes_back_what_waits(place):
+    """Under a rate most mail waits in the engine while the hours of half the recipients end, an hour before those of the other half."""
+    sink = place.sink()
+    server = place.server(sink, start=False)
+    offset = place.folder / "clock"
+    offset.write_text("+0")
+    server.start(env=dict(FAKETIME_ENV, FAKETIME_TIMESTAMP_FILE=str(offset)))
+    server.login()
+    who = dict.fromkeys(emails(60, ["a.test"], "early"), "UTC") | dict.fromkeys(emails(60, ["b.test"], "late"), "Etc/GMT+1")
+    place.people(server, list(who), columns=("tz",), row=lambda email: (who[email],))
+    opens, closes = clock(-90), clock(120)
+    campaign = server.create_campaign(window={"from": opens, "to": closes, "time_zone_attribute": "tz"}, rate="10/s", expires_after="5d")
+    run_until(server, campaign, lambda stats: stats["delivered"] >= 10, "some to be sent")
+    offset.write_text("+9000")  # seconds: the hours have ended in UTC, and have 30 minutes to go behind it
+    rows = []
+
+    def settled(_stats):
+        rows[:] = server.deliveries(campaign)
+        return len(rows) == 120 and all(row["state"] == "delivered" or (row["state"] == "deferred" and who[row["email"]] == "UTC") for row in rows)
+
+    run_until(server, campaign, settled, "the late to be sent, and the early to be sent or deferred")
+    waiting = [row for row in rows if row["state"] == "deferred"]
+    assert len(waiting) > 10
+    for row in waiting:
+        due = datetime.datetime.fromisoformat(row["next_attempt_at"].replace("Z", "+00:00"))
+        assert row["attempts"] == 0 and due.strftime("%H:%M") == opens, row
+    assert sum(len(messages) for messages in sink.messages().values()) == 120 - len(waiting)
+    offset.write_text("+%d" % (22.5 * 3600))  # and the next day
+    assert run_to_end(server, campaign)["delivered"] == 120
+    assert {len(messages) for messages in sink.messages().values()} == {1}
 
 
 def test_what_expires_outside_its_window_still_ends(place):

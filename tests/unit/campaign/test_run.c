@@ -241,6 +241,34 @@ static void rate_counts_the_last_five_seconds(void **state)
     assert_true(run_rate(&run, 1010 + 4096 + 100) < 0.1);
 }
 
+/* The engine may hold it for hours: for the rate, or for its site. */
+static void what_waits_comes_back_when_the_first_own_window_closes(void **state)
+{
+    (void)state;
+    const int64_t minute_ms = 60000, day_ms = 1440 * minute_ms, noon_ms = 20000 * day_ms + 720 * minute_ms;
+    struct zones zones = ZONES_INIT;
+    run.plan = (struct plan){.has_window = true, .window = {.days = 0x7f, .from_min = 540, .to_min = 1080, .time_zone = "UTC", .attribute = "tz"}};
+    run.deadline_ms = INT64_MAX;
+    run.own_close_ms = INT64_MAX;
+    const struct timezone_data *utc = zones_find(&zones, "UTC"), *west = zones_find(&zones, "Etc/GMT+1");
+    assert_non_null(west);
+    for (int round = 0; round < 3; round++) {
+        int64_t day = noon_ms + round * day_ms;
+        assert_false(run_window(&run, &zones, day));
+        for (int i = 0; i < 100; i++)
+            run_window_open(&run, i % 2 == 0 ? west : utc, day + i);
+        assert_false(run_window(&run, &zones, day + 360 * minute_ms - 1));
+        assert_true(run_window(&run, &zones, day + 360 * minute_ms)); /* 18:00 in UTC */
+        assert_false(atomic_load(&run.closed));
+        assert_true(atomic_load(&run.taken_back_ms) > 0);
+        run_window_open(&run, west, day + 361 * minute_ms);
+        assert_false(run_window(&run, &zones, day + 420 * minute_ms - 1));
+        assert_true(run_window(&run, &zones, day + 420 * minute_ms)); /* 18:00 an hour behind it */
+        assert_false(run_window(&run, &zones, day + 480 * minute_ms));
+    }
+    zones_finish(&zones);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,6 +283,7 @@ int main(void)
         cmocka_unit_test_setup(stuck_shared_lane_may_hold_more_but_not_all, setup),
         cmocka_unit_test_setup(stuck_shared_lane_begins_what_is_left, setup),
         cmocka_unit_test_setup(own_lane_waits_with_its_window, setup),
+        cmocka_unit_test_setup(what_waits_comes_back_when_the_first_own_window_closes, setup),
         cmocka_unit_test_setup(rate_counts_the_last_five_seconds, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
