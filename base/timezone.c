@@ -320,33 +320,40 @@ static bool plausible(const char *name)
 static int read_zone(int fd, struct timezone_data **out, struct error *err)
 {
     struct stat status;
-    if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size > (off_t)FILE_MAX_BYTES)
+    if (fstat(fd, &status) != 0)
+        return error_errno(err, -errno, "cannot be read");
+    if (!S_ISREG(status.st_mode) || status.st_size > (off_t)FILE_MAX_BYTES)
         return error_set(err, -EINVAL, "is no file of a time zone");
     char *bytes = malloc(FILE_MAX_BYTES);
     if (bytes == NULL)
         return error_memory(err);
     size_t len = 0;
-    ssize_t n;
+    ssize_t n = 0;
     while (len < FILE_MAX_BYTES && (n = read(fd, bytes + len, FILE_MAX_BYTES - len)) > 0)
         len += (size_t)n;
-    int result = timezone_parse(bytes, len, out, err);
+    int result = n < 0 ? error_errno(err, -errno, "cannot be read") : timezone_parse(bytes, len, out, err);
     free(bytes);
     return result;
 }
 
 int timezone_load(const char *name, struct timezone_data **out, struct error *err)
 {
+    int trouble = 0; /* a folder that cannot be looked into now may well have it */
     *out = NULL;
     for (size_t i = 0; plausible(name) && i < countof(folders); i++) {
         char path[TIMEZONE_NAME_MAX + 40];
         (void)snprintf(path, sizeof(path), "%s/%s", folders[i], name);
         int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
+        if (fd < 0) {
+            trouble = trouble == 0 && errno != ENOENT && errno != ENOTDIR ? -errno : trouble;
             continue;
+        }
         struct error why = {""};
         int result = read_zone(fd, out, &why);
         close(fd);
         return result == 0 ? 0 : error_set(err, result, "time zone %s: %s", name, why.text);
     }
+    if (trouble != 0)
+        return error_errno(err, trouble, "time zone");
     return error_set(err, -ENOENT, "there is no time zone \"%.64s\" in the system's database (package tzdata)", name);
 }

@@ -16,7 +16,7 @@ struct timezone_data;
 #define TIMEZONE_NAME_MAX 64
 
 /* "Europe/Berlin", "UTC". -ENOENT: there is no such zone (or the name could lead out of the database); -EINVAL: its
- * file is damaged; -ENOMEM. */
+ * file is damaged; else it cannot be read now: -ENOMEM, -EMFILE, -EIO ... */
 int timezone_load(const char *name, struct timezone_data **out, struct error *err) ATTR_MUSTCHECK;
 void timezone_free(struct timezone_data *zone); /* NULL allowed */
 

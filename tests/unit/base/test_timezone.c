@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "base/timezone.h"
@@ -92,6 +93,22 @@ static void refuses_what_is_no_zone(void **state)
     timezone_free(NULL);
 }
 
+/* What cannot be opened now is not said to be missing. */
+static void want_of_descriptors_is_told_as_such(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    struct timezone_data *zone;
+    struct rlimit was, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = was.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int result = timezone_load("Europe/Berlin", &zone, &err);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+    assert_int_equal(result, -EMFILE);
+    assert_null(zone);
+}
+
 /* Cut short, and with every byte changed: an answer or a refusal, never more. */
 static void survives_damaged_files(void **state)
 {
@@ -126,6 +143,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_the_c_library),
         cmocka_unit_test(refuses_what_is_no_zone),
+        cmocka_unit_test(want_of_descriptors_is_told_as_such),
         cmocka_unit_test(survives_damaged_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
