@@ -118,23 +118,27 @@ static void end_untried(struct feeder *feeder, struct delivery *delivery, struct
     list_append(records, &delivery->record.node);
 }
 
-/* Outside the recipient's own window: a row that is due when that opens. True when it was put among `records`. */
-static bool wait_for_window(struct feeder *feeder, struct delivery *delivery, struct list *records, int64_t wall_ms)
+/* Outside the recipient's own window: a row that is due when that opens. Positive when it was put among `records`; negative
+ * when its zone cannot be read now. */
+static int wait_for_window(struct feeder *feeder, struct delivery *delivery, struct list *records, int64_t wall_ms)
 {
     struct run *run = delivery->run;
     const struct window *window = &run->plan.window;
     if (!run->plan.has_window || window->attribute[0] == '\0')
-        return false;
-    const struct timezone_data *zone = plan_zone(&run->plan, &feeder->zones, delivery->attributes);
+        return 0;
+    const struct timezone_data *zone;
+    int result = plan_zone(&run->plan, &feeder->zones, delivery->attributes, &zone);
+    if (result != 0)
+        return result;
     int64_t open_ms = window_next_open_ms(window, zone, wall_ms);
     if (open_ms <= wall_ms) {
         run_window_open(run, zone, wall_ms);
-        return false;
+        return 0;
     }
     end_untried(feeder, delivery, records, false);
     if (delivery->record.state == DELIVERY_DEFERRED)
         delivery->record.next_attempt_ms = MIN_OF(open_ms, run->deadline_ms);
-    return true;
+    return 1;
 }
 
 /* ---- begun ---- */
@@ -144,7 +148,7 @@ bool feeder_holds(struct feeder *feeder, const struct run *run)
     return atomic_load(&run->status) != CAMPAIGN_RUNNING || atomic_load(&feeder->halted) || atomic_load(&run->closed);
 }
 
-/* Makes deliveries of the next jobs; how many. Fewer than `most`: there is no memory for the next one now. Nobody is dropped for that. */
+/* Makes deliveries of the next jobs; how many. Fewer than `most`: there is no memory (or descriptor) for the next one now. Nobody is dropped for that. */
 static int start_deliveries(struct feeder *feeder, struct order *order, int most)
 {
     struct run *run = order->run;
@@ -157,13 +161,18 @@ static int start_deliveries(struct feeder *feeder, struct order *order, int most
         struct delivery *delivery = delivery_create(&order->claim.jobs[order->started], run, order->lane);
         if (delivery == NULL)
             break;
-        order->started++;
         feeder_prepare(feeder, delivery);
-        bool expired = wall_ms >= delivery->deadline_ms;
+        bool expired = wall_ms >= delivery->deadline_ms, untried = held || (expired && delivery->attempts == 0);
+        int waits = untried ? 0 : wait_for_window(feeder, delivery, &records, wall_ms);
+        if (waits < 0) {
+            delivery_free(delivery);
+            break;
+        }
+        order->started++;
         run->expire_ms = MIN_OF(run->expire_ms, delivery->deadline_ms);
-        if (held || (expired && delivery->attempts == 0))
+        if (untried)
             end_untried(feeder, delivery, &records, !held);
-        else if (!wait_for_window(feeder, delivery, &records, wall_ms))
+        else if (waits == 0)
             list_append(&jobs, &delivery->job.node);
     }
     if (!list_empty(&jobs))
@@ -197,7 +206,7 @@ static bool lane_begin(struct feeder *feeder, struct run *run, struct lane *lane
         }
     }
     if (!memory && !feeder->shortage_told)
-        log_error("campaign", "out of memory, claimed deliveries wait for it");
+        log_error("campaign", "out of memory or file descriptors, claimed deliveries wait for them");
     feeder->shortage_told |= !memory;
     feeder->short_of_memory |= !memory;
     return memory;

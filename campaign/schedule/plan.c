@@ -4,6 +4,7 @@
 #include "campaign/schedule/plan.h"
 #include "campaign/json_text.h"
 
+#include <errno.h>
 #include <string.h>
 
 static void read_missed(const json_t *json, struct plan *out, struct problem *problem)
@@ -49,14 +50,21 @@ void plan_parse(const json_t *spec, struct plan *out, struct problem *problem)
         read_priority(value, out, problem);
 }
 
-const struct timezone_data *plan_zone(const struct plan *plan, struct zones *zones, const char *attributes)
+int plan_zone(const struct plan *plan, struct zones *zones, const char *attributes, const struct timezone_data **out)
 {
-    const struct timezone_data *zone = NULL;
+    int result = -ENOENT;
     if (plan->window.attribute[0] != '\0' && attributes != NULL) {
-        json_t *json = json_text_reads(attributes, 0, NULL);
+        json_error_t why = {.line = 0};
+        json_t *json = json_text_reads(attributes, 0, &why);
+        if (json == NULL && json_error_code(&why) == json_error_out_of_memory)
+            return -ENOMEM;
         const char *name = json_string_value(json_object_get(json, plan->window.attribute));
-        zone = name != NULL ? zones_find(zones, name) : NULL;
+        result = name != NULL ? zones_find(zones, name, out) : -ENOENT;
         json_decref(json);
     }
-    return zone != NULL ? zone : zones_find(zones, plan->window.time_zone);
+    if (result == -ENOENT)
+        result = zones_find(zones, plan->window.time_zone, out);
+    if (result == -ENOENT && strcmp(plan->window.time_zone, "UTC") == 0) /* needs no database */
+        result = 0;
+    return result;
 }

@@ -25,7 +25,8 @@ struct plan {
 /* Reads the four fields of the spec, where they are; faults go into `problem`. */
 void plan_parse(const json_t *spec, struct plan *out, struct problem *problem);
 
-/* Of a recipient (its attributes as JSON text): its own zone, or the window's. NULL: UTC. */
-const struct timezone_data *plan_zone(const struct plan *plan, struct zones *zones, const char *attributes);
+/* Of a recipient (its attributes as JSON text): its own zone, or the window's, into *out (NULL: UTC). Negative: it cannot be told now; with -ENOENT the
+ * window's zone is not there. Without attributes it cannot fail once it was found. */
+int plan_zone(const struct plan *plan, struct zones *zones, const char *attributes, const struct timezone_data **out) ATTR_MUSTCHECK;
 
 #endif

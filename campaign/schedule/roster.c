@@ -57,7 +57,7 @@ static void roster_add(struct feeder *feeder, const struct storage_campaign *cam
     for (int tries = 0; result == -EINVAL && tries < 2; tries++)
         result = mailer_compile(feeder->mailer, feeder->reader, campaign, signature, &content, NULL, &err);
     if (result == 0)
-        result = run_create(campaign, feeder->reader, content, &run, &err);
+        result = run_create(campaign, feeder->reader, content, &feeder->zones, &run, &err);
     if (result != 0)
         content_unref(content);
     else if (content != NULL && run->split.variants > 0)

@@ -14,6 +14,7 @@
 #include <jansson.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/str.h"
 
 #include "campaign/schedule/run.h"
@@ -84,8 +85,24 @@ static int load_lanes(struct run *run, struct storage_reader *reader, struct err
     return 0;
 }
 
+/* An accepted window is never read as another, or as none: what was there when it was checked can be out of reach now. */
+static int load_window(const struct run *run, const json_t *spec, struct zones *zones, struct error *err)
+{
+    const json_t *window = json_object_get(spec, "window");
+    const char *name = json_string_value(json_object_get(window, "time_zone"));
+    const struct timezone_data *zone;
+    int result = json_is_object(window) && name != NULL && strcmp(name, "UTC") != 0 ? zones_find(zones, name, &zone) : 0;
+    if (result == -ENOENT)
+        return error_set(err, -EINVAL, "its window's time zone %s is not in the system's database (package tzdata)", LOG_QUOTE(name));
+    if (result != 0)
+        return error_errno(err, result, "its window's time zone");
+    if (json_is_object(window) && !run->plan.has_window)
+        return error_set(err, -EAGAIN, "its window cannot be read");
+    return 0;
+}
+
 int run_create(const struct storage_campaign *campaign, struct storage_reader *reader, struct content *content,
-               struct run **out, struct error *err)
+               struct zones *zones, struct run **out, struct error *err)
 {
     struct run *run = calloc(1, sizeof(*run));
     if (run == NULL)
@@ -103,7 +120,12 @@ int run_create(const struct storage_campaign *campaign, struct storage_reader *r
     struct problem ignored = {.count = 0}; /* it was checked when it was stored */
     plan_parse(spec, &run->plan, &ignored);
     split_parse(spec, &run->split, &ignored);
+    int result = load_window(run, spec, zones, err);
     json_decref(spec);
+    if (result != 0) {
+        free(run);
+        return result;
+    }
     run->shape.rate = run->plan.rate;
     run->shape.urgent = run->stream;
     atomic_init(&run->shape.weight, run->plan.priority);
@@ -112,7 +134,7 @@ int run_create(const struct storage_campaign *campaign, struct storage_reader *r
     run->scheduled_ms = campaign->scheduled_ms;
     run->next_due_ms = 1; /* unknown: ask at once */
     atomic_init(&run->status, (int)campaign->status);
-    int result = content != NULL ? load_lanes(run, reader, err) : 0;
+    result = content != NULL ? load_lanes(run, reader, err) : 0;
     if (result != 0) {
         run_free(run);
         return result;
@@ -191,7 +213,9 @@ bool run_window(struct run *run, struct zones *zones, int64_t wall_ms)
     }
     if (!run->plan.has_window || wall_ms < run->window_until_ms)
         return false;
-    const struct timezone_data *zone = plan_zone(&run->plan, zones, NULL);
+    const struct timezone_data *zone;
+    if (plan_zone(&run->plan, zones, NULL, &zone) != 0)
+        return false; /* it was found when the run was made, and is kept */
     bool own = window->attribute[0] != '\0' || wall_ms >= run->deadline_ms;
     bool open = own || window_is_open(window, zone, wall_ms);
     int64_t until_ms = own    ? INT64_MAX

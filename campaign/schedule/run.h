@@ -85,9 +85,9 @@ struct run {
     _Atomic uint32_t delivered[8]; /* per second, a ring: rate_now */
 };
 
-/* Loads lanes and content of the campaign. 0 or negative with `err`; *out only on 0. */
+/* Loads lanes and content of the campaign, and its window's zone into `zones`. 0 or negative with `err` (-EINVAL: a person must mend it); *out only on 0. */
 int run_create(const struct storage_campaign *campaign, struct storage_reader *reader, struct content *content,
-               struct run **out, struct error *err) ATTR_MUSTCHECK;
+               struct zones *zones, struct run **out, struct error *err) ATTR_MUSTCHECK;
 void run_free(struct run *run); /* nothing is out */
 /* The content for a recipient: the campaign's, or its variant's. */
 struct content *run_content(const struct run *run, int64_t recipient_id);

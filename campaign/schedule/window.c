@@ -8,6 +8,7 @@
  */
 #include "campaign/schedule/window.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,49 +17,75 @@
 
 #define MINUTE_MS ((int64_t)60000)
 #define DAY_MIN 1440
-#define ZONES_MAX 600 /* the tz database has about 600 names; anything beyond is somebody's invention */
+#define UNKNOWN_MAX 1000 /* invented names must not fill the memory; those that exist are as many as there are files */
 
 /* ---- zones ---- */
 
 struct zone {
     char name[TIMEZONE_NAME_MAX + 1];
-    struct timezone_data *data; /* NULL: there is none, asked once */
+    struct timezone_data *data; /* NULL: there is none */
 };
 
-void zones_finish(struct zones *zones)
+static void forget(struct hashmap *map)
 {
     struct zone *zone;
     size_t cursor = 0;
-    while ((zone = hashmap_next(&zones->by_name, &cursor)) != NULL) {
+    while ((zone = hashmap_next(map, &cursor)) != NULL) {
         timezone_free(zone->data);
         free(zone);
     }
-    hashmap_finish(&zones->by_name);
-    *zones = ZONES_INIT;
+    hashmap_finish(map);
+    *map = HASHMAP_INIT;
 }
 
-const struct timezone_data *zones_find(struct zones *zones, const char *name)
+void zones_finish(struct zones *zones)
+{
+    forget(&zones->by_name);
+    forget(&zones->unknown);
+}
+
+/* Takes `data` over. */
+static int keep(struct hashmap *map, const char *name, size_t len, struct timezone_data *data)
+{
+    struct zone *zone = calloc(1, sizeof(*zone));
+    if (zone != NULL) {
+        memcpy(zone->name, name, len);
+        zone->data = data;
+        if (hashmap_put(map, zone->name, len, zone) == 0)
+            return 0;
+    }
+    free(zone);
+    timezone_free(data);
+    return -ENOMEM;
+}
+
+int zones_find(struct zones *zones, const char *name, const struct timezone_data **out)
 {
     size_t len = strnlen(name, TIMEZONE_NAME_MAX + 1);
     struct error err = {""};
+    struct timezone_data *data = NULL;
+    *out = NULL;
     if (len > TIMEZONE_NAME_MAX)
-        return NULL;
-    struct zone *zone = hashmap_get(&zones->by_name, name, len);
-    if (zone != NULL)
-        return zone->data;
-    if (zones->by_name.count >= 2 * ZONES_MAX) /* invented names must not fill the memory */
-        return NULL;
-    zone = calloc(1, sizeof(*zone));
-    if (zone == NULL)
-        return NULL;
-    memcpy(zone->name, name, len);
-    int result = timezone_load(name, &zone->data, &err);
-    if (hashmap_put(&zones->by_name, zone->name, len, zone) != 0) {
-        timezone_free(zone->data);
-        free(zone);
-        return NULL;
+        return -ENOENT;
+    const struct zone *zone = hashmap_get(&zones->by_name, name, len);
+    if (zone != NULL) {
+        *out = zone->data;
+        return 0;
     }
-    return result == 0 ? zone->data : NULL;
+    if (hashmap_get(&zones->unknown, name, len) != NULL)
+        return -ENOENT;
+    int result = timezone_load(name, &data, &err);
+    if (result == 0) {
+        result = keep(&zones->by_name, name, len, data);
+        *out = result == 0 ? data : NULL;
+        return result;
+    }
+    if (result != -ENOENT && result != -EINVAL) /* it may be there: to be asked again */
+        return result;
+    if (zones->unknown.count >= UNKNOWN_MAX)
+        forget(&zones->unknown);
+    (void)keep(&zones->unknown, name, len, NULL); /* saves asking again, no more */
+    return -ENOENT;
 }
 
 /* ---- reading ---- */

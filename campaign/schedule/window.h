@@ -24,11 +24,13 @@ struct window {
 /* Zones that were asked for; one thread. */
 struct zones {
     struct hashmap by_name;
+    struct hashmap unknown; /* names of none, forgotten now and then */
 };
-#define ZONES_INIT ((struct zones){.by_name = HASHMAP_INIT})
+#define ZONES_INIT ((struct zones){.by_name = HASHMAP_INIT, .unknown = HASHMAP_INIT})
 void zones_finish(struct zones *zones);
-/* NULL: there is none of this name (or no memory). Good until zones_finish(). */
-const struct timezone_data *zones_find(struct zones *zones, const char *name);
+/* 0: *out is good until zones_finish(), and found again whatever happens. -ENOENT: there is none of this name, or its file is damaged. Another negative: it
+ * cannot be read now (-ENOMEM, -EMFILE ...), and nothing is said of whether there is one. */
+int zones_find(struct zones *zones, const char *name, const struct timezone_data **out) ATTR_MUSTCHECK;
 
 /* False, with faults in `problem` ("window.from" ...), when it is no window. */
 bool window_parse(const json_t *json, struct window *out, struct problem *problem);

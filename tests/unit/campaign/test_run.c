@@ -5,7 +5,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "campaign/schedule/run.h"
 
@@ -241,6 +243,35 @@ static void rate_counts_the_last_five_seconds(void **state)
     assert_true(run_rate(&run, 1010 + 4096 + 100) < 0.1);
 }
 
+/* Nothing else is known of the campaign then: neither its storage nor its content is touched. */
+static void a_campaign_does_not_run_without_its_zone(void **state)
+{
+    (void)state;
+    struct storage_campaign campaign = {.id = 1, .status = CAMPAIGN_SCHEDULED, .spec = "{\"window\":{\"time_zone\":\"Asia/Tokyo\",\"from\":\"09:00\"}}"};
+    struct zones zones = ZONES_INIT;
+    struct run *made = NULL;
+    struct error err = {""};
+    struct rlimit was, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = was.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int result = run_create(&campaign, NULL, NULL, &zones, &made, &err);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+    assert_int_equal(result, -EMFILE); /* which passes; UTC's hours, or none, would not */
+    assert_null(made);
+    assert_int_equal(run_create(&campaign, NULL, NULL, &zones, &made, &err), 0);
+    assert_true(made->plan.has_window);
+    assert_string_equal(made->plan.window.time_zone, "Asia/Tokyo");
+    run_free(made);
+    campaign.spec = "{\"window\":{\"time_zone\":\"Mars/Olympus\"}}"; /* it was there once */
+    assert_int_equal(run_create(&campaign, NULL, NULL, &zones, &made, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "Mars/Olympus"));
+    campaign.spec = "{\"window\":{\"from\":\"09:00\"}}";
+    assert_int_equal(run_create(&campaign, NULL, NULL, &zones, &made, &err), 0);
+    run_free(made);
+    zones_finish(&zones);
+}
+
 /* The engine may hold it for hours: for the rate, or for its site. */
 static void what_waits_comes_back_when_the_first_own_window_closes(void **state)
 {
@@ -250,8 +281,9 @@ static void what_waits_comes_back_when_the_first_own_window_closes(void **state)
     run.plan = (struct plan){.has_window = true, .window = {.days = 0x7f, .from_min = 540, .to_min = 1080, .time_zone = "UTC", .attribute = "tz"}};
     run.deadline_ms = INT64_MAX;
     run.own_close_ms = INT64_MAX;
-    const struct timezone_data *utc = zones_find(&zones, "UTC"), *west = zones_find(&zones, "Etc/GMT+1");
-    assert_non_null(west);
+    const struct timezone_data *utc, *west;
+    assert_int_equal(zones_find(&zones, "UTC", &utc), 0);
+    assert_int_equal(zones_find(&zones, "Etc/GMT+1", &west), 0);
     for (int round = 0; round < 3; round++) {
         int64_t day = noon_ms + round * day_ms;
         assert_false(run_window(&run, &zones, day));
@@ -283,6 +315,7 @@ int main(void)
         cmocka_unit_test_setup(stuck_shared_lane_may_hold_more_but_not_all, setup),
         cmocka_unit_test_setup(stuck_shared_lane_begins_what_is_left, setup),
         cmocka_unit_test_setup(own_lane_waits_with_its_window, setup),
+        cmocka_unit_test_setup(a_campaign_does_not_run_without_its_zone, setup),
         cmocka_unit_test_setup(what_waits_comes_back_when_the_first_own_window_closes, setup),
         cmocka_unit_test_setup(rate_counts_the_last_five_seconds, setup),
     };

@@ -2,12 +2,14 @@
  * test_window.c - send windows: the hours of a day, days that end at midnight or not, and the nights on which clocks
  * are changed.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -75,7 +77,8 @@ static void opens_when_it_says(void **state)
     struct zones zones = ZONES_INIT;
     for (size_t i = 0; i < countof(cases); i++) {
         struct window window = parse(cases[i].window);
-        const struct timezone_data *zone = zones_find(&zones, window.time_zone);
+        const struct timezone_data *zone;
+        assert_int_equal(zones_find(&zones, window.time_zone, &zone), 0);
         int64_t opens = window_next_open_ms(&window, zone, at(cases[i].from));
         int64_t closes = window_next_close_ms(&window, zone, opens);
         if (opens != at(cases[i].opens) || closes != (cases[i].closes != NULL ? at(cases[i].closes) : INT64_MAX)) {
@@ -87,28 +90,72 @@ static void opens_when_it_says(void **state)
     zones_finish(&zones);
 }
 
+static const struct timezone_data *found(struct zones *zones, const char *name)
+{
+    const struct timezone_data *zone;
+    assert_int_equal(zones_find(zones, name, &zone), 0);
+    assert_non_null(zone);
+    return zone;
+}
+
 static void recipients_have_their_own_zone(void **state)
 {
     (void)state;
     struct zones zones = ZONES_INIT;
     struct plan plan = {.has_window = true,
                         .window = parse("{\"time_zone\":\"Asia/Tokyo\",\"time_zone_attribute\":\"tz\"}")};
-    const struct timezone_data *tokyo = zones_find(&zones, "Asia/Tokyo"), *berlin = zones_find(&zones, "Europe/Berlin");
-    assert_non_null(tokyo);
-    assert_non_null(berlin);
-    assert_ptr_equal(plan_zone(&plan, &zones, "{\"tz\":\"Europe/Berlin\"}"), berlin);
+    const struct timezone_data *tokyo = found(&zones, "Asia/Tokyo"), *berlin = found(&zones, "Europe/Berlin"), *zone;
+    assert_int_equal(plan_zone(&plan, &zones, "{\"tz\":\"Europe/Berlin\"}", &zone), 0);
+    assert_ptr_equal(zone, berlin);
     static const char *const others[] = {
         "{}", "{\"tz\":\"Mars/Olympus\"}", "{\"tz\":7}", "{\"tz\":\"\"}", "[]", "no JSON", NULL};
-    for (size_t i = 0; i < countof(others); i++)
-        assert_ptr_equal(plan_zone(&plan, &zones, others[i]), tokyo);
-    /* Names that somebody invents do not fill the memory, and do not push out those that are there. */
-    for (int i = 0; i < 3000; i++) {
+    for (size_t i = 0; i < countof(others); i++) {
+        assert_int_equal(plan_zone(&plan, &zones, others[i], &zone), 0);
+        assert_ptr_equal(zone, tokyo);
+    }
+    zones_finish(&zones);
+}
+
+/* Names that somebody invents do not fill the memory, and neither push out nor keep out those that are there. */
+static void invented_names_do_no_harm(void **state)
+{
+    (void)state;
+    struct zones zones = ZONES_INIT;
+    const struct timezone_data *berlin = found(&zones, "Europe/Berlin"), *zone;
+    for (int i = 0; i < 5000; i++) {
         char name[32];
         (void)snprintf(name, sizeof(name), "Nowhere/N%d", i);
-        assert_null(zones_find(&zones, name));
+        assert_int_equal(zones_find(&zones, name, &zone), -ENOENT);
+        assert_null(zone);
     }
-    assert_true(zones.by_name.count < 2000);
-    assert_ptr_equal(zones_find(&zones, "Europe/Berlin"), berlin);
+    assert_true(zones.by_name.count + zones.unknown.count < 2000);
+    assert_ptr_equal(found(&zones, "Europe/Berlin"), berlin);
+    struct plan plan = {.has_window = true, .window = parse("{\"time_zone\":\"Asia/Tokyo\"}")};
+    assert_int_equal(plan_zone(&plan, &zones, NULL, &zone), 0);
+    assert_int_equal(timezone_offset_s(zone, 1800000000), 9 * 3600);
+    zones_finish(&zones);
+}
+
+/* A zone that cannot be read is not a zone that is not there: no other's hours are taken for it, and it is asked again. */
+static void want_of_descriptors_hides_no_zone(void **state)
+{
+    (void)state;
+    struct zones zones = ZONES_INIT;
+    struct plan plan = {.has_window = true,
+                        .window = parse("{\"time_zone\":\"Asia/Tokyo\",\"time_zone_attribute\":\"tz\"}")};
+    const struct timezone_data *zone, *tokyo = found(&zones, "Asia/Tokyo");
+    struct rlimit was, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = was.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int own = plan_zone(&plan, &zones, "{\"tz\":\"Europe/Berlin\"}", &zone);
+    int campaigns = plan_zone(&plan, &zones, "{}", &zone);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+    assert_int_equal(own, -EMFILE);
+    assert_int_equal(campaigns, 0);
+    assert_ptr_equal(zone, tokyo);
+    assert_int_equal(plan_zone(&plan, &zones, "{\"tz\":\"Europe/Berlin\"}", &zone), 0);
+    assert_ptr_equal(zone, found(&zones, "Europe/Berlin"));
     zones_finish(&zones);
 }
 
@@ -117,6 +164,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opens_when_it_says),
         cmocka_unit_test(recipients_have_their_own_zone),
+        cmocka_unit_test(invented_names_do_no_harm),
+        cmocka_unit_test(want_of_descriptors_hides_no_zone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
