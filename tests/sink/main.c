@@ -128,6 +128,8 @@ static int start(struct sink *sink)
     sink->flush.data = sink;
     if (uv_timer_start(&sink->flush, on_flush, LEDGER_FLUSH_MS, LEDGER_FLUSH_MS) != 0)
         return -1;
+    /* gcc 12's ThreadSanitizer loses a signal that comes while a thread's first blocking call begins: before anybody knows us. */
+    (void)uv_run(&sink->loop, UV_RUN_NOWAIT);
     for (size_t i = 0; i < sink->options.listen_count; i++) {
         if (listen_on(sink, i) != 0)
             return -1;
