@@ -161,6 +161,7 @@ static void arrive(struct dispatch *dispatch, struct arrival *arrival)
         end_jobs_so(dispatch, &arrival->jobs, OUTCOME_TRANSPORT, "out of memory");
     } else {
         struct list *node;
+        lanes_renew_policy(site, job_of(arrival->jobs.next)->domain);
         while ((node = list_take_first(&arrival->jobs)) != NULL)
             site_submit(site, job_of(node));
     }

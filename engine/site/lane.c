@@ -164,6 +164,25 @@ static int64_t wait_until_us(struct lane *lane)
     return lane->aside_until_us > dispatch->now_us ? MAX_OF(until, lane->aside_until_us) : until;
 }
 
+static void look_up_policy(struct lane *lane)
+{
+    struct site *site = lane->site;
+    sts_policy_release(lane->sts);
+    lane->sts = NULL;
+    if (site->route == NULL && !site->any_tls && site->dispatch->sts != NULL)
+        lane->sts = sts_find(site->dispatch->sts, lane->name, &lane->sts_fault);
+}
+
+void lanes_renew_policy(struct site *site, const char *domain)
+{
+    list_for_each(node, &site->flows)
+    {
+        struct lane *lane = hashmap_get(&list_entry(node, struct flow, node)->lanes, domain, strlen(domain));
+        if (lane != NULL)
+            look_up_policy(lane);
+    }
+}
+
 static struct lane *lane_create(struct flow *flow, const char *domain, size_t len)
 {
     struct site *site = flow->site;
@@ -189,8 +208,7 @@ static struct lane *lane_create(struct flow *flow, const char *domain, size_t le
         free(lane);
         return NULL;
     }
-    if (site->route == NULL && !site->any_tls && site->dispatch->sts != NULL)
-        lane->sts = sts_find(site->dispatch->sts, domain, &lane->sts_fault);
+    look_up_policy(lane);
     list_init(&lane->send);
     list_init(&lane->feed);
     list_init(&lane->queue);

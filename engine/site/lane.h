@@ -61,6 +61,8 @@ struct lane {
 /* The lane of the job's campaign and domain, made when there is none; NULL = no memory. */
 struct lane *lane_get(struct site *site, const struct engine_job *job) ATTR_MUSTCHECK;
 void lane_free(struct lane *lane); /* without jobs */
+/* The domain's MTA-STS policy may be another since its lanes began, for a new one counts at once (RFC 8461 section 3.1). */
+void lanes_renew_policy(struct site *site, const char *domain);
 void lane_settle(struct lane *lane);
 /* No connection that is open will do for its mail (transport.h), but another may: it waits a moment, and the site opens
  * one. */

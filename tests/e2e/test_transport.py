@@ -2,6 +2,7 @@
 itself) and a policy (none, MTA-STS testing, MTA-STS enforce, DANE), judged by the servers' ledgers; and policies that lie, drip or vanish."""
 import hashlib
 import subprocess
+import threading
 import time
 
 import pytest
@@ -82,7 +83,7 @@ class Scene:
         names = [*self.policies, *domains]
         for name in names:
             short = name.removesuffix(".test")
-            zone += '\n_mta-sts.%s TXT "v=STSv1; id=1;"\nmta-sts.%s A 127.0.0.1' % (short, short)
+            zone += '\n_mta-sts.%s 0 TXT "v=STSv1; id=1;"\nmta-sts.%s A 127.0.0.1' % (short, short)
         self.web_certificate = sinklib.certificate("policies.test", ",".join("DNS:mta-sts." + name for name in names))
         self.web = Web(self.web_certificate, answer or self.answer, raw)
         self.knot = dnslib.Knot({"test": zone, "signed": signed, **{name.replace("PORT", str(port)): value for name, value in (zones or {}).items()}},
@@ -332,6 +333,36 @@ def test_a_policy_is_kept_over_a_restart_and_a_failing_refresh(place, scene):
     server.stop()
     assert made.sinks["clear"].events("message") == [] and len(made.web.requests) == asked
     assert "enforce-clear.test 1 2 86400" in (server.data_dir / "mta-sts.state").read_text()
+
+
+def test_a_new_policy_rules_what_waits_already(place, scene):
+    """A campaign's mail waits for its domain's rate; other mail for the domain brings a policy that forbids the server (RFC 8461 section 3.1)."""
+    made = scene(kinds=("clear",))
+    second = threading.Event()
+    ask = dnslib.passing_on(made.knot.port)
+
+    def answer(wire, tcp):
+        reply = ask(wire, tcp)
+        return reply.replace(b"id=1;", b"id=2;") if reply and second.is_set() else reply
+
+    between = dnslib.Fake(answer).start()
+    try:
+        slow = made.config('domain "testing-clear.test" { rate = "2/s" }\n').replace(made.knot.server, between.server)
+        server = place.server(config=slow)
+        place.people(server, ["w%d@testing-clear.test" % n for n in range(60)], list_name="waits")
+        place.people(server, ["n@testing-clear.test"], list_name="new")
+        campaign = server.create_campaign(lists=["waits"])
+        run_until(server, campaign, lambda stats: stats["delivered"] >= 3, "the first few")
+        made.publish("testing-clear.test", policy("enforce", "mx-clear.test"))
+        second.set()
+        other = server.create_campaign(lists=["new"])
+        run_until(server, other, lambda stats: stats["deferred"] == 1, "the new policy to be met")
+        run_until(server, campaign, lambda stats: stats["pending"] == stats["sending"] == 0, "what waits to be judged anew")
+        rows = server.deliveries(campaign)
+    finally:
+        between.stop()
+    reasons = {row["reply"].split(":")[0] for row in rows if row["state"] == "deferred"}
+    assert sum(row["state"] == "delivered" for row in rows) < 30 and any("MTA-STS policy" in reason for reason in reasons), reasons
 
 
 def test_a_policy_host_at_a_private_address_is_not_asked(place, scene):
