@@ -54,9 +54,9 @@ static void remember_no_tls(struct conn *conn)
 
 /* The server closes a connection that was given nothing. When it has been idle for a while that is its good right.
  * Right after EHLO it is a refusal: the next connection would end the same way, and nothing else would slow us down. */
-static bool closed_while_fresh(const struct conn *conn, const struct outcome *why)
+static bool closed_while_fresh(const struct conn *conn)
 {
-    return why->code == 421 && conn->given == 0 && conn_now_ms(conn) - conn->since_ms < FRESH_MS;
+    return conn->given == 0 && conn_now_ms(conn) - conn->since_ms < FRESH_MS;
 }
 
 void conn_judge_end(struct conn *conn, enum session_end end, const struct outcome *why)
@@ -92,7 +92,7 @@ void conn_judge_end(struct conn *conn, enum session_end end, const struct outcom
         trouble = useless;
         break;
     case SESSION_END_CLOSING:
-        trouble = useless || closed_while_fresh(conn, why);
+        trouble = useless || closed_while_fresh(conn);
         break;
     }
     struct outcome trouble_why = *why;

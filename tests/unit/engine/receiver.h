@@ -15,7 +15,7 @@ struct receiver {
     uint64_t *seed;
     bool pipelining, chunking, strange; /* strange: also answers that make no sense */
     uint32_t trouble;                   /* percent of commands that do not go well */
-    const char *after_ehlo;             /* said behind the reply to EHLO, then it closes; or NULL */
+    const char *after_ehlo;             /* said behind the reply to EHLO, then it closes; "" = nothing; or NULL */
     struct buffer in, out;
     bool mail_open, rcpt_ok, in_data, closed;
     bool spoke_nonsense, said_421;
@@ -121,7 +121,7 @@ static inline void receiver_command(struct receiver *r, const char *line)
             buffer_append_str(&r->out, "250-CHUNKING\r\n");
         receiver_say(r, "250 HELP");
         r->closed = r->after_ehlo != NULL;
-        if (r->after_ehlo != NULL)
+        if (r->after_ehlo != NULL && r->after_ehlo[0] != '\0')
             receiver_say(r, r->after_ehlo);
     } else if (strncmp(line, "MAIL ", 5) == 0) {
         if (r->mail_open)

@@ -151,17 +151,22 @@ static void mail_waits_for_who_greets_badly(void **state)
 static void mail_waits_for_who_closes_after_ehlo(void **state)
 {
     (void)state;
-    struct server *server = calloc(1, sizeof *server);
-    assert_non_null(server);
-    server->after_ehlo = "421 4.3.2 full house";
-    server_start(server);
-    struct trial *trial = trial_create(server->port);
-    trial_start(trial);
-    trial_submit(trial, 5, 1, 1);
-    all_wait_for_a_site(trial, STAGE_NONE, "full house");
-    trial_free(trial);
-    server_stop(server);
-    free(server);
+    static const struct {
+        const char *says, *expected;
+    } cases[] = {{"421 4.3.2 full house", "full house"}, {"", "closed"}};
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct server *server = calloc(1, sizeof *server);
+        assert_non_null(server);
+        server->after_ehlo = cases[i].says;
+        server_start(server);
+        struct trial *trial = trial_create(server->port);
+        trial_start(trial);
+        trial_submit(trial, 5, 1, 1);
+        all_wait_for_a_site(trial, STAGE_NONE, cases[i].expected);
+        trial_free(trial);
+        server_stop(server);
+        free(server);
+    }
 }
 
 /* Nobody listens at the name server's port: what waits for it can be taken back. */
