@@ -213,6 +213,8 @@ static void check_texts(struct draft_reader *reader, const char *field, const js
     json_object_foreach ((json_t *)(uintptr_t)value, key, entry) {
         char entry_field[64];
         (void)snprintf(entry_field, sizeof(entry_field), "%s.%.40s", field, key);
+        if (strlen(key) > NAME_MAX_BYTES)
+            problem_add(reader->problem, field, "has a name longer than %d bytes", NAME_MAX_BYTES);
         (void)is_text(entry, entry_field, SUBJECT_MAX_BYTES, reader->problem);
     }
 }
