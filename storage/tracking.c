@@ -15,12 +15,14 @@ struct batch {
     size_t count;
 };
 
-/* 1 = a person's, 0 = a machine's, 2 = nothing of the kind was ever sent. */
+/* 1 = a person's, 0 = a machine's, 2 = nothing of the kind was ever sent, or retention has made totals of it: whether
+ * it would be the first is not known any more. */
 static int judge(struct db *db, const struct storage_hit *hit, struct error *err)
 {
     sqlite3_stmt *row =
         db_query(db, err,
-                 "SELECT d.state, d.updated FROM recipient r JOIN campaign c ON c.id = ?2"
+                 "SELECT d.state, d.updated, c.finished > 0 AND c.sending = 0 FROM recipient r"
+                 " JOIN campaign c ON c.id = ?2"
                  " LEFT JOIN delivery d ON d.recipient_id = r.id AND d.campaign_id = c.id WHERE r.id = ?1",
                  DB_I(hit->recipient_id), DB_I(hit->campaign_id));
     int more = row == NULL ? -EIO : db_step(db, row, err);
@@ -28,7 +30,10 @@ static int judge(struct db *db, const struct storage_hit *hit, struct error *err
         return more < 0 ? more : 2;
     bool recorded = sqlite3_column_type(row, 0) == SQLITE_INTEGER;
     int64_t state = db_int(row, 0), updated_ms = db_int(row, 1);
+    bool complete = db_int(row, 2) != 0;
     db_end(row);
+    if (complete && !recorded)
+        return 2;
     bool at_once = !recorded || (state == DELIVERY_DELIVERED && hit->at_ms < updated_ms + TRACKING_PERSON_MS);
     return hit->machine || at_once ? 0 : 1;
 }

@@ -99,6 +99,9 @@ static void what_is_not_there_is_passed_over(void **state)
     const struct storage_hit strangers[] = {{.campaign_id = 99, .recipient_id = scene.recipient[0], .at_ms = now},
                                             {.campaign_id = scene.campaign, .recipient_id = 99, .at_ms = now}};
     must(storage_hits_record(scene.fixture.storage, strangers, 2, &err));
+    sql_exec(&scene.fixture, "UPDATE campaign SET finished = 1");
+    sql_exec(&scene.fixture, "DELETE FROM delivery"); /* as retention does */
+    hit(&scene, 0, 1, now, false);
     assert_int_equal(sql_int(&scene.fixture, "SELECT count(*) FROM hit"), 0);
     fixture_remove(&scene.fixture);
 }
