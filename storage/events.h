@@ -81,7 +81,8 @@ void storage_event_notify(struct storage *storage, storage_event_notify_cb *noti
  * `logging`), has still to take. */
 int storage_event_trim(struct storage *storage, int64_t before_ms, bool logging, int limit, int64_t *removed,
                        struct error *err) ATTR_MUSTCHECK;
-/* How far the event log has written; 0 at the beginning. */
+/* How far the event log has written; 0: it never began. */
+#define STORAGE_EVENT_LOG_BEGUN (-1) /* with what comes first */
 int storage_event_logged(struct storage_reader *reader, int64_t *position, struct error *err) ATTR_MUSTCHECK;
 int storage_event_set_logged(struct storage *storage, int64_t position, struct error *err) ATTR_MUSTCHECK;
 

@@ -86,12 +86,14 @@ int event_log_open(struct app *app, struct event_view *view, struct event_log **
         rc = storage_event_logged(view->reader, &log->position, err);
     if (rc == 0)
         rc = storage_event_range(view->reader, &oldest, &newest, err);
+    if (rc == 0 && log->position == 0) { /* the first time: what webhooks were told before is not its business */
+        log->position = newest > 0 ? newest : STORAGE_EVENT_LOG_BEGUN;
+        rc = storage_event_set_logged(app->storage, log->position, err);
+    }
     if (rc != 0) {
         event_log_close(log);
         return rc;
     }
-    if (log->position == 0) /* the first time: what webhooks were told before is not its business */
-        log->position = newest;
     *out = log;
     return 0;
 }

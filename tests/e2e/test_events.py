@@ -163,6 +163,18 @@ def test_a_piece_that_does_not_fit_leaves_no_half_line(place):
     assert len(ids) == len(set(ids)) == 52
 
 
+def test_what_the_log_could_not_take_from_the_first_event_on(place):
+    path = place.folder / "events.jsonl"
+    server = log_server(place, "/dev/full")
+    run_to_end(server, server.create_campaign())
+    wait_until(lambda: "log_not_written" in server.log.read_text(), 20, "the log to be full")
+    assert server.stop() == 0
+    server.config.write_text(server.config.read_text().replace("/dev/full", str(path)))
+    server.start()
+    wait_until(lambda: path.exists() and ended(path), 20, "the last line")
+    assert len(path.read_text().splitlines()) == 52
+
+
 def test_a_half_line_is_ended_before_the_next_one(place):
     path = place.folder / "events.jsonl"
     half = '{"id":"evt_7","type":"deliv'
