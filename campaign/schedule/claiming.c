@@ -130,14 +130,14 @@ static int wait_for_window(struct feeder *feeder, struct delivery *delivery, str
     int result = plan_zone(&run->plan, &feeder->zones, delivery->attributes, &zone);
     if (result != 0)
         return result;
-    int64_t open_ms = window_next_open_ms(window, zone, wall_ms);
-    if (open_ms <= wall_ms) {
-        run_window_open(run, zone, wall_ms);
+    const struct zone_hours hours = run_hours(run, zone, wall_ms);
+    if (hours.open) {
+        run_window_open(run, &hours);
         return 0;
     }
     end_untried(feeder, delivery, records, false);
     if (delivery->record.state == DELIVERY_DEFERRED)
-        delivery->record.next_attempt_ms = MIN_OF(open_ms, run->deadline_ms);
+        delivery->record.next_attempt_ms = MIN_OF(hours.until_ms, run->deadline_ms);
     return 1;
 }
 

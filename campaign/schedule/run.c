@@ -22,6 +22,7 @@
 
 /* Lanes of one campaign share this many places before each gets its full minimum. */
 #define RUN_WINDOW_TOTAL 6000
+#define DAY_MS ((int64_t)86400000)
 
 struct lane_loader {
     struct run *run;
@@ -91,6 +92,7 @@ static int load_window(const struct run *run, const json_t *spec, struct zones *
     const json_t *window = json_object_get(spec, "window");
     const char *name = json_string_value(json_object_get(window, "time_zone"));
     const struct timezone_data *zone;
+    zones_look_again(zones);
     int result = json_is_object(window) && name != NULL && strcmp(name, "UTC") != 0 ? zones_find(zones, name, &zone) : 0;
     if (result == -ENOENT)
         return error_set(err, -EINVAL, "its window's time zone %s is not in the system's database (package tzdata)", LOG_QUOTE(name));
@@ -120,7 +122,7 @@ int run_create(const struct storage_campaign *campaign, struct storage_reader *r
     struct problem ignored = {.count = 0}; /* it was checked when it was stored */
     plan_parse(spec, &run->plan, &ignored);
     split_parse(spec, &run->split, &ignored);
-    int result = load_window(run, spec, zones, err);
+    int result = campaign->status == CAMPAIGN_RUNNING ? load_window(run, spec, zones, err) : 0;
     json_decref(spec);
     if (result != 0) {
         free(run);
@@ -148,6 +150,16 @@ int run_create(const struct storage_campaign *campaign, struct storage_reader *r
     return 0;
 }
 
+void run_forget_hours(struct run *run)
+{
+    size_t cursor = 0;
+    struct zone_hours *hours;
+    while ((hours = hashmap_next(&run->hours, &cursor)) != NULL)
+        free(hours);
+    hashmap_finish(&run->hours);
+    run->hours = HASHMAP_INIT;
+}
+
 void run_free(struct run *run)
 {
     if (run == NULL)
@@ -158,6 +170,7 @@ void run_free(struct run *run)
     for (int i = 0; i < SPLIT_VARIANTS_MAX; i++)
         content_unref(run->contents[i]);
     free(run->lanes);
+    run_forget_hours(run);
     free(run);
 }
 
@@ -192,13 +205,46 @@ void run_take_posted(struct run *run)
     }
 }
 
-/* To find the end of a window costs hundreds of questions, so it is found once for each zone. */
-void run_window_open(struct run *run, const struct timezone_data *zone, int64_t wall_ms)
+static struct zone_hours hours_now(const struct run *run, const struct timezone_data *zone, int64_t wall_ms)
 {
-    struct zone_hours *hours = &run->hours[(uintptr_t)zone / 64 % countof(run->hours)];
-    if (hours->zone != zone || wall_ms < hours->from_ms || wall_ms >= hours->close_ms)
-        *hours = (struct zone_hours){zone, wall_ms, window_next_close_ms(&run->plan.window, zone, wall_ms)};
-    run->own_close_ms = MIN_OF(run->own_close_ms, hours->close_ms);
+    const struct window *window = &run->plan.window;
+    bool open = window_is_open(window, zone, wall_ms);
+    return (struct zone_hours){.zone = zone,
+                               .open = open,
+                               .from_ms = wall_ms,
+                               .until_ms = open ? window_next_close_ms(window, zone, wall_ms)
+                                                : window_next_open_ms(window, zone, wall_ms)};
+}
+
+static struct zone_hours *hours_add(struct run *run, const struct timezone_data *zone)
+{
+    struct zone_hours *hours = calloc(1, sizeof(*hours));
+    if (hours == NULL)
+        return NULL;
+    hours->zone = zone;
+    if (hashmap_put(&run->hours, &hours->zone, sizeof(hours->zone), hours) == 0)
+        return hours;
+    free(hours);
+    return NULL;
+}
+
+/* To find the end costs hundreds of questions, so it is found once for each zone; without memory for that, each time. */
+struct zone_hours run_hours(struct run *run, const struct timezone_data *zone, int64_t wall_ms)
+{
+    struct zone_hours *known = hashmap_get(&run->hours, &zone, sizeof(zone));
+    if (known == NULL)
+        known = hours_add(run, zone);
+    if (known != NULL && wall_ms >= known->from_ms && wall_ms < MIN_OF(known->until_ms, known->from_ms + DAY_MS))
+        return *known;
+    const struct zone_hours hours = hours_now(run, zone, wall_ms);
+    if (known != NULL)
+        *known = hours;
+    return hours;
+}
+
+void run_window_open(struct run *run, const struct zone_hours *hours)
+{
+    run->own_close_ms = MIN_OF(run->own_close_ms, hours->until_ms);
 }
 
 /* A window in the recipients' own zones is never closed for all: each is asked when it is claimed. What the engine has by the end of the first of them comes

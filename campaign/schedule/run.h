@@ -10,6 +10,7 @@
 
 #include "base/address.h"
 #include "base/config.h"
+#include "base/hashmap.h"
 #include "base/list.h"
 #include "engine/engine.h"
 #include "storage/storage.h"
@@ -44,10 +45,11 @@ struct lane {
     int64_t claimed_ms, began_ms; /* monotonic: the last claim came back, some were last begun */
 };
 
-/* The window is open in `zone` from one moment to the other, wall clock. */
+/* The window is open (or closed) in `zone` from one moment to the other, wall clock; INT64_MAX: for longer than it is looked ahead. */
 struct zone_hours {
-    const struct timezone_data *zone;
-    int64_t from_ms, close_ms;
+    const struct timezone_data *zone; /* the key */
+    bool open;
+    int64_t from_ms, until_ms;
 };
 
 struct run {
@@ -72,7 +74,7 @@ struct run {
     int64_t window_until_ms; /* wall clock: when `closed` may change */
     int64_t own_close_ms;    /* wall clock: when the first recipient's own window closes of those that went to the engine; INT64_MAX = none */
     _Atomic int64_t taken_back_ms; /* monotonic: what was claimed by then came back because one has; read by the loops */
-    struct zone_hours hours[16]; /* of the zones met last */
+    struct hashmap hours; /* struct zone_hours: of the zones of recipients met so far */
     struct lane *lanes; /* lane_count of them; the last one is the retries */
     size_t lane_count, lanes_done;
     struct list hungry;
@@ -97,8 +99,11 @@ void run_restart_lanes(struct run *run);
 void run_take_posted(struct run *run);
 /* Looks at the window again when that is due; true when it has just closed, or a recipient's own has, and what has not begun should come back. */
 bool run_window(struct run *run, struct zones *zones, int64_t wall_ms);
-/* A delivery goes to the engine in whose recipient's zone the window is open now. */
-void run_window_open(struct run *run, const struct timezone_data *zone, int64_t wall_ms);
+/* The window in a recipient's own zone. */
+struct zone_hours run_hours(struct run *run, const struct timezone_data *zone, int64_t wall_ms);
+void run_forget_hours(struct run *run); /* before the zones are gone */
+/* A delivery goes to the engine in whose recipient's zone it is open. */
+void run_window_open(struct run *run, const struct zone_hours *hours);
 
 static inline struct lane *run_retries(struct run *run)
 {

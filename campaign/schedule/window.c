@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/str.h"
 
 #define MINUTE_MS ((int64_t)60000)
@@ -36,6 +37,11 @@ static void forget(struct hashmap *map)
     }
     hashmap_finish(map);
     *map = HASHMAP_INIT;
+}
+
+void zones_look_again(struct zones *zones)
+{
+    forget(&zones->unknown);
 }
 
 void zones_finish(struct zones *zones)
@@ -80,8 +86,10 @@ int zones_find(struct zones *zones, const char *name, const struct timezone_data
         *out = result == 0 ? data : NULL;
         return result;
     }
-    if (result != -ENOENT && result != -EINVAL) /* it may be there: to be asked again */
+    if (result == -ENOMEM || result == -EMFILE || result == -ENFILE) /* passes: to be asked again */
         return result;
+    if (result != -ENOENT)
+        log_warn("campaign", "time zone %s is taken for unknown reason=%s", LOG_QUOTE(name), LOG_QUOTE(err.text));
     if (zones->unknown.count >= UNKNOWN_MAX)
         forget(&zones->unknown);
     (void)keep(&zones->unknown, name, len, NULL); /* saves asking again, no more */

@@ -28,9 +28,10 @@ struct zones {
 };
 #define ZONES_INIT ((struct zones){.by_name = HASHMAP_INIT, .unknown = HASHMAP_INIT})
 void zones_finish(struct zones *zones);
-/* 0: *out is good until zones_finish(), and found again whatever happens. -ENOENT: there is none of this name, or its file is damaged. Another negative: it
- * cannot be read now (-ENOMEM, -EMFILE ...), and nothing is said of whether there is one. */
+/* 0: *out is good until zones_finish(), and found again whatever happens. -ENOENT: there is none of this name, or its file cannot be read. -ENOMEM, -EMFILE,
+ * -ENFILE: not now, and nothing is said of whether there is one. */
 int zones_find(struct zones *zones, const char *name, const struct timezone_data **out) ATTR_MUSTCHECK;
+void zones_look_again(struct zones *zones); /* for those that were not there: somebody may have brought them */
 
 /* False, with faults in `problem` ("window.from" ...), when it is no window. */
 bool window_parse(const json_t *json, struct window *out, struct problem *problem);

@@ -247,7 +247,7 @@ static void rate_counts_the_last_five_seconds(void **state)
 static void a_campaign_does_not_run_without_its_zone(void **state)
 {
     (void)state;
-    struct storage_campaign campaign = {.id = 1, .status = CAMPAIGN_SCHEDULED, .spec = "{\"window\":{\"time_zone\":\"Asia/Tokyo\",\"from\":\"09:00\"}}"};
+    struct storage_campaign campaign = {.id = 1, .status = CAMPAIGN_RUNNING, .spec = "{\"window\":{\"time_zone\":\"Asia/Tokyo\",\"from\":\"09:00\"}}"};
     struct zones zones = ZONES_INIT;
     struct run *made = NULL;
     struct error err = {""};
@@ -266,10 +266,21 @@ static void a_campaign_does_not_run_without_its_zone(void **state)
     campaign.spec = "{\"window\":{\"time_zone\":\"Mars/Olympus\"}}"; /* it was there once */
     assert_int_equal(run_create(&campaign, NULL, NULL, &zones, &made, &err), -EINVAL);
     assert_non_null(strstr(err.text, "Mars/Olympus"));
+    campaign.status = CAMPAIGN_SCHEDULED; /* its time may come, or be missed, all the same */
+    assert_int_equal(run_create(&campaign, NULL, NULL, &zones, &made, &err), 0);
+    run_free(made);
+    campaign.status = CAMPAIGN_RUNNING;
     campaign.spec = "{\"window\":{\"from\":\"09:00\"}}";
     assert_int_equal(run_create(&campaign, NULL, NULL, &zones, &made, &err), 0);
     run_free(made);
     zones_finish(&zones);
+}
+
+static void goes_out(const struct timezone_data *zone, int64_t wall_ms)
+{
+    const struct zone_hours hours = run_hours(&run, zone, wall_ms);
+    assert_true(hours.open);
+    run_window_open(&run, &hours);
 }
 
 /* The engine may hold it for hours: for the rate, or for its site. */
@@ -288,16 +299,41 @@ static void what_waits_comes_back_when_the_first_own_window_closes(void **state)
         int64_t day = noon_ms + round * day_ms;
         assert_false(run_window(&run, &zones, day));
         for (int i = 0; i < 100; i++)
-            run_window_open(&run, i % 2 == 0 ? west : utc, day + i);
+            goes_out(i % 2 == 0 ? west : utc, day + i);
         assert_false(run_window(&run, &zones, day + 360 * minute_ms - 1));
         assert_true(run_window(&run, &zones, day + 360 * minute_ms)); /* 18:00 in UTC */
         assert_false(atomic_load(&run.closed));
         assert_true(atomic_load(&run.taken_back_ms) > 0);
-        run_window_open(&run, west, day + 361 * minute_ms);
+        goes_out(west, day + 361 * minute_ms);
         assert_false(run_window(&run, &zones, day + 420 * minute_ms - 1));
         assert_true(run_window(&run, &zones, day + 420 * minute_ms)); /* 18:00 an hour behind it */
         assert_false(run_window(&run, &zones, day + 480 * minute_ms));
     }
+    run_forget_hours(&run);
+    zones_finish(&zones);
+}
+
+/* What is kept of each zone is what the window says of it, in whatever order they are met. */
+static void hours_of_many_zones(void **state)
+{
+    (void)state;
+    const int64_t begin_ms = 20000 * (int64_t)86400000;
+    struct zones zones = ZONES_INIT;
+    const struct window window = {.days = 0x3e, .from_min = 540, .to_min = 1080, .time_zone = "UTC", .attribute = "tz"};
+    run.plan = (struct plan){.has_window = true, .window = window};
+    for (int i = 0; i < 4000; i++) {
+        char name[16];
+        const struct timezone_data *zone;
+        (void)snprintf(name, sizeof(name), "Etc/GMT%+d", i * 7 % 27 - 14);
+        assert_int_equal(zones_find(&zones, name, &zone), i * 7 % 27 - 14 > 12 ? -ENOENT : 0);
+        int64_t wall_ms = begin_ms + (int64_t)i * 170000 - (i % 50 == 0 ? 7200000 : 0); /* the clock is set back now and then */
+        const struct zone_hours hours = run_hours(&run, zone, wall_ms);
+        bool open = window_is_open(&window, zone, wall_ms);
+        assert_int_equal(hours.open, open);
+        assert_true(hours.until_ms == (open ? window_next_close_ms(&window, zone, wall_ms) : window_next_open_ms(&window, zone, wall_ms)));
+    }
+    assert_true(run.hours.count <= 27);
+    run_forget_hours(&run);
     zones_finish(&zones);
 }
 
@@ -317,6 +353,7 @@ int main(void)
         cmocka_unit_test_setup(own_lane_waits_with_its_window, setup),
         cmocka_unit_test_setup(a_campaign_does_not_run_without_its_zone, setup),
         cmocka_unit_test_setup(what_waits_comes_back_when_the_first_own_window_closes, setup),
+        cmocka_unit_test_setup(hours_of_many_zones, setup),
         cmocka_unit_test_setup(rate_counts_the_last_five_seconds, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

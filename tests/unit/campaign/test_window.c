@@ -108,7 +108,7 @@ static void recipients_have_their_own_zone(void **state)
     assert_int_equal(plan_zone(&plan, &zones, "{\"tz\":\"Europe/Berlin\"}", &zone), 0);
     assert_ptr_equal(zone, berlin);
     static const char *const others[] = {
-        "{}", "{\"tz\":\"Mars/Olympus\"}", "{\"tz\":7}", "{\"tz\":\"\"}", "[]", "no JSON", NULL};
+        "{}", "{\"tz\":\"Mars/Olympus\"}", "{\"tz\":\"Europe\"}", "{\"tz\":7}", "{\"tz\":\"\"}", "[]", "no JSON", NULL};
     for (size_t i = 0; i < countof(others); i++) {
         assert_int_equal(plan_zone(&plan, &zones, others[i], &zone), 0);
         assert_ptr_equal(zone, tokyo);
