@@ -168,14 +168,15 @@ static int unsubscribe_run(struct storage *storage, void *arg, struct error *err
         return failed;
     if (!known)
         return STORAGE_NOT_FOUND;
-    failed = db_run(db, err, "INSERT INTO unsubscribe VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                    DB_I(request->campaign_id), DB_I(request->recipient_id), DB_I(request->now_ms));
+    if (storage_is_message(request->recipient_id)) /* again, if somebody has lifted it since */
+        failed = leave_all(db, request, err);
+    if (!failed)
+        failed = db_run(db, err, "INSERT INTO unsubscribe VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                        DB_I(request->campaign_id), DB_I(request->recipient_id), DB_I(request->now_ms));
     if (failed || db_changes(db) == 0)
         return failed;
     failed =
         db_run(db, err, "UPDATE campaign SET unsubscribed = unsubscribed + 1 WHERE id = ?", DB_I(request->campaign_id));
-    if (!failed && storage_is_message(request->recipient_id))
-        failed = leave_all(db, request, err);
     return failed ? failed
                   : event_write_plain(storage, EVENT_UNSUBSCRIBED, request->campaign_id, request->recipient_id,
                                       request->now_ms, "", err);

@@ -116,45 +116,61 @@ int suppress_find(struct storage *storage, const struct suppress_kinds *kinds, i
     return rc == 0 ? suppress_find_rare(storage, kinds, campaign_id, email, now_ms, reason, err) : rc;
 }
 
-/* 1 = the address has an entry of this kind, *expires_ms of it, and whether it spares messages; 0 = none; negative. */
-static int find_entry(struct db *db, const struct storage_suppression *item, int64_t *expires_ms, bool *spares,
-                      struct error *err)
+struct entry {
+    int64_t expires_ms, unsubscribed_ms;
+    bool spares; /* messages */
+};
+
+/* 1 = the address has an entry of this kind; 0 = none; negative. */
+static int find_entry(struct db *db, const struct storage_suppression *item, struct entry *out, struct error *err)
 {
     sqlite3_stmt *row =
         item->list_id == 0
-            ? db_query(db, err, "SELECT expires, reason = 'unsubscribe' FROM suppression WHERE email = ?",
+            ? db_query(db, err,
+                       "SELECT expires, reason = 'unsubscribe', iif(reason = 'unsubscribe', created, unsubscribed)"
+                       " FROM suppression WHERE email = ?",
                        DB_T(item->email))
-            : db_query(db, err, "SELECT expires, 0 FROM list_suppression WHERE email = ? AND list_id = ?",
+            : db_query(db, err, "SELECT expires, 0, 0 FROM list_suppression WHERE email = ? AND list_id = ?",
                        DB_T(item->email), DB_I(item->list_id));
     int more = row == NULL ? -EIO : db_step(db, row, err);
     if (more <= 0)
         return more;
-    *expires_ms = db_int(row, 0);
-    *spares = db_int(row, 1) != 0;
+    *out = (struct entry){
+        .expires_ms = db_int(row, 0), .spares = db_int(row, 1) != 0, .unsubscribed_ms = db_int(row, 2)};
     db_end(row);
     return 1;
+}
+
+static int put_global(struct db *db, const struct storage_suppression *item, struct db_value origin,
+                      int64_t unsubscribed_ms, struct error *err)
+{
+    return db_run(db, err,
+                  "INSERT OR REPLACE INTO suppression (email, reason, origin, created, expires, unsubscribed)"
+                  " VALUES (?, ?, ?, ?, ?, ?)",
+                  DB_T(item->email), DB_T(item->reason), origin, DB_I(item->created_ms), DB_I(item->expires_ms),
+                  DB_I(unsubscribed_ms));
 }
 
 int suppress_put(struct db *db, const struct storage_suppression *item, struct error *err)
 {
     const char *origin = item->origin != NULL ? item->origin : "";
     const struct db_value cut = DB_N(origin, strnlen(origin, ORIGIN_MAX_BYTES));
-    int64_t had = 0;
-    bool spares = false;
-    int there = find_entry(db, item, &had, &spares, err);
+    struct entry had = {.spares = false};
+    int there = find_entry(db, item, &had, err);
     if (there < 0)
         return there;
-    bool longer = had != 0 && (item->expires_ms == 0 || item->expires_ms > had);
+    bool leaves = item->list_id == 0 && strcmp(item->reason, "unsubscribe") == 0;
+    bool longer = had.expires_ms != 0 && (item->expires_ms == 0 || item->expires_ms > had.expires_ms);
     /* Who has unsubscribed still gets transactional messages: a dead address, or one that complains, must not. */
-    bool graver = spares && strcmp(item->reason, "unsubscribe") != 0 && (item->expires_ms == had || longer);
+    bool graver = had.spares && !leaves && (item->expires_ms == had.expires_ms || longer);
     if (there > 0 && !longer && !graver)
-        return 0;
+        return leaves && had.unsubscribed_ms == 0
+                   ? db_run(db, err, "UPDATE suppression SET unsubscribed = ? WHERE email = ?", DB_I(item->created_ms),
+                            DB_T(item->email))
+                   : 0;
     int failed =
         item->list_id == 0
-            ? db_run(db, err,
-                     "INSERT OR REPLACE INTO suppression (email, reason, origin, created, expires)"
-                     " VALUES (?, ?, ?, ?, ?)",
-                     DB_T(item->email), DB_T(item->reason), cut, DB_I(item->created_ms), DB_I(item->expires_ms))
+            ? put_global(db, item, cut, leaves ? 0 : had.unsubscribed_ms, err)
             : db_run(db, err,
                      "INSERT OR REPLACE INTO list_suppression (email, list_id, reason, origin, created, expires)"
                      " VALUES (?, ?, ?, ?, ?, ?)",

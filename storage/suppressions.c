@@ -84,22 +84,41 @@ struct removal {
     int64_t list_id;
 };
 
-static int remove_run(struct storage *storage, void *arg, struct error *err)
+/* Whoever has unsubscribed stays so, whatever came on top: that was his to say. 1 = the row says it again; 0 = he has not. */
+static int leave_unsubscribed(struct db *db, const struct removal *removal, struct error *err)
 {
-    const struct removal *removal = arg;
-    struct db *db = &storage->db;
+    if (removal->list_id != 0)
+        return 0;
+    int failed = db_run(db, err,
+                        "UPDATE suppression SET reason = 'unsubscribe', origin = 'unsubscribed before', expires = 0,"
+                        " created = unsubscribed, unsubscribed = 0 WHERE email = ? AND unsubscribed <> 0",
+                        DB_T(removal->email));
+    return failed ? failed : db_changes(db) > 0;
+}
+
+static int remove_row(struct db *db, const struct removal *removal, struct error *err)
+{
     int failed = removal->list_id == 0
                      ? db_run(db, err, "DELETE FROM suppression WHERE email = ?", DB_T(removal->email))
                      : db_run(db, err, "DELETE FROM list_suppression WHERE email = ? AND list_id = ?",
                               DB_T(removal->email), DB_I(removal->list_id));
     if (failed)
         return failed;
-    if (db_changes(db) == 0)
-        return STORAGE_NOT_FOUND;
+    return db_changes(db) == 0 ? STORAGE_NOT_FOUND
+                               : db_run(db, err, "UPDATE meta SET suppressions = max(0, suppressions - 1)");
+}
+
+static int remove_run(struct storage *storage, void *arg, struct error *err)
+{
+    const struct removal *removal = arg;
+    struct db *db = &storage->db;
+    int stays = leave_unsubscribed(db, removal, err);
+    int failed = stays == 0 ? remove_row(db, removal, err) : MIN_OF(stays, 0);
+    if (failed)
+        return failed;
     /* Else the next soft bounce would bring it back at once. */
-    failed = db_run(db, err, "DELETE FROM soft_bounce WHERE recipient_id IN (SELECT id FROM recipient WHERE email = ?)",
-                    DB_T(removal->email));
-    return failed ? failed : db_run(db, err, "UPDATE meta SET suppressions = max(0, suppressions - 1)");
+    return db_run(db, err, "DELETE FROM soft_bounce WHERE recipient_id IN (SELECT id FROM recipient WHERE email = ?)",
+                  DB_T(removal->email));
 }
 
 int storage_suppression_remove(struct storage *storage, const char *email, int64_t list_id, struct error *err)

@@ -33,7 +33,8 @@ int storage_suppression_add(struct storage *storage, const struct storage_suppre
 /* Many in short transactions; `added` counts the new ones. */
 int storage_suppression_add_many(struct storage *storage, const struct storage_suppression *items, size_t count,
                                  int64_t *added, struct error *err);
-/* 0 or NOT_FOUND. What counted against the address (soft bounces) is forgotten with it. */
+/* 0 or NOT_FOUND. What counted against the address (soft bounces) is forgotten with it. An unsubscription comes to light
+ * again when the reason goes that had taken its place; it is removed by another call. */
 int storage_suppression_remove(struct storage *storage, const char *email, int64_t list_id, struct error *err);
 /* Every entry of the address, that of all lists first. */
 int storage_suppression_get(struct storage_reader *reader, const char *email, storage_suppression_cb *each,

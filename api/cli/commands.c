@@ -182,7 +182,8 @@ static const struct cli_command COMMANDS[] = {
     {"suppress add", "EMAIL...", 1, CLI_ARGUMENTS_MAX, "never mail these addresses", NULL, SUPPRESS_ADD_OPTIONS,
      cli_suppress_add},
     {"suppress remove", "EMAIL", 1, 1, "allow an address again",
-     "What counted against it before is forgotten.", SUPPRESS_REMOVE_OPTIONS, cli_suppress_remove},
+     "What counted against it before is forgotten. Who had unsubscribed beforehand stays so until that is removed as well.",
+     SUPPRESS_REMOVE_OPTIONS, cli_suppress_remove},
     {"suppress list", "", 0, 0, "show suppressed addresses", NULL, SUPPRESS_LIST_OPTIONS, cli_suppress_list},
     {"suppress import", "FILE.csv|-", 1, 1, "suppress every address of a file",
      "One address a line, or CSV whose first column is the address and whose second, if any, is the reason (one that is "

@@ -172,6 +172,10 @@ static void only_what_was_asked_for_goes_to_who_has_left(void **state)
     must(storage_unsubscribe(fixture.storage, made.campaign_id, made.id, 5, &err));
     must(storage_unsubscribe(fixture.storage, made.campaign_id, made.id, 6, &err));
     assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM suppression WHERE reason = 'unsubscribe'"), 2);
+    /* Somebody allowed him again, and he says it again. */
+    must(storage_suppression_remove(fixture.storage, "bob@a.test", 0, &err));
+    must(storage_unsubscribe(fixture.storage, made.campaign_id, made.id, 7, &err));
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM suppression WHERE email = 'bob@a.test'"), 1);
     assert_int_equal(stats(&fixture, made.campaign_id).unsubscribed, 1);
     fixture_remove(&fixture);
 }

@@ -93,6 +93,21 @@ static void an_unsubscription_takes_a_graver_reason(void **state)
         assert_int_equal(sql_int(&fixture, sql), 1);
     }
     assert_int_equal(sql_int(&fixture, "SELECT suppressions FROM meta"), countof(cases));
+    /* What has taken its place is lifted: the unsubscription still holds, until that is lifted itself. */
+    for (size_t i = 0; i < countof(cases); i++) {
+        char email[32], sql[128];
+        bool left = strcmp(cases[i].had, "unsubscribe") == 0 || strcmp(cases[i].then, "unsubscribe") == 0;
+        (void)snprintf(email, sizeof(email), "u%zu@a.test", i);
+        (void)snprintf(sql, sizeof(sql), "SELECT reason = 'unsubscribe' AND expires = 0 FROM suppression WHERE email = '%s'",
+                       email);
+        if (left && strcmp(cases[i].kept, "unsubscribe") != 0) {
+            must(storage_suppression_remove(fixture.storage, email, 0, &err));
+            assert_int_equal(sql_int(&fixture, sql), 1);
+        }
+        must(storage_suppression_remove(fixture.storage, email, 0, &err));
+        assert_int_equal(storage_suppression_remove(fixture.storage, email, 0, &err), STORAGE_NOT_FOUND);
+    }
+    assert_int_equal(sql_int(&fixture, "SELECT suppressions FROM meta"), 0);
     fixture_remove(&fixture);
 }
 
