@@ -149,7 +149,8 @@ struct config {
     int64_t retry_max_ms;          /* ... up to 4 h */
     int64_t expires_after_ms;      /* 3 d */
     int64_t signature_expires_ms;  /* x= of DKIM, so long after a message was signed; 0 = none */
-    int64_t keep_links_ms;         /* 0 = for ever: of campaigns that ended so long ago, links and pages may be forgotten */
+    int64_t keep_links_ms; /* 0 = for ever: of campaigns that ended so long ago, links and pages may be forgotten; of
+                              messages that came so long ago, to whom they went */
     int64_t keep_deliveries_ms;    /* 0 = for ever: of campaigns that ended so long ago, only the totals are kept */
     int64_t shutdown_ms;           /* 30 s: how long SIGTERM waits for what is in the air */
     struct config_timeouts timeouts;

@@ -44,6 +44,8 @@ struct storage_campaign {
 typedef int storage_campaign_cb(void *context, const struct storage_campaign *campaign);
 
 int storage_campaign_get(struct storage_reader *reader, int64_t id, storage_campaign_cb *each, void *context, struct error *err);
+/* Its name alone, to be freed; 0 or NOT_FOUND. */
+int storage_campaign_name(struct storage_reader *reader, int64_t id, char **name, struct error *err) ATTR_MUSTCHECK;
 /* Newest first: ids < before (0 = from the newest); `statuses` is a bit set of 1 << status (0 = all). */
 int storage_campaign_page(struct storage_reader *reader, int64_t before, int limit, unsigned statuses, storage_campaign_cb *each, void *context, int64_t *total, struct error *err);
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "storage/writer.h"
 
 static const char *const status_names[CAMPAIGN_STATUS_COUNT] = {"draft",  "scheduled", "running",
@@ -133,6 +134,18 @@ int storage_campaign_get(struct storage_reader *reader, int64_t id, storage_camp
     int count =
         walk(&reader->db, db_query(&reader->db, err, CAMPAIGN_COLUMNS "WHERE c.id = ?", DB_I(id)), each, context, err);
     return count < 0 ? count : count == 0 ? STORAGE_NOT_FOUND : 0;
+}
+
+int storage_campaign_name(struct storage_reader *reader, int64_t id, char **name, struct error *err)
+{
+    *name = NULL;
+    sqlite3_stmt *row = db_query(&reader->db, err, "SELECT name FROM campaign WHERE id = ?", DB_I(id));
+    int more = row == NULL ? -EIO : db_step(&reader->db, row, err);
+    if (more <= 0)
+        return more < 0 ? more : STORAGE_NOT_FOUND;
+    *name = str_dup(db_text(row, 0));
+    db_end(row);
+    return *name != NULL ? 0 : error_memory(err);
 }
 
 int storage_campaign_page(struct storage_reader *reader, int64_t before, int limit, unsigned statuses,

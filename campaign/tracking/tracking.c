@@ -22,15 +22,7 @@ struct person {
     char *email, *attributes;
 };
 
-static int keep_name(void *context, const struct storage_campaign *campaign)
-{
-    char **name = context;
-    *name = str_dup(campaign->name);
-    return 0;
-}
-
-/* The campaign's name when the address shows it: its row, with all that the campaign says, is not read for every click.
- * NULL = it does not, or there is no campaign. */
+/* The campaign's name when the address shows it; NULL = it does not, or there is no campaign. */
 static int find_name(const struct template *template, struct storage_reader *reader, int64_t campaign_id, char **name,
                      struct error *err)
 {
@@ -39,10 +31,7 @@ static int find_name(const struct template *template, struct storage_reader *rea
         shown |= template->nodes[i].builtin == BUILTIN_CAMPAIGN_NAME;
     if (!shown)
         return 0;
-    int rc = storage_campaign_get(reader, campaign_id, keep_name, name, err);
-    if (rc == 0 && *name == NULL)
-        return error_memory(err);
-    return rc < 0 ? rc : 0;
+    return MIN_OF(storage_campaign_name(reader, campaign_id, name, err), 0);
 }
 
 static int keep_person(void *context, const struct storage_recipient *recipient)
