@@ -340,9 +340,11 @@ static int find_list(struct intake *intake, const char *name, int64_t *id, struc
         return 0;
     }
     if (strcmp(name, intake->list_name) != 0) {
-        int rc = suppression_list(intake->cli->reader, name, &intake->list_id, err);
+        int64_t found; /* of a list that is not there it is 0, all lists, or its number: never one to keep */
+        int rc = suppression_list(intake->cli->reader, name, &found, err);
         if (rc != 0)
             return rc;
+        intake->list_id = found;
         (void)str_copy(intake->list_name, sizeof(intake->list_name), name);
     }
     *id = intake->list_id;

@@ -90,6 +90,19 @@ def test_out_and_in_again(place, tmp_path):
     assert json.loads(server.cli("suppress", "list", "--json").stdout)["total"] == 6
 
 
+def test_a_list_that_is_not_there_leaves_the_rows_around_it_alone(place):
+    server = place.server(start=False)
+    server.cli("list", "create", "news")
+    for missing in ("shop", "99"):
+        rows = "email,list\na@one.test,news\nb@one.test,%s\nc@one.test,news\nd@one.test,\n" % missing
+        done = server.cli("suppress", "import", "-", stdin=rows, check=False)
+        assert done.returncode == 0 and '"b@one.test": there is no such list' in done.stderr, done
+        rows = json.loads(server.cli("suppress", "list", "--json").stdout)["data"]
+        assert [(row["email"], row["list"]) for row in rows] == [("a@one.test", "news"), ("c@one.test", "news"), ("d@one.test", None)]
+        for email, *options in (("a@one.test", "--list", "news"), ("c@one.test", "--list", "news"), ("d@one.test",)):
+            server.cli("suppress", "remove", email, *options)
+
+
 def test_what_a_spreadsheet_would_run_comes_back(place):
     """In an export without --raw an apostrophe stands before each such cell; import takes that off, and no other one."""
     server, again = place.server(), place.server()
