@@ -317,7 +317,7 @@ async function loadRecipient(shown) {
   const facts = element("dl", "facts");
   fact(facts, "Lists", person.lists.map((list) => list.list + " (" + list.status + ")").join(", ") || "none");
   fact(facts, "Since", when(person.created_at));
-  if (person.suppression) fact(facts, "Suppressed", person.suppression.reason + ", " + when(person.suppression.created_at));
+  if (person.suppression) fact(facts, "Suppressed", person.suppression.reason + ", " + when(person.suppression.created_at) + ", " + scopeOf(person.suppression));
   for (const [name, value] of Object.entries(person.attributes)) fact(facts, name, typeof value === "string" ? value : JSON.stringify(value));
   const empty = person.deliveries.length === 0 ? [element("p", "muted", "Nothing was sent to this address.")] : [];
   $("recipient").replaceChildren(title, facts, element("h3", "", "Deliveries"), ...empty, ...person.deliveries.map(drawHistory));
@@ -325,16 +325,22 @@ async function loadRecipient(shown) {
 
 // ---- suppressions ----
 
+function scopeOf(entry) {
+  return entry.list_id === null ? "all lists" : "list " + entry.list;
+}
+
 function drawSuppression(entry) {
+  // Without its list, the entry for all lists would go in its place.
+  const query = entry.list_id === null ? "" : "?list=" + entry.list_id;
   const allow = button("Allow again", async () => {
-    if (!(await ask("Allow mail to " + entry.email + " again?", "Allow it"))) return;
+    if (!(await ask("Allow mail to " + entry.email + " again (" + scopeOf(entry) + ")?", "Allow it"))) return;
     await act(async () => {
-      await call("DELETE", "/v1/suppressions/" + encodeURIComponent(entry.email));
+      await call("DELETE", "/v1/suppressions/" + encodeURIComponent(entry.email) + query);
       await loadSuppressions(view, false);
     });
   });
-  allow.setAttribute("aria-label", "Allow " + entry.email + " again");
-  return row([link("#/recipient/" + encodeURIComponent(entry.email), entry.email)], [entry.reason], [when(entry.created_at)], [entry.origin, "reply"], [allow, "r"]);
+  allow.setAttribute("aria-label", "Allow " + entry.email + " again (" + scopeOf(entry) + ")");
+  return row([link("#/recipient/" + encodeURIComponent(entry.email), entry.email)], [scopeOf(entry)], [entry.reason], [when(entry.created_at)], [entry.origin, "reply"], [allow, "r"]);
 }
 
 async function loadSuppressions(shown, more) {

@@ -154,6 +154,30 @@ def test_health_and_alerts(scene, browser):
     assert server.api.get("/v1/suspensions").json["data"] == []
 
 
+def test_a_suppression_is_lifted_for_its_list_only(place, browser):
+    server = place.server(place.sink())
+    place.people(server, ["a@one.test", "b@one.test"])
+    place.people(server, ["a@one.test"], list_name=HOSTILE)
+    for entry in ({"email": "a@one.test"}, {"email": "a@one.test", "list": HOSTILE, "origin": HOSTILE}, {"email": "a@one.test", "list": "news"}, {"email": "b@one.test", "list": "news"}):
+        assert server.api.post("/v1/suppressions", entry).status == 201
+    browser.sign_in(server, "send")
+    browser.go("#/suppressions")
+    shown = lambda: browser.run("return [...document.querySelectorAll('#suppression-rows tr')].map((row) => row.cells[0].innerText + ' ' + row.cells[1].innerText);")
+    left = ["a@one.test all lists", "a@one.test list news", "a@one.test list " + HOSTILE, "b@one.test list news"]
+    browser.until("the entries", lambda: shown() == left)
+    in_every_size(browser, "suppressions")
+    for gone in (2, 1, 0):
+        browser.click("#suppression-rows tr:nth-child(%d) button" % (gone + 1))
+        email, scope = left.pop(gone).split(" ", 1)
+        browser.until("the question", lambda: "%s again (%s)?" % (email, scope) in browser.text("#confirm-text"))
+        browser.click("#confirm-yes")
+        browser.until("that entry alone to be gone", lambda: shown() == left)
+        rows = server.api.get("/v1/suppressions").json["data"]
+        assert [row["email"] + (" list " + row["list"] if row["list"] else " all lists") for row in rows] == left
+    browser.go("#/recipient/b@one.test")
+    browser.until("the list on the recipient's page", lambda: "list news" in browser.text("#recipient dl"))
+
+
 def test_a_provider_tells_its_limits(place, browser):
     server = place.server(place.sink(), profile='rate = "5/s"  connections = 2', config='domain "one.test" { rate = "2/s" }\n')
     place.people(server, emails(60, ["one.test"]))
