@@ -1,8 +1,8 @@
 /*
  * contacts.c - lists and recipients.
  *
- * A list disappears at once, its members follow in slices: until the last slice they are rows that nothing refers to,
- * for list ids are never given twice.
+ * A list disappears at once, and with it the suppressions that held for it alone, which would be nobody's. Its members
+ * follow in slices: until the last slice they are rows that nothing refers to, for list ids are never given twice.
  */
 #include <errno.h>
 #include <string.h>
@@ -87,6 +87,15 @@ int storage_list_update(struct storage *storage, int64_t id, const char *name, c
     return storage_call(storage, update_run, &change, err);
 }
 
+static int delete_suppressions(struct db *db, int64_t list_id, struct error *err)
+{
+    int failed = db_run(db, err, "DELETE FROM list_suppression WHERE list_id = ?", DB_I(list_id));
+    int64_t count = failed ? 0 : db_changes(db);
+    if (failed || count == 0)
+        return failed;
+    return db_run(db, err, "UPDATE meta SET suppressions = max(0, suppressions - ?)", DB_I(count));
+}
+
 static int delete_run(struct storage *storage, void *arg, struct error *err)
 {
     int64_t id = *(const int64_t *)arg, users;
@@ -105,6 +114,8 @@ static int delete_run(struct storage *storage, void *arg, struct error *err)
     if (db_changes(db) == 0)
         return STORAGE_NOT_FOUND;
     failed = db_run(db, err, "DELETE FROM list_lane WHERE list_id = ?", DB_I(id));
+    if (!failed)
+        failed = delete_suppressions(db, id, err);
     return failed ? failed
                   : db_run(db, err,
                            "DELETE FROM campaign_list WHERE list_id = ? AND campaign_id IN"

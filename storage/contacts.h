@@ -22,7 +22,8 @@ typedef int storage_list_cb(void *context, const struct storage_list *list); /* 
 
 int storage_list_create(struct storage *storage, const char *name, const char *description, int64_t *id, struct error *err); /* 0 or STORAGE_EXISTS (id set) */
 int storage_list_update(struct storage *storage, int64_t id, const char *name, const char *description, struct error *err); /* NULL = keep; NOT_FOUND, EXISTS */
-/* Members go with the list, recipients stay. STORAGE_WRONG_STATE while a scheduled, running or paused campaign uses it. */
+/* Members and suppressions of the list alone go with it, recipients stay. STORAGE_WRONG_STATE while a scheduled,
+ * running or paused campaign uses it. */
 int storage_list_delete(struct storage *storage, int64_t id, struct error *err);
 int storage_list_find(struct storage_reader *reader, const char *name, int64_t *id, struct error *err);
 int storage_list_get(struct storage_reader *reader, int64_t id, storage_list_cb *each, void *context, struct error *err);

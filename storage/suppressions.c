@@ -156,12 +156,12 @@ static int walk(struct db *db, sqlite3_stmt *rows, storage_suppression_cb *each,
     return more < 0 ? more : count;
 }
 
-/* Both tables as one, merged in order; ?1 = now. */
+/* Both tables as one, merged in order; ?1 = now. CROSS: the order is that of the entries, and none is of no list. */
 #define BOTH(global, lists)                                                                                            \
     "SELECT email, 0 AS list_id, reason, origin, created, expires, '' FROM suppression"                                \
     " WHERE (expires = 0 OR expires > ?1) AND " global " UNION ALL"                                                    \
     " SELECT s.email, s.list_id, s.reason, s.origin, s.created, s.expires, l.name FROM list_suppression s"             \
-    " LEFT JOIN list l ON l.id = s.list_id WHERE (s.expires = 0 OR s.expires > ?1) AND " lists " ORDER BY 1, 2"
+    " CROSS JOIN list l ON l.id = s.list_id WHERE (s.expires = 0 OR s.expires > ?1) AND " lists " ORDER BY 1, 2"
 
 int storage_suppression_get(struct storage_reader *reader, const char *email, storage_suppression_cb *each,
                             void *context, struct error *err)
@@ -198,7 +198,10 @@ static int expire_run(struct storage *storage, void *arg, struct error *err)
     int failed = db_run(db, err, "DELETE FROM suppression WHERE expires <> 0 AND expires <= ?", DB_I(values[0]));
     values[1] = failed ? 0 : db_changes(db);
     if (!failed)
-        failed = db_run(db, err, "DELETE FROM list_suppression WHERE expires <> 0 AND expires <= ?", DB_I(values[0]));
+        failed = db_run(db, err,
+                        "DELETE FROM list_suppression WHERE (expires <> 0 AND expires <= ?)"
+                        " OR list_id NOT IN (SELECT id FROM list)",
+                        DB_I(values[0]));
     values[1] += failed ? 0 : db_changes(db);
     if (failed || values[1] == 0)
         return failed;

@@ -48,7 +48,7 @@ struct storage_suppression_place {
 int storage_suppression_page(struct storage_reader *reader, const struct storage_suppression_place *after, int limit,
                              storage_suppression_cb *each, void *context, int64_t *total, struct error *err);
 
-/* Deletes what has expired; `removed` may be NULL. */
+/* Deletes what has expired, and what older versions left of lists that are gone; `removed` may be NULL. */
 int storage_suppression_expire(struct storage *storage, int64_t now_ms, int64_t *removed, struct error *err);
 
 /* How digests are made: once, before claims. Without it nothing is claimed while there are entries by digest. */

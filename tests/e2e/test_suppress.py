@@ -103,6 +103,16 @@ def test_a_list_that_is_not_there_leaves_the_rows_around_it_alone(place):
             server.cli("suppress", "remove", email, *options)
 
 
+def test_a_list_that_is_deleted_leaves_nothing_to_export(place):
+    server = place.server(start=False)
+    server.cli("list", "create", "news")
+    server.cli("suppress", "add", "a@one.test")
+    server.cli("suppress", "add", "a@one.test", "b@one.test", "--list", "news")
+    server.cli("list", "delete", "news")
+    assert [line.split(",")[0] for line in server.cli("suppress", "export").stdout.splitlines()] == ["email", "a@one.test"]
+    assert server.cli_json("suppress", "list")["total"] == 1
+
+
 def test_what_a_spreadsheet_would_run_comes_back(place):
     """In an export without --raw an apostrophe stands before each such cell; import takes that off, and no other one."""
     server, again = place.server(), place.server()

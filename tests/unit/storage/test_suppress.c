@@ -132,6 +132,44 @@ static void an_entry_for_one_list_leaves_the_others(void **state)
     fixture_remove(&fixture);
 }
 
+static int count_entry(void *context, const struct storage_suppression *item)
+{
+    (void)item;
+    ++*(int *)context;
+    return 0;
+}
+
+/* An entry without its list would pass for one of all lists, wherever it is written down. */
+static void entries_go_with_their_list(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_open(&fixture, false);
+    int64_t news = make_list(&fixture, "news"), offers = make_list(&fixture, "offers"), total, removed;
+    int seen = 0;
+    put(&fixture, "u0@a.test", 0, 0);
+    put(&fixture, "u0@a.test", news, 0);
+    put(&fixture, "u0@a.test", offers, 0);
+    put(&fixture, "u1@a.test", offers, 0);
+    must(storage_list_delete(fixture.storage, offers, &err));
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM list_suppression"), 1);
+    must(storage_suppression_page(fixture.reader, NULL, 10, count_entry, &seen, &total, &err));
+    assert_int_equal(seen, 2);
+    assert_int_equal(total, 2);
+    /* Lists that were deleted before left theirs behind. */
+    sql_exec(&fixture, "INSERT INTO list_suppression VALUES ('u2@a.test', 99, 'manual', '', 1, 0);"
+                       "UPDATE meta SET suppressions = 3");
+    seen = 0;
+    must(storage_suppression_page(fixture.reader, NULL, 10, count_entry, &seen, NULL, &err));
+    assert_int_equal(seen, 2);
+    assert_int_equal(storage_suppression_get(fixture.reader, "u2@a.test", count_entry, &seen, &err), STORAGE_NOT_FOUND);
+    must(storage_suppression_expire(fixture.storage, clock_wall_ms(), &removed, &err));
+    assert_int_equal(removed, 1);
+    assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM list_suppression"), 1);
+    assert_int_equal(sql_int(&fixture, "SELECT suppressions FROM meta"), 2);
+    fixture_remove(&fixture);
+}
+
 static void an_address_may_be_known_by_its_digest_only(void **state)
 {
     (void)state;
@@ -367,6 +405,7 @@ int main(void)
         cmocka_unit_test(entries_hold_until_they_expire),
         cmocka_unit_test(an_unsubscription_takes_a_graver_reason),
         cmocka_unit_test(an_entry_for_one_list_leaves_the_others),
+        cmocka_unit_test(entries_go_with_their_list),
         cmocka_unit_test(an_address_may_be_known_by_its_digest_only),
         cmocka_unit_test(soft_bounces_add_up_decay_and_are_wiped_by_a_delivery),
         cmocka_unit_test(soft_bounces_of_the_session_count_too),
