@@ -11,12 +11,13 @@
 #include "api/http/json.h"
 
 static const char *const CHANGING[] = {
-    "import",          "list create",    "list delete",    "domain add",     "suppress add", "suppress remove",
-    "suppress import", "token create",   "token revoke",   "bounce ingest",  "webhook add",  "webhook enable",
-    "webhook disable", "webhook rotate", "webhook replay", "webhook remove",
+    "import",          "list create",     "list delete",    "domain add",     "domain rotate",   "suppress add",
+    "suppress remove", "suppress import", "token create",   "token revoke",   "bounce ingest",   "webhook add",
+    "webhook enable",  "webhook disable", "webhook rotate", "webhook replay", "webhook remove",  "snippet set",
+    "snippet delete",  "link-key rotate", "link-key retire",
 };
 
-static bool is_changing(const char *words)
+bool cli_is_changing(const char *words)
 {
     for (size_t i = 0; i < countof(CHANGING); i++) {
         if (strcmp(CHANGING[i], words) == 0)
@@ -42,7 +43,7 @@ void cli_audit(const struct cli *cli, int status)
 {
     struct error err = {""};
     /* Without a database nothing was changed. */
-    if (status == CLI_USAGE || cli->storage == NULL || cli->config == NULL || !is_changing(cli->command->words))
+    if (status == CLI_USAGE || cli->storage == NULL || cli->config == NULL || !cli_is_changing(cli->command->words))
         return;
     char buffer[2048];
     struct passwd record;

@@ -73,6 +73,8 @@ bool cli_flag(const struct cli *cli, const char *name);
 const char *cli_value(const struct cli *cli, const char *name);            /* the last one given, or NULL */
 const char *cli_value_nth(const struct cli *cli, const char *name, int n); /* n-th of a repeatable option, or NULL */
 
+/* Whether the command of that name changes the database itself: those of the server's API are noted by the server. */
+bool cli_is_changing(const char *words);
 /* Notes a command that changed the database in the audit log. */
 void cli_audit(const struct cli *cli, int status);
 /* Each prints its own failure and returns CLI_DONE or CLI_FAILED. */

@@ -120,6 +120,19 @@ def test_every_change_is_noted(place):
     assert (server.data_dir / "audit.jsonl").stat().st_mode & 0o777 == 0o600
 
 
+def test_what_commands_change_is_noted(place):
+    server = place.server(start=False)
+    server.cli("snippet", "set", "footer", "-", stdin="bye")
+    server.cli("snippet", "delete", "footer")
+    server.cli("domain", "add", "other.test")
+    server.cli("domain", "rotate", "other.test")
+    server.cli("link-key", "rotate")
+    server.cli("link-key", "retire", "0", "--force")
+    assert [(entry["action"], *entry["arguments"]) for entry in audit(server)[-6:]] == [
+        ("snippet set", "footer", "-"), ("snippet delete", "footer"), ("domain add", "other.test"), ("domain rotate", "other.test"), ("link-key rotate",),
+        ("link-key retire", "--force", "0")]
+
+
 def test_the_log_turns_over(place):
     server = place.server(domain=None)
     path = server.data_dir / "audit.jsonl"

@@ -157,6 +157,35 @@ static void test_table(void **state)
     }
 }
 
+/* Whoever adds a command decides here, or in audit_cli.c, whether the audit log has it. */
+static void test_what_changes(void **state)
+{
+    (void)state;
+    static const char *const unnoted[] = {
+        /* reads only; a copy or a smaller file of the same database is no change of it */
+        "list", "list show", "recipient show", "snippet show", "snippet list", "domain show", "domain check",
+        "domain list", "suppress list", "suppress export", "bounce classify", "link-key list", "token list",
+        "webhook list", "webhook show", "db check", "db backup", "db vacuum", "config check", "config show",
+        "completion bash", "completion zsh", "completion words", "version", "help",
+        /* done, and noted, by the server */
+        "serve", "campaign create", "campaign launch", "campaign pause", "campaign resume", "campaign cancel",
+        "campaign list", "campaign show", "campaign winner", "campaign stats", "campaign watch", "campaign preview",
+        "campaign test", "campaign links", "status", "top", "site show", "site explain", "site suspend", "site resume",
+        "site suspensions", "source show",
+    };
+    size_t count, found = 0;
+    const struct cli_command *commands = cli_commands(&count);
+    for (size_t i = 0; i < count; i++) {
+        bool quiet = false;
+        for (size_t k = 0; k < countof(unnoted); k++)
+            quiet |= strcmp(unnoted[k], commands[i].words) == 0;
+        found += quiet;
+        if (quiet == cli_is_changing(commands[i].words))
+            fail_msg("\"%s\" is noted in the audit log, or is not: one of both", commands[i].words);
+    }
+    assert_int_equal(found, countof(unnoted));
+}
+
 static void test_nearest(void **state)
 {
     (void)state;
@@ -206,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_wrong_use),
         cmocka_unit_test(test_too_much),
         cmocka_unit_test(test_table),
+        cmocka_unit_test(test_what_changes),
         cmocka_unit_test(test_nearest),
         cmocka_unit_test(test_senders),
     };
