@@ -120,6 +120,18 @@ static bool parse_body(struct exchange *exchange)
     return true;
 }
 
+/* Method and target, as RFC 3986 has a target written: as it came it need not be UTF-8, which no JSON takes. */
+static json_t *action_of(const struct exchange *exchange)
+{
+    struct buffer text = BUFFER_INIT(3 * REQUEST_TARGET_MAX_BYTES + 16);
+    buffer_printf(&text, "%s ", http_method_name(exchange->request.method));
+    for (const char *at = exchange->target; *at != '\0'; at++)
+        buffer_printf(&text, *at > ' ' && *at < '\x7f' ? "%c" : "%%%02X", (unsigned char)*at);
+    json_t *action = text.failed ? NULL : json_string(buffer_text(&text));
+    buffer_finish(&text);
+    return action;
+}
+
 /* The change is made; a log that cannot be written is told to the operator and does not undo it. */
 static void note_change(struct exchange *exchange)
 {
@@ -131,9 +143,8 @@ static void note_change(struct exchange *exchange)
     json_t *who = request->caller.token_id > 0 ? json_pack("{s:I, s:o}", "token", (json_int_t)request->caller.token_id,
                                                            "name", json_line(request->caller.name))
                                                : json_pack("{s:b}", "local", 1);
-    json_t *action = json_sprintf("%s %s", http_method_name(request->method), exchange->target);
-    json_t *entry = json_pack("{s:o, s:s, s:o, s:i}", "who", who, "address", request->caller.address, "action", action,
-                              "status", response->status);
+    json_t *entry = json_pack("{s:o, s:s, s:o, s:i}", "who", who, "address", request->caller.address, "action",
+                              action_of(exchange), "status", response->status);
     for (size_t i = 0; i < response->header_count; i++) {
         if (strcmp(response->headers[i].name, "Location") == 0)
             (void)json_object_set_new(entry, "made", json_string(response->headers[i].value));

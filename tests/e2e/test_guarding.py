@@ -11,6 +11,7 @@ import pytest
 from conftest import emails, run_to_end
 from harness import Api
 from test_api import GOOD, is_problem
+from test_http import Raw
 
 
 def audit(server):
@@ -118,6 +119,17 @@ def test_every_change_is_noted(place):
     text = (server.data_dir / "audit.jsonl").read_text()
     assert "ph_" not in text and all(entry["time"].endswith("Z") for entry in entries)
     assert (server.data_dir / "audit.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_target_that_is_no_text_hides_nothing(place):
+    """Half of a letter percent-encoded, half as a byte: together they name something, the target alone is not UTF-8."""
+    server = place.server(domain=None)
+    assert server.api.post("/v1/suppressions", {"email": "b\u00fc@one.test"}).status == 201
+    with Raw(server) as raw:
+        raw.send(b"DELETE /v1/suppressions/b%C3\xbc@one.test HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + server.api.token.encode() + b"\r\n\r\n")
+        assert raw.answer()[0] == 204
+    assert audit(server)[-1]["action"] == "DELETE /v1/suppressions/b%C3%BC@one.test"
+    assert "not_written" not in server.log.read_text()
 
 
 def test_what_commands_change_is_noted(place):
