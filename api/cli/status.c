@@ -257,16 +257,11 @@ static int answer_site(struct cli *cli, json_t *page)
 
 int cli_site_show(struct cli *cli)
 {
-    char path[320] = "/v1/stats/sites?limit=1000";
+    char path[1024] = "/v1/stats/sites?limit=1000";
     json_t *page;
     if (cli->argument_count > 0) {
-        const char *site = cli->arguments[0];
-        for (const char *at = site; *at != '\0'; at++) {
-            if (!ascii_is_digit(*at) && !(ascii_lower(*at) >= 'a' && ascii_lower(*at) <= 'z') &&
-                strchr("-._", *at) == NULL)
-                return out_fail("\"%s\" is not the name of a site", site);
-        }
-        (void)snprintf(path, sizeof(path), "/v1/stats/sites?limit=1&site=%.253s", site);
+        (void)str_copy(path, sizeof(path), "/v1/stats/sites?limit=1&site=");
+        add_encoded(path, sizeof(path), cli->arguments[0]);
     }
     struct client *client = client_open(cli);
     if (client == NULL)

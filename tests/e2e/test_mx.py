@@ -71,6 +71,9 @@ def test_domains_go_to_their_servers(place, knot):
     assert by_domain(small) == {"small.test": 40, "implicit.test": 40}
     assert {name: row["delivered"] for name, row in sites(server).items()} == {
         "(mx1|mx2).big.test": 120, "mx.small.test": 40, "implicit.test": 40}
+    for name in sites(server):
+        assert server.cli_json("site", "show", name)["site"] == name
+    assert 'knows no site "a&site=implicit.test"' in server.cli("site", "show", "a&site=implicit.test", check=False).stderr
 
 
 @pytest.mark.sanitize
