@@ -138,7 +138,8 @@ static void note_change(struct exchange *exchange)
     const struct request *request = &exchange->request;
     const struct response *response = &exchange->response;
     struct error err = {""};
-    if (exchange->route->method == METHOD_GET || exchange->route->access == ACCESS_OPEN || response->status >= 300)
+    bool done = response->status < 300 || response->made_status != 0;
+    if (exchange->route->method == METHOD_GET || exchange->route->access == ACCESS_OPEN || !done)
         return;
     json_t *who = request->caller.token_id > 0 ? json_pack("{s:I, s:o}", "token", (json_int_t)request->caller.token_id,
                                                            "name", json_line(request->caller.name))
@@ -166,6 +167,7 @@ static void call_handler(struct exchange *exchange)
     exchange->response.status = 0;
     route->handler(request, &exchange->response);
     assure(exchange->response.status != 0);
+    response_settle(&exchange->response);
     note_change(exchange);
     if (once)
         replay_end(request, &exchange->response);

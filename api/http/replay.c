@@ -2,8 +2,8 @@
  * replay.c - looks a key up before the handler and notes its answer behind it.
  *
  * Keys of different tokens never meet. What makes two requests the same is method, target, the kind of body and every
- * byte of it, as one hash. When the answer cannot be stored the key stays as it is: a repetition then gets 409 and is
- * not carried out a second time, which is the smaller harm.
+ * byte of it, as one hash. When the answer to what was done cannot be made or stored the key stays as it is: a
+ * repetition then gets 409 and is not carried out a second time, which is the smaller harm.
  */
 #include "api/http/replay.h"
 
@@ -182,10 +182,13 @@ static int keep(const struct request *request, const struct response *response, 
 void replay_end(const struct request *request, const struct response *response)
 {
     struct error err = {""};
-    bool made = response->status >= 200 && response->status < 300 && !response->body.failed;
-    int rc = made ? keep(request, response, &err)
-                  : storage_idempotency_forget(request->app->storage, request->caller.token_id,
-                                               request->idempotency_key, &err);
+    bool told = response->status >= 200 && response->status < 300 && !response->body.failed;
+    int rc = 0;
+    if (told)
+        rc = keep(request, response, &err);
+    else if (response->made_status == 0)
+        rc = storage_idempotency_forget(request->app->storage, request->caller.token_id, request->idempotency_key,
+                                        &err);
     if (rc != 0)
         log_error("http", "answer_not_kept error=%s", LOG_QUOTE(err.text));
 }

@@ -143,6 +143,22 @@ void response_text(struct response *response, int status, const char *content_ty
         out_of_memory(response);
 }
 
+void response_made(struct response *response, int status, int64_t id)
+{
+    response->made_status = status;
+    response->made_id = id;
+}
+
+void response_settle(struct response *response)
+{
+    char text[40];
+    if (response->made_status == 0 || response->status < 300)
+        return;
+    log_error("http", "made_but_not_shown id=%lld status=%d", (long long)response->made_id, response->status);
+    (void)snprintf(text, sizeof(text), "{\"id\":%lld}\n", (long long)response->made_id);
+    response_text(response, response->made_status, TYPE_JSON, text);
+}
+
 void response_fixed(struct response *response, const char *content_type, const void *bytes, size_t len)
 {
     reset_body(response);

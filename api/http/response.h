@@ -33,6 +33,8 @@ struct response {
         char value[256];
     } headers[RESPONSE_HEADERS_MAX];
     size_t header_count;
+    int made_status; /* response_made() */
+    int64_t made_id;
 };
 
 #define RESPONSE_INIT ((struct response){.body = BUFFER_INIT((size_t)256 << 20)})
@@ -41,6 +43,12 @@ const char *http_status_title(int status); /* "Not Found"; "Error" for one that 
 
 void response_finish(struct response *response);
 void response_header(struct response *response, const char *name, const char *format, ...) ATTR_PRINTF(3, 4);
+
+/* The handler's work is done and stored, only showing it is left: whatever befalls that, the answer has this status. An
+ * error would make the client ask again, and a list would be mailed twice. */
+void response_made(struct response *response, int status, int64_t id);
+/* Behind the handler: in place of an error after response_made() the answer is that status with {"id": N}. */
+void response_settle(struct response *response);
 
 /* Takes over the reference; NULL (no memory while it was built) becomes a 500. */
 void response_json(struct response *response, int status, json_t *value);

@@ -144,6 +144,7 @@ void campaigns_create(struct request *request, struct response *response)
         json_decref(problem.preflight);
         return;
     }
+    response_made(response, 201, id);
     answer_campaign(request, response, id, 201);
     response_header(response, "Location", "/v1/campaigns/%lld", (long long)id);
 }
@@ -216,10 +217,12 @@ static bool check_no_fields(const struct request *request, struct response *resp
 static void answer_move(struct request *request, struct response *response, int rc, const struct problem *problem,
                         const struct error *err)
 {
-    if (rc != 0)
+    if (rc != 0) {
         answer_refusal(response, rc, problem, err);
-    else
-        answer_campaign(request, response, request->id[0], 202);
+        return;
+    }
+    response_made(response, 202, request->id[0]);
+    answer_campaign(request, response, request->id[0], 202);
 }
 
 void campaigns_launch(struct request *request, struct response *response)
@@ -275,6 +278,7 @@ void campaigns_clone(struct request *request, struct response *response)
         response_condition(response, rc, "campaign", &err);
         return;
     }
+    response_made(response, 201, id);
     answer_campaign(request, response, id, 201);
     response_header(response, "Location", "/v1/campaigns/%lld", (long long)id);
 }

@@ -60,6 +60,7 @@ void imports_create(struct request *request, struct response *response)
         return;
     }
     request->spool_fd = -1; /* the job's now */
+    response_made(response, 202, id);
     response_json(response, 202, import_jobs_get(jobs, id));
     response_header(response, "Location", "/v1/imports/%lld", (long long)id);
 }

@@ -46,6 +46,8 @@ void link_keys_rotate(struct request *request, struct response *response)
     }
     int rc = storage_link_key_add(request->app->storage, clock_wall_ms(), &id, &err);
     if (rc == 0)
+        response_made(response, 201, id);
+    if (rc == 0)
         rc = mailer_refresh_keys(request->app->mailer, request->reader, &err);
     if (rc == -EINVAL)
         response_problem(response, 409, "%s", err.text);

@@ -141,6 +141,7 @@ void lists_create(struct request *request, struct response *response)
         response_condition(response, rc, "list", &err);
         return;
     }
+    response_made(response, 201, id);
     answer_list(request, response, id, 201);
     response_header(response, "Location", "/v1/lists/%lld", (long long)id);
 }

@@ -64,6 +64,7 @@ void messages_create(struct request *request, struct response *response)
         response_condition(response, rc, "message", &err);
         return;
     }
+    response_made(response, 202, id);
     answer_message(request, response, id, 202);
     response_header(response, "Location", "/v1/messages/%lld", (long long)id);
 }

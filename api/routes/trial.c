@@ -75,6 +75,7 @@ void campaigns_test(struct request *request, struct response *response)
     else if (rc != 0)
         response_condition(response, rc, "campaign", &err);
     else {
+        response_made(response, 202, number);
         answer(request, response, number, 202);
         response_header(response, "Location", "/v1/campaigns/%lld/test/%lld", (long long)request->id[0],
                         (long long)number);

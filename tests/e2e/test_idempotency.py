@@ -1,4 +1,6 @@
 """Idempotency-Key: what is sent twice is done once, also over the death of the server."""
+import json
+import sqlite3
 import threading
 
 import pytest
@@ -104,3 +106,43 @@ def test_many_at_once_make_one(server):
             is_problem(answer, 409)
             assert answer.headers["Retry-After"] == "1"
     assert server.api.get("/v1/campaigns").json["total"] == 1
+
+
+def break_on_insert(server, table, harm):
+    """What is made cannot be read back: the disk fails between the two, or somebody is quicker."""
+    with sqlite3.connect(server.data_dir / "posthaste.db", timeout=20) as database:
+        database.execute("CREATE TRIGGER harm AFTER INSERT ON %s BEGIN %s; END" % (table, harm))
+
+
+def mend(server, *statements):
+    with sqlite3.connect(server.data_dir / "posthaste.db", timeout=20) as database:
+        for statement in ("DROP TRIGGER harm", *statements):
+            database.execute(statement)
+
+
+def last_audit(server):
+    return json.loads((server.data_dir / "audit.jsonl").read_text().splitlines()[-1])
+
+
+@pytest.mark.sanitize
+def test_what_is_made_and_cannot_be_shown_is_not_made_twice(server):
+    break_on_insert(server, "campaign", "UPDATE campaign SET status = 77 WHERE id = NEW.id")
+    first = post(server, "/v1/campaigns", GOOD, "one")
+    mend(server, "UPDATE campaign SET status = 0 WHERE status = 77")
+    assert first.status == 201 and first.json == {"id": 1} and first.headers["Location"] == "/v1/campaigns/1"
+    entry = last_audit(server)
+    assert (entry["action"], entry["status"], entry["made"]) == ("POST /v1/campaigns", 201, "/v1/campaigns/1")
+    again = post(server, "/v1/campaigns", GOOD, "one")
+    assert again.status == 201 and again.body == first.body and again.headers["Idempotent-Replayed"] == "true"
+    assert server.api.get("/v1/campaigns").json["total"] == 1
+    assert server.api.get("/v1/campaigns/1").json["name"] == GOOD["name"]
+
+
+def test_a_message_that_cannot_be_shown_is_not_taken_twice(server):
+    single = {"to": "one@one.test", "from": GOOD["from"], "subject": "s", "text": "t"}
+    break_on_insert(server, "message", "DELETE FROM message WHERE id = NEW.id")
+    first = post(server, "/v1/messages", single, "one")
+    mend(server)
+    assert first.status == 202 and list(first.json) == ["id"], first.body
+    again = post(server, "/v1/messages", single, "one")
+    assert again.status == 202 and again.body == first.body and again.headers["Idempotent-Replayed"] == "true"
