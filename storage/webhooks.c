@@ -216,9 +216,10 @@ static int failed_run(struct storage *storage, void *arg, struct error *err)
                "UPDATE webhook SET batch_end = ?3, attempts = attempts + 1,"
                " failing_since = iif(failing_since = 0, ?4, failing_since), next_attempt = ?5, last_code = ?6,"
                " last_error = ?7, disabled = iif(?8, 1, disabled), reason = iif(?8, ?7, reason)"
-               " WHERE id = ?1 AND position = ?2",
+               " WHERE id = ?1 AND position = ?2 AND url = ?9 AND attempts = ?10",
                DB_I(failure->id), DB_I(failure->from), DB_I(failure->batch_end), DB_I(failed->now_ms),
-               DB_I(failure->next_attempt_ms), DB_I(failure->code), DB_T(failure->error), DB_I(failure->disable));
+               DB_I(failure->next_attempt_ms), DB_I(failure->code), DB_T(failure->error), DB_I(failure->disable),
+               DB_T(failure->url), DB_I(failure->attempts));
     if (result)
         return result;
     if (db_changes(db) != 1)

@@ -61,14 +61,16 @@ int storage_webhook_replay(struct storage *storage, int64_t id, int64_t from_ms,
 int storage_webhook_taken(struct storage *storage, int64_t id, int64_t from, int64_t to, int64_t events, int code,
                           int64_t now_ms, struct error *err) ATTR_MUSTCHECK;
 struct storage_webhook_failure {
-    int64_t id, from; /* as the batch began */
+    int64_t id, from; /* as the batch began, */
+    const char *url;  /* where it went, */
+    int attempts;     /* and how often before */
     int64_t batch_end;
     int64_t next_attempt_ms;
     int code;
     const char *error;
     bool disable; /* not to be tried again; `error` is why */
 };
-/* As _taken(). */
+/* As _taken(), also when it was changed meanwhile: what its new address does is not known yet. */
 int storage_webhook_failed(struct storage *storage, const struct storage_webhook_failure *failure, int64_t now_ms,
                            struct error *err) ATTR_MUSTCHECK;
 

@@ -9,7 +9,8 @@
  * once; it is written back now and then, for what is old can only go when every webhook has passed it.
  *
  * A row that changes while a request is out counts from the next request on, which is not made before the row was read
- * anew: what a webhook wants since, a batch with its old kinds would pass over for good.
+ * anew: what a webhook wants since, a batch with its old kinds would pass over for good. So nothing is passed over
+ * before the row was looked at behind the scan.
  */
 #include "api/events/webhooks.h"
 
@@ -220,6 +221,26 @@ static int set_up(struct webhooks *webhooks, struct hook *hook)
     return code == CURLE_OK ? 0 : -ENOMEM;
 }
 
+static int compare_kinds(void *context, const struct storage_webhook *row)
+{
+    struct hook *hook = context;
+    hook->stale = row->kinds != hook->kinds;
+    return 0;
+}
+
+/* Gathers a batch; it is thrown away when its webhook wants something else by now, or is deleted. */
+static int gather(struct webhooks *webhooks, struct hook *hook, const struct batch_order *order, struct error *err)
+{
+    int rc = batch_make(&hook->out, webhooks->view, order, err);
+    if (rc != 0 || hook->out.to == hook->seen)
+        return rc;
+    rc = storage_webhook_get(webhooks->view->reader, hook->id, compare_kinds, hook, err);
+    hook->stale |= rc > 0;
+    if (rc < 0 || hook->stale)
+        batch_finish(&hook->out);
+    return MIN_OF(rc, 0);
+}
+
 /* 0: on its way, or there is nothing to send. */
 static int send_batch(struct webhooks *webhooks, struct hook *hook, struct error *err)
 {
@@ -232,9 +253,9 @@ static int send_batch(struct webhooks *webhooks, struct hook *hook, struct error
         .secret = hook->secret,
         .old_secret = clock_wall_ms() < hook->old_until_ms ? hook->old_secret : "",
     };
-    int rc = batch_make(&hook->out, webhooks->view, &order, err);
-    if (rc < 0 || hook->out.events == 0) {
-        hook->seen = rc < 0 ? hook->seen : hook->out.to;
+    int rc = gather(webhooks, hook, &order, err);
+    if (rc < 0 || hook->stale || hook->out.events == 0) {
+        hook->seen = rc < 0 || hook->stale ? hook->seen : hook->out.to;
         batch_finish(&hook->out);
         return rc;
     }
@@ -295,8 +316,8 @@ int64_t webhooks_run(struct webhooks *webhooks, int64_t most_ms)
         int64_t before = hook->seen;
         if (send_batch(webhooks, hook, &err) < 0)
             log_error("webhooks", "webhook=%lld not_sent error=%s", (long long)hook->id, LOG_QUOTE(err.text));
-        else if (hook->easy == NULL && hook->seen != before)
-            wait_ms = 0; /* a scan passed only what is not wanted: there may be more */
+        else if (hook->stale || (hook->easy == NULL && hook->seen != before))
+            wait_ms = 0; /* its row is another; or a scan passed only what is not wanted, and there may be more */
         if (hook->easy == NULL)
             note_skipped(webhooks, hook, clock_monotonic_ms());
     }
@@ -356,6 +377,8 @@ static void failed(struct webhooks *webhooks, struct hook *hook, int code, const
     const struct storage_webhook_failure failure = {
         .id = hook->id,
         .from = hook->position,
+        .url = hook->url,
+        .attempts = hook->attempts,
         .batch_end = hook->out.to,
         .next_attempt_ms = now_ms + pause_ms(&config, hook, asked_ms),
         .code = code,
@@ -363,10 +386,15 @@ static void failed(struct webhooks *webhooks, struct hook *hook, int code, const
         .disable = gone || give_up,
     };
     webhooks->counts.failures++;
+    int rc = storage_webhook_failed(webhooks->app->storage, &failure, now_ms, &err);
+    if (rc > 0) { /* deleted, or changed meanwhile: the failure is none of what stands there now */
+        hook->stale = true;
+        return;
+    }
     if (hook->attempts == 0 || failure.disable)
         log_warn("webhooks", "webhook=%lld %s error=%s", (long long)hook->id, failure.disable ? "disabled" : "failed",
                  LOG_QUOTE(text));
-    if (storage_webhook_failed(webhooks->app->storage, &failure, now_ms, &err) != 0)
+    if (rc != 0)
         log_debug("webhooks", "webhook=%lld failure_not_noted error=%s", (long long)hook->id, LOG_QUOTE(err.text));
     hook->attempts++;
     hook->batch_end = failure.batch_end;
@@ -421,8 +449,13 @@ void webhooks_drop_far(struct webhooks *webhooks)
         char text[120];
         (void)snprintf(text, sizeof(text), "it is %lld events behind, more than webhooks { backlog } allows",
                        (long long)(newest - hook->position));
-        const struct storage_webhook_failure failure = {
-            .id = hook->id, .from = hook->position, .batch_end = hook->batch_end, .error = text, .disable = true};
+        const struct storage_webhook_failure failure = {.id = hook->id,
+                                                        .from = hook->position,
+                                                        .url = hook->url,
+                                                        .attempts = hook->attempts,
+                                                        .batch_end = hook->batch_end,
+                                                        .error = text,
+                                                        .disable = true};
         log_warn("webhooks", "webhook=%lld disabled error=%s", (long long)hook->id, LOG_QUOTE(text));
         hook->disabled = storage_webhook_failed(webhooks->app->storage, &failure, clock_wall_ms(), &err) == 0;
         hook->given_up = hook->disabled;

@@ -1,5 +1,6 @@
 """Webhooks: every event reaches its receiver, in order, signed, whatever happens to the receiver or to the server."""
 import collections
+import sqlite3
 import threading
 
 import pytest
@@ -250,6 +251,43 @@ def test_a_change_while_a_request_is_out_counts_from_the_next_one(place, receive
     assert len(receiver.requests) == 1 and count(receiver, "campaign.started") == 1 and not other.wrong
     assert count(other, "campaign.started") == count(other, "campaign.started", last) == 1 and count(other, "delivered", last) == 5
     assert check_order(other.taken)
+
+
+@pytest.mark.parametrize("status", [410, 500])
+def test_a_new_address_is_not_blamed_for_the_old_one(place, receiver, status):
+    server = place.server(place.sink(), config=QUICK.replace('"2s"', '"30s"').replace('"400ms"', '"60s"').replace('"50ms"', '"60s"'))
+    place.people(server, emails(1, ["one.test"]))
+    number = add(server, receiver, events=["campaign.started"])
+    out, answered = threading.Event(), threading.Event()
+    receiver.status = lambda _: out.set() or answered.wait(30) and status
+    other = Receiver()
+    try:
+        server.create_campaign()
+        assert out.wait(20)
+        assert server.api.call("PATCH", "/v1/webhooks/%d" % number, {"url": other.url}).status == 200
+        answered.set()
+        wait_until(lambda: count(other, "campaign.started") == 1, 20, "the event at the new address, at once")
+    finally:
+        answered.set()
+        other.stop()
+    shown = hook(server, number)
+    assert shown["enabled"] and shown["reason"] == "" and len(receiver.requests) == 1, shown
+
+
+def test_what_is_newly_wanted_is_not_passed_over(place, receiver):
+    """A change that the server was not told of: until it looks, it gathers what was wanted before."""
+    server = place.server(place.sink(), config=QUICK)
+    place.people(server, emails(1, ["one.test"]))
+    add(server, receiver, events=["campaign.finished"])
+    for wider in (False, True):
+        last = server.create_campaign()
+        run_to_end(server, last)
+        wait_until(lambda: count(receiver, "campaign.finished", last) == 1, 20, "what was wanted")
+        if not wider:
+            with sqlite3.connect(server.data_dir / "posthaste.db", timeout=20) as database:
+                database.execute("UPDATE webhook SET kinds = -1")
+                database.execute("UPDATE meta SET event_hooks = -1")
+    assert count(receiver, "campaign.started", last) == count(receiver, "delivered", last) == 1
 
 
 def test_they_are_made_by_the_command_line_too(place, receiver):

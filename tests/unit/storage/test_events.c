@@ -40,12 +40,14 @@ static int64_t read_events(struct fixture *fixture, int64_t after, uint32_t kind
     return reached;
 }
 
+#define URL "https://a.example/"
+
 static int64_t add_webhook(struct fixture *fixture, uint32_t kinds)
 {
     struct error err = {""};
     int64_t id;
     const struct storage_webhook webhook = {
-        .url = "https://a.example/", .description = "", .kinds = kinds, .batch = 100, .secret = "whsec_x"};
+        .url = URL, .description = "", .kinds = kinds, .batch = 100, .secret = "whsec_x"};
     must(storage_webhook_create(fixture->storage, &webhook, clock_wall_ms(), &id, &err));
     return id;
 }
@@ -253,9 +255,11 @@ static void a_place_moves_only_from_where_it_was(void **state)
     launch(&fixture, campaign);
     (void)deliver_all(&fixture, campaign, DELIVERY_DELIVERED);
     const struct storage_webhook_failure failure = {
-        .id = id, .from = 0, .batch_end = 2, .next_attempt_ms = 99, .code = 500, .error = "HTTP 500"};
+        .id = id, .url = URL, .batch_end = 2, .next_attempt_ms = 99, .code = 500, .error = "HTTP 500"};
+    struct storage_webhook_failure second = failure;
+    second.attempts = 1;
     must(storage_webhook_failed(fixture.storage, &failure, 10, &err));
-    must(storage_webhook_failed(fixture.storage, &failure, 20, &err));
+    must(storage_webhook_failed(fixture.storage, &second, 20, &err));
     struct storage_webhook now = webhook_of(&fixture, id);
     assert_int_equal(now.attempts, 2);
     assert_int_equal(now.failing_since_ms, 10);
@@ -280,6 +284,31 @@ static void a_place_moves_only_from_where_it_was(void **state)
     fixture_remove(&fixture);
 }
 
+static void a_failure_is_not_put_on_another_address(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct error err = {""};
+    fixture_open(&fixture, true);
+    int64_t id = add_webhook(&fixture, EVENT_ALL);
+    struct storage_webhook_failure failure = {.id = id, .url = URL, .next_attempt_ms = 99, .error = "HTTP 500"};
+    must(storage_webhook_failed(fixture.storage, &failure, 10, &err));
+    const struct storage_webhook other = {
+        .id = id, .url = "https://b.example/", .description = "", .kinds = EVENT_ALL, .batch = 1};
+    must(storage_webhook_update(fixture.storage, &other, &err));
+    failure.disable = true;
+    assert_int_equal(storage_webhook_failed(fixture.storage, &failure, 20, &err), STORAGE_WRONG_STATE);
+    /* Nor on the same one, put in anew, what came of the attempts before. */
+    failure.url = other.url;
+    failure.attempts = 1;
+    assert_int_equal(storage_webhook_failed(fixture.storage, &failure, 20, &err), STORAGE_WRONG_STATE);
+    struct storage_webhook now = webhook_of(&fixture, id);
+    assert_false(now.disabled);
+    assert_int_equal(now.attempts, 0);
+    assert_int_equal(now.next_attempt_ms, 0);
+    fixture_remove(&fixture);
+}
+
 static void a_disabled_one_is_written_for_no_more(void **state)
 {
     (void)state;
@@ -288,7 +317,8 @@ static void a_disabled_one_is_written_for_no_more(void **state)
     fixture_open(&fixture, true);
     int64_t campaign = three(&fixture);
     int64_t id = add_webhook(&fixture, EVENT_ALL);
-    const struct storage_webhook_failure gone = {.id = id, .code = 410, .error = "gone", .disable = true};
+    const struct storage_webhook_failure gone = {
+        .id = id, .url = URL, .code = 410, .error = "gone", .disable = true};
     must(storage_webhook_failed(fixture.storage, &gone, 10, &err));
     launch(&fixture, campaign);
     assert_int_equal(sql_int(&fixture, "SELECT count(*) FROM event"), 0);
@@ -419,6 +449,7 @@ int main(void)
         cmocka_unit_test(a_refused_move_tells_nothing),
         cmocka_unit_test(pages_lead_through_everything),
         cmocka_unit_test(a_place_moves_only_from_where_it_was),
+        cmocka_unit_test(a_failure_is_not_put_on_another_address),
         cmocka_unit_test(a_disabled_one_is_written_for_no_more),
         cmocka_unit_test(what_another_process_wants_is_written),
         cmocka_unit_test(the_old_goes_when_everybody_has_it),
