@@ -3,13 +3,17 @@
  *
  * What is written in one go, a piece, is in the file as a whole or is taken back: it comes again, and behind half a
  * line its first line could not be read. What only a power cut or a kill can leave, a last line without its end, gets
- * that end before the next piece. A pipe or a terminal has neither size nor past; there half a piece stays half a
- * piece.
+ * that end before the next piece.
+ *
+ * A pipe or a terminal has neither size nor past, and is never renamed. It is written without waiting, in runs of whole
+ * lines that a pipe takes as a whole or not at all (a longer line alone may be cut); what it has no room for is kept
+ * until it has. While nobody reads a pipe, nothing is written, and what it still holds stays for the next reader.
  */
 #include "api/events/event_log.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +25,7 @@
 #define PAGE_EVENTS 1000
 #define PIECE_MAX_BYTES ((size_t)8 << 20)
 #define RETRY_MS 10000
+#define READER_MS 1000 /* so often it is looked whether somebody reads the pipe */
 #define PATH_BYTES 4200
 
 struct event_log {
@@ -29,7 +34,12 @@ struct event_log {
     const char *path;
     int64_t position, bytes, retry_ms;
     int fd;
-    bool torn; /* the last line has no end */
+    bool torn;          /* the last line has no end */
+    bool regular;       /* a file; else a pipe or a terminal */
+    bool full;          /* the pipe has no room for `text` */
+    bool unread;        /* it was told that nobody reads the pipe */
+    struct buffer text; /* the piece, or what a pipe has not taken of it yet */
+    int64_t reached;    /* the log's place behind it */
 };
 
 /* Through a descriptor of its own: to write the log takes no right to read it, and without that it counts as whole. */
@@ -44,14 +54,17 @@ static bool ends_torn(const char *path, int64_t size)
     return torn;
 }
 
+/* -EPIPE: a pipe that nobody reads. */
 static int open_file(struct event_log *log)
 {
     struct stat status;
-    log->fd = open(log->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-    if (log->fd < 0)
-        return -errno;
-    bool regular = fstat(log->fd, &status) == 0 && S_ISREG(status.st_mode);
-    log->bytes = regular ? status.st_size : 0;
+    log->fd = open(log->path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_CLOEXEC, 0640);
+    if (log->fd < 0) {
+        int rc = -errno;
+        return rc == -ENXIO && stat(log->path, &status) == 0 && S_ISFIFO(status.st_mode) ? -EPIPE : rc;
+    }
+    log->regular = fstat(log->fd, &status) == 0 && S_ISREG(status.st_mode);
+    log->bytes = log->regular ? status.st_size : 0;
     log->torn = log->bytes > 0 && ends_torn(log->path, log->bytes);
     return 0;
 }
@@ -69,6 +82,13 @@ static void rotate(struct event_log *log)
     }
 }
 
+static void wait_for_reader(struct event_log *log)
+{
+    if (!log->unread)
+        log_warn("events", "log_waits file=%s nobody reads it", LOG_QUOTE(log->path));
+    log->unread = true;
+}
+
 int event_log_open(struct app *app, struct event_view *view, struct event_log **out, struct error *err)
 {
     *out = NULL;
@@ -77,9 +97,14 @@ int event_log_open(struct app *app, struct event_view *view, struct event_log **
     struct event_log *log = calloc(1, sizeof(*log));
     if (log == NULL)
         return error_memory(err);
-    *log = (struct event_log){.app = app, .view = view, .path = app->config->events.log, .fd = -1};
+    *log = (struct event_log){
+        .app = app, .view = view, .path = app->config->events.log, .fd = -1, .text = BUFFER_INIT(PIECE_MAX_BYTES)};
     int64_t oldest = 0, newest = 0;
     int rc = open_file(log);
+    if (rc == -EPIPE) {
+        wait_for_reader(log);
+        rc = 0;
+    }
     if (rc != 0)
         (void)error_errno(err, rc, "events: log: cannot open %s", log->path);
     if (rc == 0)
@@ -135,28 +160,29 @@ void event_log_close(struct event_log *log)
         return;
     if (log->fd >= 0)
         (void)close(log->fd);
+    buffer_finish(&log->text);
     free(log);
 }
 
-struct piece {
-    struct event_view *view;
-    struct buffer text;
-};
+int event_log_full(const struct event_log *log)
+{
+    return log != NULL && log->full ? log->fd : -1;
+}
 
 static int put_line(void *context, const struct storage_event *event)
 {
-    struct piece *piece = context;
-    json_t *value = event_view_json(piece->view, event);
+    struct event_log *log = context;
+    json_t *value = event_view_json(log->view, event);
     char *text = value != NULL ? json_text_write(value, JSON_COMPACT) : NULL;
     json_decref(value);
     if (text == NULL) {
-        piece->text.failed = true;
+        log->text.failed = true;
         return 1;
     }
-    buffer_append_str(&piece->text, text);
-    buffer_append_char(&piece->text, '\n');
+    buffer_append_str(&log->text, text);
+    buffer_append_char(&log->text, '\n');
     free(text);
-    return piece->text.len >= PIECE_MAX_BYTES / 2;
+    return log->text.len >= PIECE_MAX_BYTES / 2;
 }
 
 static int write_all(struct event_log *log, const char *bytes, size_t len)
@@ -201,7 +227,7 @@ static int write_piece(struct event_log *log, const struct buffer *text)
         rc = write_all(log, "\n", 1);
     if (rc == 0)
         rc = write_all(log, text->data, text->len);
-    if (rc == 0 && fdatasync(log->fd) != 0 && errno != EINVAL) /* EINVAL: a pipe, a terminal */
+    if (rc == 0 && fdatasync(log->fd) != 0 && errno != EINVAL) /* EINVAL: it cannot be synced */
         rc = -errno;
     if (rc == 0)
         log->torn = false;
@@ -210,28 +236,80 @@ static int write_piece(struct event_log *log, const struct buffer *text)
     return rc;
 }
 
+/* As many whole lines as a pipe takes at once; the first one whatever its length. */
+static size_t whole_lines(const char *text, size_t len)
+{
+    if (len <= PIPE_BUF)
+        return len;
+    const char *end = memrchr(text, '\n', PIPE_BUF);
+    if (end == NULL)
+        end = memchr(text, '\n', len);
+    return end != NULL ? (size_t)(end - text) + 1 : len;
+}
+
+/* -EAGAIN: there is no room for the rest; -EPIPE: nobody reads it. */
+static int write_stream(struct event_log *log)
+{
+    size_t at = 0;
+    int rc = 0;
+    while (rc == 0 && at < log->text.len) {
+        ssize_t n = write(log->fd, log->text.data + at, whole_lines(log->text.data + at, log->text.len - at));
+        if (n < 0 && errno != EINTR)
+            rc = -errno;
+        if (n > 0)
+            at += (size_t)n;
+    }
+    buffer_consume(&log->text, at);
+    struct stat here, there;
+    if (rc == -EPIPE && fstat(log->fd, &here) == 0 && stat(log->path, &there) == 0 && here.st_dev == there.st_dev &&
+        here.st_ino == there.st_ino)
+        return rc;
+    if (rc != 0 && rc != -EAGAIN) { /* gone, or another by now: the piece comes again */
+        (void)close(log->fd);
+        log->fd = -1;
+        buffer_clear(&log->text);
+    }
+    return rc;
+}
+
+static int gather(struct event_log *log, struct error *err)
+{
+    log->reached = log->position;
+    int rc = storage_event_page(log->view->reader, log->position, 0, EVENT_ALL, PAGE_EVENTS, put_line, log,
+                                &log->reached, err);
+    return rc == 0 && log->text.failed ? error_memory(err) : rc;
+}
+
 bool event_log_run(struct event_log *log, int64_t now_ms)
 {
     if (log == NULL || now_ms < log->retry_ms)
         return false;
     struct error err = {""};
-    struct piece piece = {.view = log->view, .text = BUFFER_INIT(PIECE_MAX_BYTES)};
-    int64_t reached = log->position;
-    int rc = storage_event_page(log->view->reader, log->position, 0, EVENT_ALL, PAGE_EVENTS, put_line, &piece, &reached,
-                                &err);
-    if (rc == 0 && piece.text.failed)
-        rc = error_memory(&err);
-    if (rc == 0 && piece.text.len > 0 && (rc = write_piece(log, &piece.text)) != 0)
+    int rc = log->fd < 0 ? open_file(log) : 0;
+    if (rc != 0)
+        (void)error_errno(&err, rc, "cannot open %s", log->path);
+    else if (log->text.len == 0)
+        rc = gather(log, &err);
+    if (rc == 0 && log->text.len > 0 && (rc = log->regular ? write_piece(log, &log->text) : write_stream(log)) != 0)
         (void)error_errno(&err, rc, "cannot write %s", log->path);
-    bool more = rc == 0 && reached != log->position;
+    log->unread &= rc == -EPIPE;
+    log->full = rc == -EAGAIN;
+    if (log->full)
+        return false;
+    if (rc == -EPIPE) {
+        wait_for_reader(log);
+        log->retry_ms = now_ms + READER_MS;
+        return false;
+    }
+    bool more = rc == 0 && log->reached != log->position;
     if (more)
-        rc = storage_event_set_logged(log->app->storage, reached, &err);
+        rc = storage_event_set_logged(log->app->storage, log->reached, &err);
     if (rc == 0) {
-        log->position = reached;
+        log->position = log->reached;
     } else {
         log_error("events", "log_not_written error=%s", LOG_QUOTE(err.text));
         log->retry_ms = now_ms + RETRY_MS;
     }
-    buffer_finish(&piece.text);
+    buffer_finish(&log->text);
     return more && rc == 0;
 }

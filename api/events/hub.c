@@ -132,7 +132,8 @@ static void *hub_main(void *context)
             wait_ms = 0;
         (void)curl_multi_perform(hub->multi, &running);
         reap(hub);
-        (void)curl_multi_poll(hub->multi, NULL, 0, (int)wait_ms, NULL);
+        struct curl_waitfd full = {.fd = event_log_full(hub->log), .events = CURL_WAIT_POLLOUT};
+        (void)curl_multi_poll(hub->multi, &full, full.fd >= 0, (int)wait_ms, NULL);
         (void)curl_multi_perform(hub->multi, &running);
         reap(hub);
     }

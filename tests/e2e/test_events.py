@@ -1,6 +1,8 @@
 """/v1/events and the event log: what happens is told while it happens, to who listens and to nobody else."""
 import json
+import os
 import resource
+import stat
 import time
 
 import pytest
@@ -173,6 +175,54 @@ def test_what_the_log_could_not_take_from_the_first_event_on(place):
     server.start()
     wait_until(lambda: path.exists() and ended(path), 20, "the last line")
     assert len(path.read_text().splitlines()) == 52
+
+
+def reader_of(path):
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0)
+
+
+def take(pipe, into, enough):
+    """What comes, until it is enough."""
+    def step():
+        into.extend(pipe.read(1 << 16) or b"")
+        return enough(into)
+    wait_until(step, 20, "the pipe to give enough", every_s=0.001)
+
+
+@pytest.mark.sanitize
+def test_a_pipe_is_not_renamed_and_holds_up_nobody(place):
+    path = place.folder / "events.pipe"
+    os.mkfifo(path)
+    server = place.server(place.sink(), config='events { log = "%s"  log_mb = 1 }\n' % path)
+    place.people(server, emails(1500, ["one.test"]))
+    # Nobody reads it: that holds up neither the beginning nor the end of the server.
+    assert server.stop() == 0
+    server.start()
+    assert server.log.read_text().count("nobody reads it") == 2
+    got = bytearray()
+    with reader_of(path) as pipe:
+        listener = Listener(server, "?types=campaign.finished")
+        run_to_end(server, server.create_campaign(metadata={"filler": "x" * 700}))
+        wait_until(listener.kinds, 20, "what others are told although the pipe is full")
+        listener.close()
+        take(pipe, got, lambda got: len(got) > 100_000)
+    time.sleep(2.5)
+    assert server.log.read_text().count("nobody reads it") == 3, "once each time"
+    # The next reader goes on where this one left.
+    with reader_of(path) as pipe:
+        take(pipe, got, lambda got: b'"campaign.finished"' in got and got.endswith(b"\n"))
+        assert stat.S_ISFIFO(path.stat().st_mode) and not path.with_name("events.pipe.1").exists()
+        ids = [json.loads(line)["id"] for line in got.splitlines()]
+        assert len(ids) == len(set(ids)) == 1502 and len(got) > 1 << 20
+        # One that takes nothing any more: what does not fit is written by the next server, in whole lines.
+        run_to_end(server, server.create_campaign(metadata={"filler": "y" * 700}))
+        time.sleep(0.5)
+        begun = time.monotonic()
+        assert server.stop() == 0 and time.monotonic() - begun < 10
+        server.start()
+        rest = bytearray()
+        take(pipe, rest, lambda rest: rest.count(b'"campaign.finished"') == 1 and rest.endswith(b"\n"))
+        assert len({json.loads(line)["id"] for line in rest.splitlines()}) == 1502
 
 
 def test_a_half_line_is_ended_before_the_next_one(place):
