@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "api/http/json.h"
+#include "base/log.h"
 
 void event_view_init(struct event_view *view, struct storage_reader *reader)
 {
@@ -36,40 +37,49 @@ static int read_spec(void *context, const struct storage_campaign *campaign)
     return 0;
 }
 
-/* The slot of the campaign; a campaign that cannot be read has neither tags nor metadata. */
-static size_t campaign_slot(struct event_view *view, int64_t id)
+/* Gives the slot of the campaign; one that is there no more has neither tags nor metadata. Negative: it cannot be read
+ * now, which is not remembered. */
+static int campaign_slot(struct event_view *view, int64_t id, size_t *out)
 {
     for (size_t i = 0; i < EVENT_CAMPAIGNS_KEPT; i++) {
-        if (view->campaigns[i].id == id)
-            return i;
+        if (view->campaigns[i].id == id) {
+            *out = i;
+            return 0;
+        }
     }
     size_t slot = view->next++ % EVENT_CAMPAIGNS_KEPT;
     struct error err = {""};
     json_t *spec = NULL;
     json_decref(view->campaigns[slot].tags);
     json_decref(view->campaigns[slot].metadata);
-    if (storage_campaign_get(view->reader, id, read_spec, &spec, &err) != 0) {
-        json_decref(spec);
-        spec = NULL;
-    }
-    view->campaigns[slot].id = id;
+    int rc = storage_campaign_get(view->reader, id, read_spec, &spec, &err);
+    if (rc == 0 && spec == NULL)
+        rc = error_memory(&err);
+    if (rc < 0)
+        log_error("events", "campaign=%lld not_read error=%s", (long long)id, LOG_QUOTE(err.text));
+    view->campaigns[slot].id = rc < 0 ? 0 : id;
     view->campaigns[slot].tags = json_incref(json_object_get(spec, "tags"));
     view->campaigns[slot].metadata = json_incref(json_object_get(spec, "metadata"));
     json_decref(spec);
-    return slot;
+    *out = slot;
+    return MIN_OF(rc, 0);
 }
 
-static void add_campaign(struct event_view *view, json_t *data, const struct storage_event *event)
+static int add_campaign(struct event_view *view, json_t *data, const struct storage_event *event)
 {
     (void)json_object_set_new(data, "campaign_id", json_integer(event->campaign_id));
     (void)json_object_set_new(data, "campaign", json_line(event->campaign_name));
     if (event->message_id != 0)
-        return;
-    size_t slot = campaign_slot(view, event->campaign_id);
+        return 0;
+    size_t slot;
+    int rc = campaign_slot(view, event->campaign_id, &slot);
+    if (rc != 0)
+        return rc;
     if (view->campaigns[slot].tags != NULL)
         (void)json_object_set(data, "tags", view->campaigns[slot].tags);
     if (view->campaigns[slot].metadata != NULL)
         (void)json_object_set(data, "metadata", view->campaigns[slot].metadata);
+    return 0;
 }
 
 static const char *detail_name(enum event_kind kind)
@@ -111,8 +121,10 @@ json_t *event_view_json(struct event_view *view, const struct storage_event *eve
 {
     char id[EVENT_ID_BYTES];
     json_t *data = json_object();
-    if (event->campaign_id != 0)
-        add_campaign(view, data, event);
+    if (event->campaign_id != 0 && add_campaign(view, data, event) != 0) {
+        json_decref(data);
+        return NULL;
+    }
     if (event->message_id != 0) { /* with its own tags and metadata */
         json_t *labels = json_attributes(event->labels);
         (void)json_object_set_new(data, "message_id", json_integer(event->message_id));

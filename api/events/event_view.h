@@ -28,7 +28,7 @@ struct event_view {
 
 void event_view_init(struct event_view *view, struct storage_reader *reader); /* the reader outlives it */
 void event_view_finish(struct event_view *view);
-/* A new reference; NULL without memory. */
+/* A new reference; NULL: no memory, or its campaign cannot be read now. It is to be asked for again. */
 json_t *event_view_json(struct event_view *view, const struct storage_event *event);
 
 #define EVENT_ID_BYTES 32

@@ -281,8 +281,13 @@ static void put_data(struct buffer *out, json_t *value)
 static int put_event(void *context, const struct storage_event *event)
 {
     struct fill *fill = context;
+    json_t *value = event_view_json(fill->view, event);
+    if (value == NULL) { /* better an end than a hole */
+        fill->out.failed = true;
+        return 1;
+    }
     buffer_printf(&fill->out, "id: %lld\nevent: %s\n", (long long)event->id, event_kind_name(event->kind));
-    put_data(&fill->out, event_view_json(fill->view, event));
+    put_data(&fill->out, value);
     return fill->out.len >= STREAM_BUFFER_BYTES / 2;
 }
 

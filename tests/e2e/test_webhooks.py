@@ -290,6 +290,23 @@ def test_what_is_newly_wanted_is_not_passed_over(place, receiver):
     assert count(receiver, "campaign.started", last) == count(receiver, "delivered", last) == 1
 
 
+def test_no_event_goes_without_its_tags_because_of_a_failed_read(place, receiver):
+    server = place.server(place.sink(), config=QUICK)
+    place.people(server, emails(1, ["one.test"]))
+    campaign = server.create_campaign(tags=["spring"], metadata={"k": "v"})
+    run_to_end(server, campaign)
+    add(server, receiver)
+    columns = "campaign_id, recipient_id, at, attempt, uncertain, code, enhanced, mx_host, detail"
+    with sqlite3.connect(server.data_dir / "posthaste.db", timeout=20) as database:
+        database.execute("UPDATE campaign SET status = 77 + status")
+        database.execute("INSERT INTO event (kind, %s) VALUES (0, %d, 1, 1, 1, 0, 250, '', '', '')" % (columns, campaign))
+    wait_until(lambda: receiver.taken or "not_sent" in server.log.read_text(), 20, "the event to be looked at")
+    with sqlite3.connect(server.data_dir / "posthaste.db", timeout=20) as database:
+        database.execute("UPDATE campaign SET status = status - 77")
+    wait_until(lambda: receiver.taken, 20, "the event")
+    assert [(event["data"]["tags"], event["data"]["metadata"]) for event in receiver.taken] == [(["spring"], {"k": "v"})]
+
+
 def test_they_are_made_by_the_command_line_too(place, receiver):
     server = place.server(place.sink(), config=QUICK)
     place.people(server, emails(5, ["one.test"]))
