@@ -205,6 +205,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 {
     struct dns *dns = container_of(poll, struct dns, poll);
     (void)events;
+    loop_refresh(dns->loop);
     if (status < 0 || ub_process(dns->context) != 0)
         break_off(dns);
     deliver(dns);

@@ -10,14 +10,14 @@
 
 #include "base/clock.h"
 
-static void refresh_now(struct loop *loop)
+void loop_refresh(struct loop *loop)
 {
     loop->now_ms = clock_monotonic_ms();
 }
 
 static void fire_due(struct loop *loop)
 {
-    refresh_now(loop);
+    loop_refresh(loop);
     struct heap_node *first;
     while ((first = heap_first(&loop->timers)) != NULL && first->key <= loop->now_ms) {
         struct loop_timer *timer = container_of(first, struct loop_timer, node);
@@ -52,7 +52,7 @@ static void turn(struct loop *loop)
     if (loop->stopping)
         return;
     (void)uv_idle_stop(&loop->idle);
-    refresh_now(loop);
+    loop_refresh(loop);
     loop->events.on_turn(loop->events.context);
     arm_clock(loop);
 }
@@ -70,7 +70,7 @@ static void on_idle(uv_idle_t *idle)
 static void on_wake(uv_async_t *wake)
 {
     struct loop *loop = wake->data;
-    refresh_now(loop);
+    loop_refresh(loop);
     loop->events.on_wake(loop->events.context);
 }
 
@@ -94,13 +94,13 @@ int loop_init(struct loop *loop, const struct loop_events *events, struct error 
     (void)uv_idle_init(&loop->uv, &loop->idle);
     loop->wake.data = loop->clock.data = loop->prepare.data = loop->idle.data = loop;
     (void)uv_prepare_start(&loop->prepare, on_prepare);
-    refresh_now(loop);
+    loop_refresh(loop);
     return 0;
 }
 
 void loop_run(struct loop *loop)
 {
-    refresh_now(loop);
+    loop_refresh(loop);
     (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
 }
 

@@ -40,7 +40,7 @@ struct loop {
     uv_idle_t idle; /* active while another turn is wanted at once */
     struct heap timers;
     int64_t armed_ms; /* what `clock` is set to; LOOP_TIMER_OFF = not running */
-    int64_t now_ms;   /* monotonic, as of the start of this turn */
+    int64_t now_ms;   /* monotonic; as of the last timer, wake-up or socket event, or of on_turn() */
     bool stopping;
     struct loop_events events;
     char read_buffer[LOOP_READ_BYTES];
@@ -50,6 +50,9 @@ int loop_init(struct loop *loop, const struct loop_events *events, struct error 
 void loop_run(struct loop *loop);    /* on its thread; returns after loop_stop() when all handles are closed */
 void loop_stop(struct loop *loop);   /* loop thread: closes the loop's own handles; others must be closing or closed */
 void loop_finish(struct loop *loop); /* after loop_run() returned, or in place of running */
+
+/* Loop thread: first in every uv_poll callback, for the wait before it may have been long. */
+void loop_refresh(struct loop *loop);
 
 void loop_wake(struct loop *loop);  /* any thread, before loop_stop() */
 void loop_again(struct loop *loop); /* loop thread: on_turn() once more, without waiting for events */

@@ -88,6 +88,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     struct stream *stream = container_of(poll, struct stream, poll);
     if (stream->closing)
         return;
+    loop_refresh(stream->loop);
     if (stream->connecting) {
         on_connected(stream);
         return;

@@ -112,6 +112,7 @@ static void on_acceptable(uv_poll_t *poll, int status, int what)
 {
     struct listener *listener = poll->data;
     (void)what;
+    loop_refresh(&listener->loop);
     take_renewed(listener);
     for (int i = 0; i < ACCEPTS_A_TURN && status == 0 && !listener->ending; i++) {
         struct stream_address peer = {.len = sizeof(peer.storage)};

@@ -6,6 +6,7 @@ import smtplib
 import socket
 import ssl
 import subprocess
+import time
 
 import pytest
 
@@ -186,6 +187,11 @@ def test_bounds_of_connections_and_time(place):
         client.send(b"MAIL FROM:<>\r\nRCPT TO:<%s>\r\nDATA\r\nSubject: x" % paths[0].encode())
         assert client.codes(3) == ["250", "250", "354"]
         assert client.rest() in (b"", b"<reset>")
+    time.sleep(1.5)  # nobody comes for longer than that: it is no fault of the next one
+    with connect() as client:
+        time.sleep(0.3)
+        client.hello()
+        assert client.ask(b"NOOP\r\n").startswith("250 ")
 
 
 def test_postmaster_is_heard_and_nobody_is_answered(place):

@@ -22,6 +22,7 @@ struct server {
     const char *after_ehlo;                  /* see struct receiver */
     bool pipelining, chunking, mute_content; /* mute: never answers the end of a content */
     uint32_t trouble, messages_per_connection;
+    int64_t patience_ms; /* who has said no MAIL until then is closed; 0 = waits for ever */
     /* kept by its thread, read after server_stop() */
     uint32_t taken[4096];
     int64_t taken_us[4096];
@@ -29,13 +30,15 @@ struct server {
     struct sockaddr_in peer; /* of the last connection */
     const char *violation;
     /* read at any time */
-    atomic_uint begun; /* transactions: RCPT accepted */
+    atomic_uint begun;    /* transactions: RCPT accepted */
+    atomic_uint accepted; /* connections */
     uint16_t port;
     /* its own */
     int listener;
     atomic_bool stop;
     pthread_t thread;
     uint64_t seed;
+    int64_t since_ms[SERVER_CONNECTIONS_MAX + 1];
 };
 
 static inline void server_answer(struct server *server, struct receiver *r, int fd)
@@ -67,6 +70,8 @@ static inline void server_accept(struct server *server, struct pollfd *fds, stru
                                       .count = countof(server->taken),
                                       .taken = server->taken,
                                       .taken_us = server->taken_us};
+        server->since_ms[i] = clock_monotonic_ms();
+        atomic_fetch_add(&server->accepted, 1);
         server->connections++;
         server->connections_most = MAX_OF(server->connections_most, server->connections);
         const char *greeting = server->greeting != NULL ? server->greeting : "220 model";
@@ -76,6 +81,18 @@ static inline void server_accept(struct server *server, struct pollfd *fds, stru
         return;
     }
     (void)close(fd);
+}
+
+static inline void server_close(struct server *server, struct pollfd *slot, struct receiver *r)
+{
+    if (server->violation == NULL)
+        server->violation = r->violation;
+    (void)close(slot->fd);
+    slot->fd = -1;
+    server->connections--;
+    buffer_finish(&r->in);
+    buffer_finish(&r->out);
+    buffer_finish(&r->content);
 }
 
 static inline void server_serve(struct server *server, struct pollfd *slot, struct receiver *r)
@@ -94,16 +111,8 @@ static inline void server_serve(struct server *server, struct pollfd *slot, stru
         }
         over = r->closed;
     }
-    if (!over)
-        return;
-    if (server->violation == NULL)
-        server->violation = r->violation;
-    (void)close(slot->fd);
-    slot->fd = -1;
-    server->connections--;
-    buffer_finish(&r->in);
-    buffer_finish(&r->out);
-    buffer_finish(&r->content);
+    if (over)
+        server_close(server, slot, r);
 }
 
 static inline void *server_run(void *context)
@@ -121,6 +130,9 @@ static inline void *server_run(void *context)
         for (size_t i = 1; i <= SERVER_CONNECTIONS_MAX; i++) {
             if (fds[i].fd >= 0 && fds[i].revents != 0)
                 server_serve(server, &fds[i], &models[i]);
+            if (fds[i].fd >= 0 && server->patience_ms > 0 && !models[i].mail_open &&
+                clock_monotonic_ms() - server->since_ms[i] > server->patience_ms)
+                server_close(server, &fds[i], &models[i]);
         }
         if (fds[0].revents != 0)
             server_accept(server, fds, models);

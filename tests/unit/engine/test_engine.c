@@ -169,6 +169,35 @@ static void mail_waits_for_who_closes_after_ehlo(void **state)
     }
 }
 
+/* The loop has nothing to do between the reply to EHLO and the end, so that only the end itself can tell it the time.
+ */
+static void an_idle_connection_may_be_closed(void **state)
+{
+    (void)state;
+    struct trouble trouble = {.text = "The last connection failed"};
+    struct server *server = calloc(1, sizeof *server);
+    assert_non_null(server);
+    server->mute_content = true;
+    server->patience_ms = 1500;
+    server_start(server);
+    struct trial *trial = trial_create(server->port);
+    trial_start(trial);
+    trial_submit(trial, 1, 1, 1);
+    while (atomic_load(&server->begun) == 0)
+        (void)usleep(1000);
+    trial_compose_now(trial, COMPOSE_NOTHING);
+    trial_submit(trial, 1, 1, 1); /* a connection is made for it, and it never comes */
+    while (atomic_load(&server->accepted) < 3)
+        (void)usleep(1000);
+    assert_true(engine_explain(trial->engine, "site0.example", look_for_trouble, &trouble) >= 0);
+    assert_false(trouble.found);
+    trial_compose_now(trial, COMPOSE_ELSEWHERE);
+    trial_stop(trial, 0);
+    trial_free(trial);
+    server_stop(server);
+    free(server);
+}
+
 /* Nobody listens at the name server's port: what waits for it can be taken back. */
 static void release_finds_what_waits_for_the_name_server(void **state)
 {
@@ -576,6 +605,7 @@ int main(void)
         cmocka_unit_test(mail_waits_for_who_refuses_connections),
         cmocka_unit_test(mail_waits_for_who_greets_badly),
         cmocka_unit_test(mail_waits_for_who_closes_after_ehlo),
+        cmocka_unit_test(an_idle_connection_may_be_closed),
         cmocka_unit_test(release_finds_what_waits_for_the_name_server),
         cmocka_unit_test(compose_failure_is_told),
         cmocka_unit_test(host_names_of_routes_are_looked_up),
