@@ -36,9 +36,13 @@ static void say_connections(const struct site *site, struct buffer *out)
     const struct dispatch *dispatch = site->dispatch;
     if (site->hosts == NULL)
         buffer_append_str(out, "The address of its next hop is being looked up.\n");
+    else if (site->conn_count >= site_conn_max(site) && dispatch->loop.now_ms < site->places_until_ms)
+        buffer_printf(out,
+                      "It turned away a connection beyond the %u that are busy; one more is tried again in %.1f s.\n",
+                      site->places, seconds(site->places_until_ms - dispatch->loop.now_ms));
     else if (site->conn_count >= site_conn_max(site))
         buffer_printf(out, "All %u connections that it may have are busy, with up to %u messages on each.\n",
-                      site->conn_max, MAX_OF(site->depth, 1u));
+                      site_conn_max(site), MAX_OF(site->depth, 1u));
     else if (dispatch->conn_count >= dispatch->conn_max)
         buffer_printf(out, "This process has all %u connections open that its file descriptors allow.\n",
                       dispatch->conn_max);

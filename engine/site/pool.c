@@ -109,7 +109,8 @@ static void take_events(struct conn *conn)
         switch (event.kind) {
         case SESSION_OUTCOME:
             if (event.outcome->code != 0 && event.outcome->code != 421) {
-                conn->answered++;
+                if (conn->answered++ == 0)
+                    conn_note_place(conn);
                 hosts_answered(site);
             }
             if (event.outcome->code >= 400) {

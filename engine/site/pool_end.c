@@ -14,6 +14,7 @@
 #define CONTENT_LOSSES_MAX 2 /* in a row */
 #define STREAM_LOSSES_MAX 5  /* in a row */
 #define FRESH_MS ((int64_t)1000)
+#define PLACES_MAX_MS ((int64_t)60000)
 
 void conn_note_reply(struct site *site, const struct outcome *outcome)
 {
@@ -57,6 +58,43 @@ static void remember_no_tls(struct conn *conn)
 static bool closed_while_fresh(const struct conn *conn)
 {
     return conn->given == 0 && conn_now_ms(conn) - conn->since_ms < FRESH_MS;
+}
+
+/* Turned away before it could take a message, with or without a word. */
+static bool turned_away(const struct conn *conn, enum session_end end, const struct outcome *why)
+{
+    if (conn->answered > 0 || conn->said_421)
+        return false;
+    return end == SESSION_END_REFUSED || end == SESSION_END_CLOSING ||
+           (end == SESSION_END_LOST && why->stage <= STAGE_MAIL);
+}
+
+/* Others do their work meanwhile: it has no place for more. They are not to suffer for it, and what they have answered
+ * must not let the next one be tried at once, so this is no back-off. False: there are no others. */
+static bool note_full(const struct conn *conn)
+{
+    struct site *site = conn->site;
+    const struct engine_tuning *tuning = &site->dispatch->tuning;
+    uint32_t others = site->conn_ready - (conn->ready ? 1u : 0u);
+    if (others == 0)
+        return false;
+    if (conn_now_ms(conn) < site->places_until_ms) {
+        site->places = MIN_OF(site->places, others);
+        return true;
+    }
+    site->places = others;
+    site->places_ms = site->places_ms == 0 ? tuning->backoff_first_ms : MIN_OF(2 * site->places_ms, PLACES_MAX_MS);
+    site->places_until_ms = conn_now_ms(conn) + site->places_ms;
+    return true;
+}
+
+void conn_note_place(const struct conn *conn)
+{
+    struct site *site = conn->site;
+    if (site->conn_ready <= site->places)
+        return;
+    site->places = 0;
+    site->places_ms = site->places_until_ms = 0;
 }
 
 void conn_judge_end(struct conn *conn, enum session_end end, const struct outcome *why)
@@ -104,8 +142,8 @@ void conn_judge_end(struct conn *conn, enum session_end end, const struct outcom
     if ((end == SESSION_END_REFUSED || end == SESSION_END_CLOSING) && !conn->said_421 && why->code >= 400)
         via_refused(site, conn->source, NULL, why);
     /* Who takes mail and says "slower" is not unreachable: the adaptive rate is the answer, not a back-off. */
-    bool slower =
-        (conn->said_421 || end == SESSION_END_CLOSING) && meter_per_second(&site->meter, conn_now_ms(conn)) > 0;
-    if (trouble && !slower)
+    bool slower = conn->said_421 && meter_per_second(&site->meter, conn_now_ms(conn)) > 0;
+    bool full = trouble && turned_away(conn, end, why) && note_full(conn);
+    if (trouble && !slower && !(full && end == SESSION_END_CLOSING))
         hosts_failed(site, conn->where, &trouble_why);
 }

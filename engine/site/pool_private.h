@@ -31,6 +31,8 @@ void conn_uncount(struct site *site, const struct conn *conn);       /* it count
 
 /* The reply that decided, not the last one that came: behind a refused RCPT a pipelined DATA is refused too. */
 void conn_note_reply(struct site *site, const struct outcome *outcome);
+/* A message was answered for the first time: is it one more than the site took before? */
+void conn_note_place(const struct conn *conn);
 /* What is remembered of the site, and whether it is in trouble, by how the session ended. */
 void conn_judge_end(struct conn *conn, enum session_end end, const struct outcome *why);
 

@@ -190,7 +190,10 @@ static void not_opened(struct site *site, const struct nexthop_host *host, int c
 uint32_t site_conn_max(const struct site *site)
 {
     uint32_t ruled = site->ruled.ruling.connections;
-    return ruled > 0 ? MIN_OF(site->conn_max, ruled) : site->conn_max;
+    uint32_t most = ruled > 0 ? MIN_OF(site->conn_max, ruled) : site->conn_max;
+    if (site->places > 0)
+        most = MIN_OF(most, site->places + (now_ms(site) >= site->places_until_ms ? 1u : 0u));
+    return most;
 }
 
 /* `lane`: one that lacks a connection, which the first is opened for; NULL = none does. */
@@ -354,6 +357,8 @@ static int64_t connect_or_wait(struct site *site)
     if (!gated && site->conn_count == before && site->gate.what != WHAT_NONE && site->gate.what != WHAT_CONNECTIONS)
         site->limited_by = gate_name(&site->gate);
     int64_t wake_ms = site->gate.what != WHAT_NONE ? ms_of_us(site->gate.until_us) : LOOP_TIMER_OFF;
+    if (now_ms(site) < site->places_until_ms)
+        wake_ms = MIN_OF(wake_ms, site->places_until_ms);
     return now_ms(site) < site->backoff_until_ms ? MIN_OF(wake_ms, site->backoff_until_ms) : wake_ms;
 }
 

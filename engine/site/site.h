@@ -66,6 +66,8 @@ struct site {
     uint32_t content_losses;              /* connections lost in their first content, in a row */
     uint32_t stream_losses;               /* connections lost with several messages on them, in a row */
     int64_t loss_ms;                      /* the last of them */
+    uint32_t places;                      /* connections that it takes: it turned a further one away; 0 = unknown */
+    int64_t places_ms, places_until_ms;   /* no further one for so long; then one is tried */
     bool left;                            /* by a reload: what waits here goes home, what is under way ends */
     bool wants_source;                    /* the back-off is for want of a source */
     uint32_t depth;                       /* messages one connection can have outstanding; 0 = not known yet */

@@ -20,6 +20,7 @@ struct server {
     /* set before server_start() */
     const char *greeting;                    /* NULL = "220 model"; "" = never says anything */
     const char *after_ehlo;                  /* see struct receiver */
+    uint32_t places;                         /* after_ehlo is for connections beyond so many */
     bool pipelining, chunking, mute_content; /* mute: never answers the end of a content */
     uint32_t trouble, messages_per_connection;
     int64_t patience_ms; /* who has said no MAIL until then is closed; 0 = waits for ever */
@@ -66,7 +67,7 @@ static inline void server_accept(struct server *server, struct pollfd *fds, stru
                                       .pipelining = server->pipelining,
                                       .chunking = server->chunking,
                                       .trouble = server->trouble,
-                                      .after_ehlo = server->after_ehlo,
+                                      .after_ehlo = server->connections >= server->places ? server->after_ehlo : NULL,
                                       .count = countof(server->taken),
                                       .taken = server->taken,
                                       .taken_us = server->taken_us};

@@ -169,6 +169,36 @@ static void mail_waits_for_who_closes_after_ehlo(void **state)
     }
 }
 
+/* Connections beyond three are closed right behind EHLO. The three go on, others follow where one of them ends, and more
+ * are tried now and then only. */
+static void who_has_no_more_places_is_not_stormed(void **state)
+{
+    (void)state;
+    static const char *const says[] = {"421 4.3.2 full house", ""};
+    for (size_t i = 0; i < 2 * countof(says); i++) {
+        struct server *server = calloc(1, sizeof *server);
+        assert_non_null(server);
+        server->after_ehlo = says[i / 2];
+        server->places = 3;
+        server_start(server);
+        struct trial *trial = trial_create(server->port);
+        trial->composing = i % 2 == 0 ? COMPOSE_AT_ONCE : COMPOSE_ELSEWHERE;
+        trial->tuning.backoff_first_ms = 1000;
+        trial->tuning.backoff_max_ms = 10000;
+        trial->test.profile.messages_per_connection = 50;
+        trial_start(trial);
+        trial_submit(trial, 2000, 1, 1);
+        assert_true(trial_wait(trial, &trial->ended, trial->submitted));
+        trial_stop(trial, 2000);
+        /* A few, which a message was given to before their end was seen: none should meet two of them. */
+        assert_in_range(trial_count(trial, OUTCOME_DELIVERED), 1990, 2000);
+        assert_in_range(atomic_load(&server->accepted), 40, 120);
+        trial_free(trial);
+        server_stop(server);
+        free(server);
+    }
+}
+
 /* The loop has nothing to do between the reply to EHLO and the end, so that only the end itself can tell it the time.
  */
 static void an_idle_connection_may_be_closed(void **state)
@@ -605,6 +635,7 @@ int main(void)
         cmocka_unit_test(mail_waits_for_who_refuses_connections),
         cmocka_unit_test(mail_waits_for_who_greets_badly),
         cmocka_unit_test(mail_waits_for_who_closes_after_ehlo),
+        cmocka_unit_test(who_has_no_more_places_is_not_stormed),
         cmocka_unit_test(an_idle_connection_may_be_closed),
         cmocka_unit_test(release_finds_what_waits_for_the_name_server),
         cmocka_unit_test(compose_failure_is_told),
