@@ -80,6 +80,10 @@ static const char *feed_header(DKIM *dkim, const char *at, const char *end, int 
         size_t len = (size_t)(next - field);
         while (len > 0 && (field[len - 1] == '\n' || field[len - 1] == '\r'))
             len--;
+        if (len == 0) { /* a line of CRs alone: the library would end the process */
+            *status = DKIM_STAT_SYNTAX;
+            return NULL;
+        }
         bool signature = is_signature(field, len);
         *status = signature && signatures_max == 0 ? DKIM_STAT_OK : dkim_header(dkim, (u_char *)(uintptr_t)field, len);
         signatures_max -= signature && signatures_max > 0;

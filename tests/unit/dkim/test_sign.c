@@ -452,6 +452,20 @@ static void of_many_signatures_few_are_looked_at(void **state)
     dkim_key_unref(key);
 }
 
+static void a_line_of_returns_is_no_field(void **state)
+{
+    (void)state;
+    static const char *const mails[] = {"\r\r\n\r\nbody\r\n", "Subject: x\r\n\r\r\nFrom: a@example.com\r\n\r\nbody\r\n",
+                                        "Subject: x\r\n\r\r\r\n", "Subject: x\n\r"};
+    for (size_t i = 0; i < countof(mails); i++) {
+        struct asked asked = {0};
+        struct error err = {{0}};
+        int rc = dkim_vouchers(mails[i], strlen(mails[i]), look_up_nothing, count_voucher, &asked, &err);
+        assert_int_equal(rc, -EIO);
+        assert_int_equal(asked.good, 0);
+    }
+}
+
 /* Row 30 of the catalogue of failures wants a million under the sanitizers: POSTHASTE_SIGNS=1000000. */
 static void thousands_of_signatures(void **state)
 {
@@ -484,7 +498,7 @@ int main(void)
         cmocka_unit_test(added_fields_are_found),    cmocka_unit_test(field_is_well_formed),
         cmocka_unit_test(hashed_and_whole_agree),    cmocka_unit_test(bad_headers_are_refused),
         cmocka_unit_test(full_output_is_an_error),   cmocka_unit_test(check_tells_the_cases_apart),
-        cmocka_unit_test(of_many_signatures_few_are_looked_at),
+        cmocka_unit_test(of_many_signatures_few_are_looked_at), cmocka_unit_test(a_line_of_returns_is_no_field),
         cmocka_unit_test(thousands_of_signatures),   cmocka_unit_test(many_signatures_from_one_signer),
         cmocka_unit_test(every_short_body_verifies),
     };
