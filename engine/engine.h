@@ -54,7 +54,9 @@ struct engine_job {
     struct list answer;    /* the way of the compose answer */
     struct engine_message *message;
     void *owner;
-    const void *carrier; /* the connection that has it */
+    const void *carrier; /* the connection that has it, and what held for it when it was given the job */
+    enum tls_rule tls_rule;
+    enum tls_result tls_result;
     char *why;
     uint64_t tickets[8];
     int64_t taken_ms;

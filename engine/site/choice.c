@@ -178,7 +178,7 @@ struct engine_job *site_next_job(struct site *site, struct conn *conn)
         return NULL;
     if (site->passed == lane)
         site->passed = NULL;
-    transport_used(lane, conn);
+    transport_used(lane, conn, job);
     flow_sent(lane->flow);
     site_take(job);
     site->sending_count++;

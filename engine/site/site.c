@@ -266,7 +266,7 @@ static void end_released(struct site *site, struct engine_job *job)
 static void end_transport(struct site *site, const struct conn *conn, struct engine_job *job, const struct outcome *why)
 {
     struct outcome outcome = *why;
-    transport_stamp(lane_of(job), conn, &outcome);
+    transport_stamp(job, conn, &outcome);
     outcome.class_ = OUTCOME_TRANSPORT;
     end_job(site, job, &outcome);
 }
@@ -354,7 +354,7 @@ static void leave_connection(struct site *site, const struct conn *conn, struct 
 
 void site_job_ended(struct site *site, const struct conn *conn, struct engine_job *job, struct outcome *outcome)
 {
-    transport_stamp(lane_of(job), conn, outcome);
+    transport_stamp(job, conn, outcome);
     leave_connection(site, conn, job);
     end_job(site, job, outcome);
 }

@@ -126,26 +126,28 @@ bool transport_allows(const struct lane *lane, struct conn *conn, struct outcome
     return false;
 }
 
-void transport_used(const struct lane *lane, struct conn *conn)
+void transport_used(const struct lane *lane, struct conn *conn, struct engine_job *job)
 {
-    enum tls_rule rule;
     const char *reason;
+    job->tls_result = judge(lane, conn, &job->tls_rule, &reason);
     if (conn->dispatch->callbacks.tls_session == NULL)
         return;
-    enum tls_result result = judge(lane, conn, &rule, &reason);
+    enum tls_rule rule = job->tls_rule;
+    enum tls_result result = job->tls_result;
     if (rule == TLS_RULE_NONE && result == TLS_RESULT_NONE)
         result = conn->wire.tls != NULL ? TLS_RESULT_OK : lacks_tls(conn);
     if (rule != TLS_RULE_NONE || conn->tls != TLS_NONE)
         tls_tell_session(lane, conn, rule, result);
 }
 
-void transport_stamp(const struct lane *lane, const struct conn *conn, struct outcome *outcome)
+void transport_stamp(const struct engine_job *job, const struct conn *conn, struct outcome *outcome)
 {
-    const char *reason;
-    if (conn != NULL) /* whatever the last message of this connection left there */
-        outcome->tls_result = judge(lane, conn, &outcome->tls_rule, &reason);
-    else if (outcome->tls_rule == TLS_RULE_NONE)
-        outcome->tls_rule = rule_of(lane); /* it never came to a handshake */
+    if (conn != NULL) { /* whatever the last message of this connection left there */
+        outcome->tls_rule = job->tls_rule;
+        outcome->tls_result = job->tls_result;
+    } else if (outcome->tls_rule == TLS_RULE_NONE) {
+        outcome->tls_rule = rule_of(job->owner); /* it never came to a handshake */
+    }
 }
 
 void transport_stamp_failure(const struct conn *conn, enum session_end end, struct outcome *why)

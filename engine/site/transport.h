@@ -21,8 +21,8 @@ bool transport_may_do(const struct lane *lane, const char *host, const char *whe
 /* Mail of the lane may wait for this connection, or for what comes of it. */
 bool transport_promises(const struct lane *lane, const struct conn *conn);
 void transport_unproved(struct conn *conn); /* for a while its server will not do for a policy that is enforced */
-/* A message of the lane goes over it. */
-void transport_used(const struct lane *lane, struct conn *conn);
+/* The job, one of the lane's, goes over it: what holds for it now is noted in the job. */
+void transport_used(const struct lane *lane, struct conn *conn, struct engine_job *job);
 /* Settles how the connection is to be secured; false: the host must not be used now. *wait: ask again when the site is
  * served next. */
 bool transport_prepare(struct conn *conn, const struct nexthop_host *host);
@@ -30,9 +30,9 @@ bool transport_host_usable(struct site *site, const struct nexthop_host *host, b
 void transport_forget(struct conn *conn); /* its end */
 /* The handshake is done. */
 void transport_secured(struct conn *conn, const struct tls_info *info);
-/* Writes the rule that held for the lane's attempt, and how it went. `conn`: that the message was given to; NULL =
- * none, and what `outcome` says of it already stands. */
-void transport_stamp(const struct lane *lane, const struct conn *conn, struct outcome *outcome);
+/* Writes the rule that held for the attempt, and how it went: the policy may be another one by now. `conn`: that the
+ * message was given to; NULL = none, and what `outcome` says of it already stands. */
+void transport_stamp(const struct engine_job *job, const struct conn *conn, struct outcome *outcome);
 /* The same of a connection that ended: only DANE is a matter of the connection, whatever mail it was meant for. */
 void transport_stamp_failure(const struct conn *conn, enum session_end end, struct outcome *why);
 

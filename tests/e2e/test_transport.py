@@ -337,7 +337,7 @@ def test_a_policy_is_kept_over_a_restart_and_a_failing_refresh(place, scene):
 
 def test_a_new_policy_rules_what_waits_already(place, scene):
     """A campaign's mail waits for its domain's rate; other mail for the domain brings a policy that forbids the server (RFC 8461 section 3.1)."""
-    made = scene(kinds=("clear",))
+    made = scene(kinds=("clear",), script={"rules": [{"command": "EOD", "rcpt": "w0@*", "delay_ms": 6000}]})
     second = threading.Event()
     ask = dnslib.passing_on(made.knot.port)
 
@@ -363,6 +363,9 @@ def test_a_new_policy_rules_what_waits_already(place, scene):
         between.stop()
     reasons = {row["reply"].split(":")[0] for row in rows if row["state"] == "deferred"}
     assert sum(row["state"] == "delivered" for row in rows) < 30 and any("MTA-STS policy" in reason for reason in reasons), reasons
+    # One was under way when the policy came: its row says what held when it went.
+    assert {row["tls_policy"] for row in rows if row["state"] == "delivered"} == {"sts-testing"}, rows
+    assert {row["tls_policy"] for row in rows if "MTA-STS policy" in row["reply"]} == {"sts-enforce"}, rows
 
 
 def test_a_policy_host_at_a_private_address_is_not_asked(place, scene):
