@@ -266,6 +266,11 @@ static void work_on(struct sts *sts, struct job *job)
     struct sts_policy *policy = NULL;
     struct error err = {""};
     enum tls_result fault;
+    (void)pthread_mutex_lock(&sts->lock);
+    bool futile = has_just_failed(sts, job->domain, job->id); /* since it was queued */
+    (void)pthread_mutex_unlock(&sts->lock);
+    if (futile)
+        return;
     int r = fetch_policy(sts, job, &policy, &fault, &err);
     if (r < 0)
         log_debug("engine", "%s mta-sts-not-fetched reason=%s", job->domain, LOG_QUOTE(err.text));

@@ -3,6 +3,7 @@
  * look-up of the policy host and the monotonic clock here (--wrap).
  */
 #include <semaphore.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/str.h"
@@ -17,7 +18,8 @@
 static bool host_is_dead;
 static atomic_uint fetches;
 static atomic_llong ahead_ms; /* of the clock */
-static sem_t done;
+static sem_t done, go_on; /* the second: of those fetches that are held */
+static atomic_bool fetches_are_held;
 
 void __wrap_resolver_wait_addresses(struct resolver *resolver, const char *host, bool allow_private, int64_t timeout_ms,
                                     struct resolve_addresses *out);
@@ -37,6 +39,8 @@ void __wrap_fetch(const struct fetch_request *request, struct fetch_answer *out)
     (void)request;
     static const char policy[] = "version: STSv1\nmode: enforce\nmax_age: 86400\nmx: mx.example\n";
     atomic_fetch_add(&fetches, 1);
+    while (atomic_load(&fetches_are_held) && sem_wait(&go_on) != 0)
+        continue;
     *out = (struct fetch_answer){.status = FETCH_CONNECT, .why = "refused"};
     if (host_is_dead)
         return;
@@ -139,14 +143,38 @@ static void the_policy_that_is_held_stays_in_force(void **state)
     sts_free(sts);
 }
 
+/* Four are under way for a host that is dead, and a fifth is queued before they know. */
+static void what_failed_meanwhile_is_not_fetched_again(void **state)
+{
+    (void)state;
+    struct test_config test;
+    struct sts *sts = make(&test);
+    host_is_dead = true;
+    atomic_store(&fetches_are_held, true);
+    for (int i = 0; i < 5; i++)
+        assert_true(sts_fetch(sts, DOMAIN, "1", on_done, NULL));
+    while (atomic_load(&fetches) < 4)
+        (void)usleep(1000);
+    atomic_store(&fetches_are_held, false);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(sem_post(&go_on), 0);
+    for (int i = 0; i < 5; i++) {
+        while (sem_wait(&done) != 0)
+            continue;
+    }
+    assert_int_equal(atomic_load(&fetches), 4);
+    sts_free(sts);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fetch_that_failed_is_not_repeated_at_once),
         cmocka_unit_test(another_id_is_fetched_at_once),
         cmocka_unit_test(the_policy_that_is_held_stays_in_force),
+        cmocka_unit_test(what_failed_meanwhile_is_not_fetched_again),
     };
-    if (sem_init(&done, 0, 0) != 0)
+    if (sem_init(&done, 0, 0) != 0 || sem_init(&go_on, 0, 0) != 0)
         return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
