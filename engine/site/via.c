@@ -18,6 +18,7 @@
 
 #define SAVE_EVERY_MS ((int64_t)5000)
 #define CLOSED_US ((int64_t)10000000) /* a connection is not kept for what comes later than that */
+#define NO_MEMORY_US ((int64_t)1000000)
 #define DAY_US INT64_C(86400000000)
 
 static int64_t now_ms(const struct site *site)
@@ -294,6 +295,8 @@ static void refresh_warm(struct site *site, struct source *source, struct via *v
         return;
     (void)snprintf(key, sizeof key, "warmup %s\t%.150s\t%u", source->name, site->profile->name, day);
     via->warm = shaping_quota(site->dispatch->shaping, key, quota, 0);
+    if (via->warm == NULL)
+        via->warm_day = UINT32_MAX;
 }
 
 /* Without memory for its quota a cold source does not send. */
@@ -302,7 +305,9 @@ static int64_t warm_wait_us(struct site *site, struct source *source, struct via
     refresh_warm(site, source, via);
     if (via->warm_day == 0)
         return 0;
-    int64_t until = via->warm != NULL ? shaping_quota_wait_us(via->warm, site->dispatch->now_us) : INT64_MAX;
+    if (via->warm == NULL)
+        return site->dispatch->now_us + NO_MEMORY_US;
+    int64_t until = shaping_quota_wait_us(via->warm, site->dispatch->now_us);
     return until == INT64_MAX ? source_warm_day_ends_us(source, via->warm_day) : until;
 }
 

@@ -8,6 +8,16 @@
 
 #define SECOND ((int64_t)1000000)
 
+static bool memory_is_short;
+
+struct quota_entry *__real_shaping_quota(struct shaping *shaping, const char *key, uint32_t count, int64_t period_us);
+struct quota_entry *__wrap_shaping_quota(struct shaping *shaping, const char *key, uint32_t count, int64_t period_us);
+
+struct quota_entry *__wrap_shaping_quota(struct shaping *shaping, const char *key, uint32_t count, int64_t period_us)
+{
+    return memory_is_short ? NULL : __real_shaping_quota(shaping, key, count, period_us);
+}
+
 static const char *const no_wait = "nothing";
 
 /* Only what via.c looks at; no loop runs. */
@@ -98,11 +108,32 @@ static void who_holds_up_a_connection_is_named(void **state)
     end(s);
 }
 
+/* Nothing goes without a quota, and it is not the day that is lost. */
+static void a_quota_without_memory_is_asked_for_again(void **state)
+{
+    (void)state;
+    struct config_warmup warmup = {.start = {10, 86400 * SECOND}, .growth = 2, .days = 3};
+    struct setting *s = begin(&(struct config_profile){0});
+    struct gate gate = GATE_OPEN;
+    s->source.warmup = &warmup;
+    s->source.warm_begun_us = s->dispatch.now_us;
+    memory_is_short = true;
+    assert_int_equal(via_wait_until_us(&s->site, &s->source, s->via, &gate), s->dispatch.now_us + SECOND);
+    held_by(s, "warm-up");
+    assert_false(via_is_closed(&s->site, &s->source, s->via));
+    memory_is_short = false;
+    s->dispatch.now_us += SECOND;
+    held_by(s, no_wait);
+    assert_int_equal(s->via->warm_day, 1);
+    end(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_holds_it_up_is_named),
         cmocka_unit_test(who_holds_up_a_connection_is_named),
+        cmocka_unit_test(a_quota_without_memory_is_asked_for_again),
     };
     log_set_level(LOG_LEVEL_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
