@@ -45,8 +45,8 @@ void bounds_finish(struct bounds *bounds);
 
 /* 0 = a message may start; else when to ask again, and *what holds it. */
 int64_t bounds_wait_until_us(struct bounds *bounds, int64_t now_us, enum limit_what *what);
-/* Only after 0, and after shaping_take(), which pays the quota. -ENOMEM: it must not start. The ticket goes to
- * bounds_done(). */
+/* Only after 0, and after shaping_take(), which pays the quota. -ENOMEM: it must not start; what others were
+ * paid for it before is not given back. The ticket goes to bounds_done(). */
 int bounds_take(struct bounds *bounds, int64_t now_us, size_t bytes, uint64_t *ticket) ATTR_MUSTCHECK;
 void bounds_done(struct bounds *bounds, uint64_t ticket, int64_t now_us);
 

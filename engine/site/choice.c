@@ -8,6 +8,7 @@
 #include "engine/site/site_private.h"
 #include "engine/site/transport.h"
 
+#define NO_MEMORY_US ((int64_t)100000)
 #define LANES_TRIED_MAX 64 /* of those in whose turn this connection is of no use */
 
 /* A lane of the flow whose turn it is and to which this connection is of use. */
@@ -123,6 +124,13 @@ static enum taken shared_holds(struct site *site, struct via *via, struct flow *
     return WAY_HELD;
 }
 
+/* No event follows from it, so the site is to look again by itself. */
+static enum taken memory_holds(struct site *site)
+{
+    gate_note(&site->gate, SCOPE_MACHINE, WHAT_RATE, site->dispatch->now_us + NO_MEMORY_US);
+    return WAY_HELD;
+}
+
 /* All limits are asked first, then all are paid: those that other loops pay into, too, first and at once. */
 static enum taken take_limits(struct site *site, const struct conn *conn, struct via *via, struct lane *lane,
                               struct engine_job *job)
@@ -147,12 +155,12 @@ static enum taken take_limits(struct site *site, const struct conn *conn, struct
         if (until > 0)
             return quota_holds(site, conn, via, lane, (enum quota_of)holder.quota, until);
         if (until < 0)
-            return WAY_HELD;
+            return memory_holds(site);
     }
     if (bounds_take(&site->bounds, now_us, bytes, &job->tickets[0]) < 0 ||
         (lane->zone != NULL && bounds_take(&lane->zone->bounds, now_us, bytes, &job->tickets[1]) < 0) ||
         via_take(site, via, bytes, &job->tickets[2]) < 0)
-        return WAY_HELD; /* no memory */
+        return memory_holds(site);
     ruled_take(&site->ruled, now_us);
     ruled_take(&flow->campaign_ruled, now_us);
     ruled_take(&flow->sender_ruled, now_us);

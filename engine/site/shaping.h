@@ -103,9 +103,10 @@ struct holder {            /* who says no */
     size_t quota;
     enum limit_what what;
 };
-/* All or nothing under one lock, since what was open when it was asked may be used up by another loop a moment later.
+/* Asked and taken under one lock, since what was open when it was asked may be used up by another loop a moment later.
  * 0 = all are open and were taken, the quotas of the shared bounds among them; > 0 = when to ask again (INT64_MAX: a
- * quota that is used up for good), and who says so. -ENOMEM. */
+ * quota that is used up for good), and who says so. -ENOMEM: it must not
+ * start, and what was taken by then stays taken: limits hold, and a start or a few are lost. */
 int64_t shaping_take(struct shaping *shaping, const struct shared_set *set, const struct quota_set *quotas,
                      int64_t now_us, size_t bytes, uint64_t tickets[SHARED_MAX], struct holder *holder);
 void shaping_done(struct shaping *shaping, const struct shared_set *set, const uint64_t tickets[SHARED_MAX],

@@ -2,6 +2,7 @@
  * test_engine_faults.c - memory is short once, at each moment of a small campaign in turn: every job comes back once,
  * with what really became of it, and the engine goes on.
  */
+#include "engine/site/bounds.h"
 #include "tests/unit/engine/trial.h"
 #include "tests/unit/short_memory.h"
 
@@ -52,10 +53,42 @@ static void every_allocation_may_fail(void **state)
     }
 }
 
+static atomic_int takes_to_fail;
+
+int __real_bounds_take(struct bounds *bounds, int64_t now_us, size_t bytes, uint64_t *ticket);
+int __wrap_bounds_take(struct bounds *bounds, int64_t now_us, size_t bytes, uint64_t *ticket);
+
+int __wrap_bounds_take(struct bounds *bounds, int64_t now_us, size_t bytes, uint64_t *ticket)
+{
+    return atomic_fetch_sub(&takes_to_fail, 1) > 0 ? -ENOMEM : __real_bounds_take(bounds, now_us, bytes, ticket);
+}
+
+/* Nothing else happens that would make the site look again. */
+static void a_limit_without_memory_is_asked_again(void **state)
+{
+    (void)state;
+    struct server *server = calloc(1, sizeof *server);
+    assert_non_null(server);
+    server_start(server);
+    struct trial *trial = trial_create(server->port);
+    trial->test.profile.idle_timeout_ms = 2000 * (int64_t)TRIAL_WAIT_S;
+    trial_start(trial);
+    atomic_store(&takes_to_fail, 2); /* a connection is offered to the message twice in a turn */
+    trial_submit(trial, 1, 1, 1);
+    assert_true(trial_wait(trial, &trial->ended, 1));
+    assert_true(atomic_load(&takes_to_fail) < 0);
+    trial_stop(trial, 2000);
+    server_stop(server);
+    trial_equals_record(trial, server);
+    trial_free(trial);
+    free(server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(a_limit_without_memory_is_asked_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
