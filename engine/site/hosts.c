@@ -152,6 +152,12 @@ void hosts_failed(struct site *site, const char *where, const struct outcome *wh
     site->backoff_until_ms = now_ms(site) + site->backoff_ms - jitter;
 }
 
+void hosts_pass_over(struct site *site, const char *where)
+{
+    if (site->host_count > 1)
+        memory_note(&site->dispatch->memory, where, MEMORY_DOWN, now_ms(site) + DOWN_MS);
+}
+
 void hosts_answered(struct site *site)
 {
     if (site->backoff_ms == 0 && site->failing_since_ms == 0)

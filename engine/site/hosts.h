@@ -24,6 +24,7 @@ bool hosts_have_other(const struct site *site, const char *where);
 
 /* A connection to `where` (see stream_address_text()) carried no message; NULL = no address of the site is to blame. */
 void hosts_failed(struct site *site, const char *where, const struct outcome *why);
-void hosts_answered(struct site *site); /* a server of the site answered for a message */
+void hosts_pass_over(struct site *site, const char *where); /* it takes no more: for a while others are tried first */
+void hosts_answered(struct site *site);                     /* a server of the site answered for a message */
 
 #endif

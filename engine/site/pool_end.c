@@ -69,21 +69,36 @@ static bool turned_away(const struct conn *conn, enum session_end end, const str
            (end == SESSION_END_LOST && why->stage <= STAGE_MAIL);
 }
 
-/* Others do their work meanwhile: it has no place for more. They are not to suffer for it, and what they have answered
- * must not let the next one be tried at once, so this is no back-off. False: there are no others. */
-static bool note_full(const struct conn *conn)
+/* Others that work prove that the site takes some. What another address refuses, or to another source, says nothing of
+ * how many; but who lets us in only to close is not to be tried again and again, whatever else works. */
+static bool others_work(const struct conn *conn, enum session_end end)
+{
+    list_for_each(node, &conn->site->conns)
+    {
+        const struct conn *other = list_entry(node, struct conn, node);
+        bool alike = end == SESSION_END_CLOSING ||
+                     (other->source == conn->source && strcmp(other->where, conn->where) == 0);
+        if (other != conn && other->ready && alike)
+            return true;
+    }
+    return false;
+}
+
+/* It has no place for more. Those that work are not to suffer for it, and what they have answered must not let the next
+ * one be tried at once, so this is no back-off. False: nothing works beside it. */
+static bool note_full(const struct conn *conn, enum session_end end)
 {
     struct site *site = conn->site;
-    const struct engine_tuning *tuning = &site->dispatch->tuning;
-    uint32_t others = site->conn_ready - (conn->ready ? 1u : 0u);
-    if (others == 0)
+    if (!others_work(conn, end))
         return false;
+    uint32_t others = site->conn_ready - (conn->ready ? 1u : 0u);
     if (conn_now_ms(conn) < site->places_until_ms) {
         site->places = MIN_OF(site->places, others);
         return true;
     }
     site->places = others;
-    site->places_ms = site->places_ms == 0 ? tuning->backoff_first_ms : MIN_OF(2 * site->places_ms, PLACES_MAX_MS);
+    site->places_ms =
+        site->places_ms == 0 ? site->dispatch->tuning.backoff_first_ms : MIN_OF(2 * site->places_ms, PLACES_MAX_MS);
     site->places_until_ms = conn_now_ms(conn) + site->places_ms;
     return true;
 }
@@ -143,7 +158,9 @@ void conn_judge_end(struct conn *conn, enum session_end end, const struct outcom
         via_refused(site, conn->source, NULL, why);
     /* Who takes mail and says "slower" is not unreachable: the adaptive rate is the answer, not a back-off. */
     bool slower = conn->said_421 && meter_per_second(&site->meter, conn_now_ms(conn)) > 0;
-    bool full = trouble && turned_away(conn, end, why) && note_full(conn);
-    if (trouble && !slower && !(full && end == SESSION_END_CLOSING))
+    bool full = trouble && turned_away(conn, end, why) && note_full(conn, end);
+    if (full && end == SESSION_END_CLOSING)
+        hosts_pass_over(site, conn->where);
+    else if (trouble && !slower)
         hosts_failed(site, conn->where, &trouble_why);
 }
