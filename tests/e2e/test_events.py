@@ -2,6 +2,7 @@
 import json
 import os
 import resource
+import select
 import stat
 import time
 
@@ -181,6 +182,11 @@ def reader_of(path):
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0)
 
 
+def is_full(path):
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_NONBLOCK), "wb") as other:
+        return not select.select([], [other], [], 0)[1]
+
+
 def take(pipe, into, enough):
     """What comes, until it is enough."""
     def step():
@@ -206,8 +212,7 @@ def test_a_pipe_is_not_renamed_and_holds_up_nobody(place):
         wait_until(listener.kinds, 20, "what others are told although the pipe is full")
         listener.close()
         take(pipe, got, lambda got: len(got) > 100_000)
-    time.sleep(2.5)
-    assert server.log.read_text().count("nobody reads it") == 3, "once each time"
+    wait_until(lambda: server.log.read_text().count("nobody reads it") == 3, 20, "it to be said")
     # The next reader goes on where this one left.
     with reader_of(path) as pipe:
         take(pipe, got, lambda got: b'"campaign.finished"' in got and got.endswith(b"\n"))
@@ -216,13 +221,14 @@ def test_a_pipe_is_not_renamed_and_holds_up_nobody(place):
         assert len(ids) == len(set(ids)) == 1502 and len(got) > 1 << 20
         # One that takes nothing any more: what does not fit is written by the next server, in whole lines.
         run_to_end(server, server.create_campaign(metadata={"filler": "y" * 700}))
-        time.sleep(0.5)
+        wait_until(lambda: is_full(path), 20, "the pipe to be full")
         begun = time.monotonic()
         assert server.stop() == 0 and time.monotonic() - begun < 10
         server.start()
         rest = bytearray()
         take(pipe, rest, lambda rest: rest.count(b'"campaign.finished"') == 1 and rest.endswith(b"\n"))
         assert len({json.loads(line)["id"] for line in rest.splitlines()}) == 1502
+    assert server.log.read_text().count("nobody reads it") == 3, "once each time"
 
 
 def test_a_half_line_is_ended_before_the_next_one(place):
