@@ -106,6 +106,7 @@ struct dispatch {
     struct list idle;    /* connections without a message */
     uint32_t conn_count, conn_max;
     uint32_t jobs;  /* held, in whatever state */
+    uint32_t composing_count; /* of them, asked for and not answered yet */
     int64_t begun_us; /* when the loop was made, or got its configuration: limits keep their distance to an earlier process */
     int64_t now_us;   /* as of this turn */
     bool flush_due, stopping, forced;

@@ -1,11 +1,13 @@
 /*
  * pump.c - a site's pump: what to compose, which connection gets which job, when to open one more.
  *
- * Order of a pump: lanes whose time has come, compose ahead, give, open. Composing ahead is bounded
- * by what the ready connections can take (depth + 1 each) and by the rate (half a second of it), so a throttled site
- * holds a message or two and an unreachable one none. Connections are opened by demand and never all at once: while
- * none has proved to work one is tried, then as many again as work (the count can double per round trip), and none
- * while a rate or the compose pool is what holds the site up.
+ * Order of a pump: lanes whose time has come, compose ahead, give, open. Composing ahead is bounded by what the ready
+ * connections can take (depth + 1 each) and by the rate (half a second of it), so a throttled site holds a message or
+ * two and an unreachable one none. While the composers are behind, what a site has asked of them is its share of them:
+ * then it asks for what all its connections could take, or the share would hang on how many it had open when they fell
+ * behind. Connections are opened by demand and never all at once: while none has proved to work one is tried, then as
+ * many again as work (the count can double per round trip), and none while a rate or the compose pool is what holds the
+ * site up.
  */
 #include <errno.h>
 #include <string.h>
@@ -20,6 +22,7 @@
 #define SITES_EASY 4096 /* of a loop; beyond it a site is forgotten as soon as it has nothing to do */
 #define SITE_IDLE_SHORT_MS ((int64_t)1000)
 #define LANES_LOOKED_AT 256
+#define COMPOSERS_BEHIND 256 /* messages of a loop that are being composed, or wait for it */
 #define SOURCE_WAIT_MS ((int64_t)100) /* when all sources have as many connections as they may */
 
 static struct conn *conn_at(struct list *node)
@@ -49,10 +52,17 @@ static int64_t lanes_wait_until_us(const struct site *site)
     return first != NULL ? first->key : INT64_MAX;
 }
 
+/* Connections that are composed for. */
+static uint32_t conns_to_feed(const struct site *site)
+{
+    bool behind = site->ready_count == 0 && site->dispatch->composing_count >= COMPOSERS_BEHIND;
+    return behind && site->conn_ready > 0 ? MAX_OF(site_conn_max(site), site->conn_ready) : site->conn_ready;
+}
+
 /* Composed messages worth having ready beyond those on connections. */
 static uint32_t prefetch_target(const struct site *site)
 {
-    uint64_t target = (uint64_t)site->conn_ready * (site->depth + 1);
+    uint64_t target = (uint64_t)conns_to_feed(site) * (site->depth + 1);
     double per_second = rate_per_second(site->bounds.messages.rate);
     if (per_second > 0 && site->conn_ready > 0)
         target = MIN_OF(target, (uint64_t)(per_second / 2) + 1);

@@ -413,6 +413,7 @@ void site_composed(struct site *site, struct engine_job *job)
     struct lane *lane = lane_of(job);
     list_remove(&job->node);
     site->composing_count--;
+    site->dispatch->composing_count--;
     lane->composing_count--;
     lane->flow->ahead--;
     if (wanted_back) {
@@ -517,6 +518,7 @@ static void compose_from(struct flow *flow)
     struct engine_job *job = job_of(lane->queue.next);
     site_take(job);
     site->composing_count++;
+    dispatch->composing_count++;
     lane->composing_count++;
     flow->ahead++;
     flow_fed(flow);

@@ -247,6 +247,33 @@ static void compose_failure_is_told(void **state)
     free(server);
 }
 
+/* A site with much to send has one connection, as each of the others, when the composers fall behind; that must not make its share of them theirs. */
+static void behind_composers_a_site_has_the_share_of_all_its_connections(void **state)
+{
+    (void)state;
+    enum { SITES = 24, AHEAD = 11, MORE = 300 };
+    struct server *server = calloc(1, sizeof *server);
+    assert_non_null(server);
+    server->pipelining = server->chunking = true;
+    server_start(server);
+    struct trial *trial = trial_create(server->port);
+    trial->composing = COMPOSE_NOTHING;
+    trial_start(trial);
+    trial_submit(trial, SITES * AHEAD, SITES, 1);
+    assert_true(trial_wait(trial, &trial->asked, SITES * AHEAD));
+    trial_submit(trial, MORE, 1, 1);
+    size_t share = (size_t)trial->test.profile.connections * AHEAD;
+    assert_true(trial_wait(trial, &trial->asked, (SITES - 1) * AHEAD + share));
+    trial_compose_now(trial, COMPOSE_ELSEWHERE);
+    assert_true(trial_wait(trial, &trial->ended, SITES * AHEAD + MORE));
+    trial_stop(trial, 1000);
+    for (size_t i = 0; i < trial->submitted; i++)
+        assert_int_equal(trial->jobs[i].outcome.class_, OUTCOME_DELIVERED);
+    trial_free(trial);
+    server_stop(server);
+    free(server);
+}
+
 static void host_names_of_routes_are_looked_up(void **state)
 {
     (void)state;
@@ -626,6 +653,7 @@ int main(void)
         cmocka_unit_test(an_idle_connection_may_be_closed),
         cmocka_unit_test(release_finds_what_waits_for_the_name_server),
         cmocka_unit_test(compose_failure_is_told),
+        cmocka_unit_test(behind_composers_a_site_has_the_share_of_all_its_connections),
         cmocka_unit_test(host_names_of_routes_are_looked_up),
         cmocka_unit_test(rate_and_connections_are_never_exceeded),
         cmocka_unit_test(domain_limits_hold_inside_the_site),
