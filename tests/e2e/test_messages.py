@@ -217,3 +217,20 @@ def test_goes_before_a_campaign(place):
         ended(server, post(server, to="me%d@one.test" % number)["id"], timeout_s=5)
         assert time.monotonic() - begun < 1.0
     assert server.stats(campaign)["pending"] + server.stats(campaign)["sending"] > 2000
+
+
+@pytest.mark.alone
+def test_is_composed_before_a_campaign(place):
+    """Sites without limits, so that the composers are what is short: they owe some 3,000 mails of the campaign when the message comes."""
+    sink = place.sink()
+    server = place.server(sink)
+    domains = ["large%d.test" % n for n in range(30)]
+    place.people(server, emails(30_000, domains))
+    campaign = server.create_campaign()
+    run_until(server, campaign, lambda stats: stats["delivered"] >= 3000, "the campaign to be under way")
+    number = post(server)["id"]
+    before = sum(line["event"] == "message" for line in sink.ledger())
+    ended(server, number)
+    arrived = [line["to"] for line in sink.ledger() if line["event"] == "message"]
+    assert arrived.index("ann@one.test") - before < 800
+    assert server.stats(campaign)["delivered"] < 25_000
