@@ -147,10 +147,10 @@ int pool_start(unsigned threads, struct contents *contents, struct pool **out, s
     return 0;
 }
 
-/* As at a site (engine/site/flow.h): single messages, and tests. */
+/* Single messages, as at a site (engine/site/flow.h), and tests: somebody waits for them. */
 static bool is_urgent(const struct delivery *delivery)
 {
-    return delivery->job.campaign == NULL || delivery->job.campaign->urgent;
+    return delivery->ended != NULL || delivery->job.campaign->urgent;
 }
 
 void pool_post(struct pool *pool, struct engine *engine, struct delivery *delivery)

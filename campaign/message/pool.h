@@ -1,5 +1,6 @@
 /*
- * pool.h - the composers: threads that turn deliveries into signed messages in the order in which they are posted, single messages before those of campaigns; as many threads as cores.
+ * pool.h - the composers: threads that turn deliveries into signed messages in the order in which they are posted, single messages and tests before campaigns' mail;
+ * as many threads as cores.
  *
  * Rendering and RSA are the larger half of all work, so they run beside the event loops, never on them. Each thread has scratch
  * buffers and prepared keys of its own (struct composer); the queue is short, because the engine asks only for what its connections are about to send.
