@@ -3,7 +3,7 @@
  * as many threads as cores.
  *
  * Rendering and RSA are the larger half of all work, so they run beside the event loops, never on them. Each thread has scratch
- * buffers and prepared keys of its own (struct composer); the queue is short, because the engine asks only for what its connections are about to send.
+ * buffers and prepared keys of its own (struct composer); the queue is short, because the engine asks only for what its connections can take.
  */
 #ifndef POSTHASTE_CAMPAIGN_MESSAGE_POOL_H
 #define POSTHASTE_CAMPAIGN_MESSAGE_POOL_H
